@@ -1,0 +1,151 @@
+"""What a user asks for: profiles, device files and dataset manifests, as parsed and in SI units."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.records import DatasetRecord
+
+Metric = Literal[
+    "latency.p50",
+    "latency.p90",
+    "latency.p95",
+    "latency.p99",
+    "memory.peak",
+    "model.size",
+    "battery.share",
+    "accuracy.value",
+    "accuracy.drop",
+    "fairness.gap_change",
+    "numerics.processor_flips",
+]
+"""What a requirement is about.
+
+latency.pNN: quantile of one inference, s. memory.peak: what the model adds to the process, B. model.size: B.
+battery.share: share of battery life that the model costs. accuracy.value: share right on the device.
+accuracy.drop: reference accuracy less optimized accuracy on the same rows (also for each slice with `by`).
+fairness.gap_change: gap between the best and worst group after less before. numerics.processor_flips: share of
+rows whose decision depends on whether the processor's int8 kernels saturate.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A one-sided claim with its limit in SI units (s, B; a share or points as 0 to 1).
+
+    `by` lists the columns whose every value is a slice to be judged by itself; `minimum_rows` and
+    `minimum_clusters` are the least that a slice must have. `limit_text` is the limit as the user wrote it.
+    """
+
+    id: str
+    metric: Metric
+    direction: Literal["at_most", "at_least"]
+    limit: float
+    limit_text: str
+    confidence: float
+    by: tuple[str, ...] = ()
+    minimum_rows: int = 30
+    minimum_clusters: int = 5
+    why: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """How often the device runs the model."""
+
+    inferences_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurePlan:
+    """How much is measured."""
+
+    latency_inferences: int = 2000
+    latency_min_s: float = 2.0
+    memory_sessions: int = 5
+    energy_windows: int = 10
+    energy_window_s: float = 0.3
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A conformance profile: requirements, candidate recipes, and how to measure."""
+
+    name: str
+    description: str
+    digest: str
+    path: str
+    requirements: tuple[Requirement, ...]
+    recipes: tuple[str, ...]
+    cheapest_by: Literal["size", "latency", "energy"]
+    duty: Duty | None
+    measure: MeasurePlan
+    icc_floor: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class BatterySpec:
+    """A battery and what else drains it: energy in J when full, and the device's own mean power without the model, W."""
+
+    capacity_j: float
+    other_load_w: float
+    reserve_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSpec:
+    """A meter's driver name (a row of kit.meter's registry) and its declared constants in SI units."""
+
+    driver: str
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """A device file: how to reach it, its meter and battery, and which of its parts are emulated.
+
+    `link` is a URL (``subprocess:``); `wrapper` is a command put before the agent's (a processor emulator, say).
+    `timing_is_real` is False where a processor is emulated: its times are then no latency.
+    """
+
+    name: str
+    description: str
+    digest: str
+    path: str
+    link: str
+    wrapper: tuple[str, ...] = ()
+    threads: int = 1
+    timeout_s: float = 30.0
+    emulated: tuple[str, ...] = ()
+    timing_is_real: bool = True
+    meter: MeterSpec | None = None
+    battery: BatterySpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPart:
+    """One file of a dataset, read and checked: inputs [rows, *shape] of the manifest's dtype, and its record."""
+
+    role: Literal["test", "calibration"]
+    inputs: NDArray[np.generic]
+    record: DatasetRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset manifest and its parts, all checked. `output_name` names the model's score output, if stated."""
+
+    name: str
+    description: str
+    digest: str
+    path: str
+    task: Literal["classification"]
+    classes: tuple[str, ...]
+    slice_columns: tuple[str, ...]
+    output_name: str | None
+    test: DatasetPart
+    calibration: DatasetPart | None
