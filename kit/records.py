@@ -191,7 +191,8 @@ class EnergyRecord:
     """Energy of timed windows of back-to-back inferences, and the trace that it was integrated from.
 
     window_energy_j: float64 [windows], gross; window_s: float64 [windows]; window_inferences: int64 [windows].
-    idle_power_w: mean power with the model loaded and idle. trace_t_ns: int64 [samples]; trace_power_w: float64 [samples].
+    idle_power_w: mean power with the model loaded and idle. trace_t_ns: int64 [samples], host clock;
+    trace_power_w: float64 [samples].
     """
 
     variant_digest: str
@@ -338,3 +339,22 @@ class Judgement:
     why_chosen: str
     variants: tuple[VariantJudgement, ...]
     profile_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run was asked to do, written before anything is measured: digests of every input, seed, command."""
+
+    run_id: str
+    created_utc: str
+    tool_version: str
+    command: tuple[str, ...]
+    seed: int
+    source_digest: str
+    profile_name: str
+    profile_digest: str
+    dataset_name: str
+    dataset_digest: str
+    device_name: str
+    device_digest: str
+    recipes: tuple[str, ...]

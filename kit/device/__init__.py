@@ -1,0 +1,1 @@
+"""Devices: one Protocol, one small file a driver, one registry."""

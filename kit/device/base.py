@@ -62,7 +62,13 @@ class Device(Protocol):
         ...
 
     def predict(
-        self, digest: str, inputs: NDArray[np.generic], *, output: str | None, exact: bool, progress: Progress | None = None
+        self,
+        digest: str,
+        inputs: NDArray[np.generic],
+        *,
+        output: str | None,
+        exact: bool,
+        progress: Progress | None = None,
     ) -> Float32Array:
         """Scores float32 [rows, classes] on inputs [rows, *shape]; `exact` asks for integer sums without saturation."""
         ...

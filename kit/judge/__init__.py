@@ -1,0 +1,1 @@
+"""Verdicts: a pure function of records and profile."""

@@ -1,0 +1,1 @@
+"""Measuring: drive an opened device and return records."""

@@ -1,0 +1,1 @@
+"""Meters: one Protocol, one small file a meter, one registry."""

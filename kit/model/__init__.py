@@ -1,0 +1,1 @@
+"""Models: load as hostile input, convert, quantize, compare; nothing here touches a device."""

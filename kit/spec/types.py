@@ -89,7 +89,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class BatterySpec:
-    """A battery and what else drains it: energy in J when full, and the device's own mean power without the model, W."""
+    """A battery: energy in J when full, and the mean power in W that drains it without the model."""
 
     capacity_j: float
     other_load_w: float

@@ -1,0 +1,1 @@
+"""Runs: artifacts by digest and a journal of steps that survives a kill."""
