@@ -1,0 +1,1 @@
+"""A smartwatch recognises shoulder exercises: windows of a six-axis wrist sensor, two classifiers."""
