@@ -1,0 +1,76 @@
+"""Records to JSON and back: arrays go out as `.npy` objects by digest, everything else stays readable."""
+
+import io
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.errors import StoreError
+
+T = TypeVar("T")
+PutObject = Callable[[bytes], str]
+GetObject = Callable[[str], bytes]
+
+
+def array_to_bytes(array: NDArray[Any]) -> bytes:
+    """An array in NumPy's `.npy` format (version 1), without pickles."""
+    stream = io.BytesIO()
+    np.save(stream, np.asarray(array, order="C"), allow_pickle=False)
+    return stream.getvalue()
+
+
+def array_from_bytes(data: bytes) -> NDArray[Any]:
+    """The array of `.npy` bytes; raises ValueError if they are not one, or hold objects."""
+    array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
+
+
+def encode(record: object, put: PutObject) -> bytes:
+    """Canonical JSON of a record (sorted keys); each array is put by `put` and named by its digest."""
+
+    def hook(value: object) -> object:
+        if isinstance(value, np.ndarray):
+            digest = put(array_to_bytes(value))
+            return {"$array": digest, "dtype": str(value.dtype), "shape": list(value.shape)}
+        raise TypeError(f"{type(value).__name__} is no part of a record")
+
+    return msgspec.json.encode(record, enc_hook=hook, order="deterministic")
+
+
+def decode(data: bytes, kind: type[T], get: GetObject) -> T:
+    """The record of type `kind` in JSON `data`; raises StoreError if it is not one."""
+
+    def hook(_: type, value: Any) -> NDArray[Any]:
+        array = array_from_bytes(get(value["$array"]))
+        if [str(array.dtype), list(array.shape)] != [value["dtype"], value["shape"]]:
+            raise ValueError(f"array {value['$array']} is not of the stated dtype and shape")
+        return array
+
+    try:
+        return msgspec.convert(msgspec.json.decode(data), kind, dec_hook=hook)
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"a stored {kind.__name__} cannot be read: {error}",
+            next_step="the run folder is damaged or of another version; run the command again without --resume",
+        ) from error
+
+
+def referenced_arrays(data: bytes) -> tuple[str, ...]:
+    """Digests of the arrays that a stored record names."""
+    found: list[str] = []
+
+    def walk(node: object) -> None:
+        if isinstance(node, dict):
+            if "$array" in node:
+                found.append(str(node["$array"]))
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(msgspec.json.decode(data))
+    return tuple(found)

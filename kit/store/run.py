@@ -1,0 +1,145 @@
+"""A run's folder: the plan, a journal of finished steps, objects by digest. Killing it at any time loses no step.
+
+Layout: ``run.json`` (the plan, written before the first step), ``journal.jsonl`` (one line a finished step,
+appended and synced), ``objects/`` (models, arrays and records by digest), and what is rendered from them.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from kit.errors import StoreError
+from kit.records import RunRecord
+from kit.store.codec import decode, encode
+from kit.store.objects import Objects, write_atomically
+
+T = TypeVar("T")
+SCHEMA = "edgeproof/run/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A finished step: its name and the digest of its record."""
+
+    step: str
+    record: str
+
+
+class Run:
+    """One run's folder. Nothing is on disk before the first step is finished."""
+
+    def __init__(self, path: Path, record: RunRecord, steps: dict[str, str]) -> None:
+        self.path = path
+        self.record = record
+        self.objects = Objects(path / "objects")
+        self.steps = steps
+        self._lock: int | None = None
+
+    @classmethod
+    def plan(cls, root: Path, record: RunRecord) -> "Run":
+        """A new run below `root`, still without a folder."""
+        return cls(root / record.run_id, record, {})
+
+    @classmethod
+    def load(cls, path: Path) -> "Run":
+        """The run in folder `path`. Raises StoreError if there is none or it cannot be read."""
+        try:
+            plan = (path / "run.json").read_bytes()
+        except OSError as error:
+            raise StoreError(
+                "no run here", where=str(path), next_step="name a run folder, or an id below --runs"
+            ) from error
+        objects = Objects(path / "objects")
+        return cls(path, decode(plan, RunRecord, objects.get), dict(_read_journal(path / "journal.jsonl")))
+
+    def step(self, name: str, kind: type[T], produce: Callable[[], T]) -> T:
+        """The record of step `name`: from the journal if it is there, else produced and journaled."""
+        if name in self.steps:
+            return self.get(name, kind)
+        record = produce()
+        self.put(name, record)
+        return record
+
+    def get(self, name: str, kind: type[T]) -> T:
+        """The record of a finished step. Raises StoreError if it is not there."""
+        if name not in self.steps:
+            raise StoreError(
+                f"step {name!r} was never finished",
+                where=str(self.path),
+                next_step=f"finish it: edgeproof certify --resume {self.record.run_id}",
+            )
+        return decode(self.objects.get(self.steps[name]), kind, self.objects.get)
+
+    def put(self, name: str, record: object) -> str:
+        """Store a record and journal the step; returns the record's digest."""
+        self._begin()
+        digest = self.objects.put(encode(record, self.objects.put))
+        _append_line(self.path / "journal.jsonl", msgspec.json.encode(Step(step=name, record=digest)))
+        self.steps[name] = digest
+        return digest
+
+    def put_object(self, data: bytes) -> str:
+        """Store bytes (a model, say) and return their digest."""
+        self._begin()
+        return self.objects.put(data)
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a rendered file (report, certificate) into the folder, whole."""
+        path = self.path / name
+        write_atomically(path, data)
+        return path
+
+    def hold(self) -> None:
+        """Keep the folder against a second process until this one ends. Raises StoreError if one is at work."""
+        if self._lock is not None:
+            return
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                "another process is working on this run",
+                where=str(self.path),
+                next_step="wait for it, or end it, and try again",
+            ) from error
+
+    def release(self) -> None:
+        """Let another process have the folder; the end of this process does it too."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _begin(self) -> None:
+        plan = self.path / "run.json"
+        if not plan.exists():
+            write_atomically(plan, encode(self.record, self.objects.put))
+        self.hold()
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Append and sync a line; one that a kill cut short before it is ended first, so that it spoils nothing."""
+    with path.open("a+b") as stream:
+        if stream.tell() > 0:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(line + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _read_journal(path: Path) -> Iterator[tuple[str, str]]:
+    """Finished steps; a last line that a kill cut short was not finished."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            step = msgspec.json.decode(line, type=Step)
+        except msgspec.MsgspecError:
+            continue
+        yield step.step, step.record
