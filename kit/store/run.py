@@ -67,13 +67,20 @@ class Run:
 
     def get(self, name: str, kind: type[T]) -> T:
         """The record of a finished step. Raises StoreError if it is not there."""
-        if name not in self.steps:
-            raise StoreError(
-                f"step {name!r} was never finished",
-                where=str(self.path),
-                next_step=f"finish it: edgeproof certify --resume {self.record.run_id}",
-            )
+        self._require(name)
         return decode(self.objects.get(self.steps[name]), kind, self.objects.get)
+
+    def optional_step(self, name: str, kind: type[T], produce: Callable[[], T | None]) -> T | None:
+        """Like `step`, for what may turn out to be absent: None is journaled too, and is not tried again."""
+        if name not in self.steps:
+            self.put(name, produce())
+        return self.get_optional(name, kind)
+
+    def get_optional(self, name: str, kind: type[T]) -> T | None:
+        """The record of a finished step; None if it was absent. Raises StoreError if the step was not finished."""
+        self._require(name)
+        data = self.objects.get(self.steps[name])
+        return None if data == b"null" else decode(data, kind, self.objects.get)
 
     def put(self, name: str, record: object) -> str:
         """Store a record and journal the step; returns the record's digest."""
@@ -93,6 +100,14 @@ class Run:
         path = self.path / name
         write_atomically(path, data)
         return path
+
+    def _require(self, name: str) -> None:
+        if name not in self.steps:
+            raise StoreError(
+                f"step {name!r} was never finished",
+                where=str(self.path),
+                next_step=f"finish it: edgeproof certify --resume {self.record.run_id}",
+            )
 
     def hold(self) -> None:
         """Keep the folder against a second process until this one ends. Raises StoreError if one is at work."""

@@ -1,0 +1,131 @@
+"""`edgeproof certify`: everything, one command."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kit.cli.output import common_options, print_json, use_ascii, use_color
+from kit.errors import EdgeproofError, UsageError
+
+VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+
+
+@click.command("certify", epilog="\b\nExample:\n  edgeproof certify model.onnx --data watch.toml --profile wearable")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--data", type=click.Path(path_type=Path), help="Dataset manifest (TOML) with a test part.")
+@click.option("--profile", default="basic", show_default=True, help="Conformance profile: a name or a TOML file.")
+@click.option("--device", default="local", show_default=True, help="Device: a name or a TOML file.")
+@click.option("--variant", "variants", multiple=True, help="Only this variant of the profile's; may be repeated.")
+@click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where run folders are kept.",
+)
+@click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@common_options
+@click.pass_context
+def command(ctx: click.Context, resume: str | None, verbose: bool, **options: Any) -> None:
+    """Prove that MODEL, optimized, holds on a device: convert, quantize, deploy, measure, judge, certify.
+
+    The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive.
+    """
+    from kit.store import Run
+
+    del verbose
+    run = None
+    if resume is not None:
+        run = Run.load(find_run(resume, options["runs"]))
+        options = _options_of(ctx, run.record.command) | {key: options[key] for key in ("runs", "as_json", "quiet")}
+    if options["model"] is None or options["data"] is None:
+        missing = "MODEL" if options["model"] is None else "--data"
+        raise click.UsageError(f"Missing {missing}.", ctx)
+    sys.exit(_certify(options, run))
+
+
+def find_run(name: str, runs: Path) -> Path:
+    """The folder of a run given as a path, an id, or the start of an id that fits only one."""
+    for path in (Path(name), runs / name):
+        if (path / "run.json").is_file():
+            return path
+    found = [path.parent for path in runs.glob("*/run.json") if path.parent.name.startswith(name)] if name else []
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} runs begin with {name!r}" if found else f"no run {name!r}"
+    known = ", ".join(sorted(path.parent.name for path in runs.glob("*/run.json"))[-5:])
+    raise UsageError(what, where=str(runs), next_step=f"the latest are: {known}" if known else "certify a model first")
+
+
+def _options_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, Any]:
+    """The options that a run was started with."""
+    parsed = ctx.command.make_context("certify", list(words[1:]), parent=ctx.parent)
+    return {key: value for key, value in parsed.params.items() if key not in ("resume", "verbose")}
+
+
+def _certify(options: dict[str, Any], run: Any) -> int:
+    from kit.cli.progress import Progress
+    from kit.pipeline.certify import expected_seconds, measure
+    from kit.pipeline.finish import finish
+    from kit.pipeline.order import Order, new_run, read_inputs, require_same_inputs
+
+    order = Order(
+        model=options["model"].absolute(),
+        data=options["data"].absolute(),
+        profile=_absolute(options["profile"]),
+        device=_absolute(options["device"]),
+        variants=options["variants"],
+        trust_pickle=options["trust_pickle"],
+    )
+    inputs = read_inputs(order)
+    if run is None:
+        run = new_run(order, inputs, options["runs"])
+    else:
+        require_same_inputs(inputs, run.record)
+        run.hold()
+    progress = Progress(expected_seconds(inputs), quiet=options["quiet"])
+    try:
+        measure(inputs, run, progress)
+        outcome = finish(run)
+    except EdgeproofError as error:
+        error.kept = error.kept or _kept(run, inputs)
+        raise
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(_kept(run, inputs)) from interrupt
+    finally:
+        progress.close()
+    show(outcome, as_json=options["as_json"])
+    return VERDICT_EXIT_CODES[outcome.judgement.verdict.value]
+
+
+def _absolute(name: str) -> str:
+    """A name stays a name; a path is made absolute so that a run can be resumed from anywhere."""
+    return str(Path(name).absolute()) if Path(name).suffix == ".toml" else name
+
+
+def _kept(run: Any, inputs: Any) -> str:
+    from kit.pipeline.certify import expected_seconds
+
+    if not (run.path / "run.json").exists():
+        return ""
+    steps = expected_seconds(inputs)
+    done = sum(step in run.steps for step in steps)
+    runs = "" if run.path.parent == Path("runs") else f" --runs {run.path.parent}"
+    return f"{done}/{len(steps)} steps; edgeproof certify --resume {run.record.run_id}{runs}"
+
+
+def show(outcome: Any, *, as_json: bool) -> None:
+    """Print a finished run: one screen, or one JSON object."""
+    from kit.report import render_text, summary
+
+    if as_json:
+        files = {"report": str(outcome.report), "certificate": str(outcome.certificate)}
+        print_json(summary(outcome.view) | {"files": files})
+        return
+    click.echo(render_text(outcome.view, color=use_color(sys.stdout), ascii=use_ascii(sys.stdout)))
+    click.echo(f"certificate {outcome.certificate}")
+    click.echo(f"report {outcome.report}")

@@ -1,0 +1,87 @@
+"""What commands print: results on stdout, all else on stderr; one error style for people, one for machines."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from kit.errors import EdgeproofError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def common_options(function: F) -> F:
+    """Add the options that every command has: ``--json`` and ``-v``."""
+    function = click.option("-v", "--verbose", is_flag=True, help="Say more; show a traceback for a bug.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")(function)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on stdout; a NaN or an infinity in it would be a bug, and raises ValueError."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def show_error(
+    error: EdgeproofError, *, as_json: bool, verbose: bool = False, cause: BaseException | None = None
+) -> int:
+    """Print an error (stderr; with `as_json` an object on stdout) and return its exit code."""
+    if as_json:
+        print_json(error_object(error))
+    else:
+        click.echo(error_text(error, color=use_color(sys.stderr)), err=True)
+    if verbose and (cause or error.__cause__ or error.exit_code == EdgeproofError.exit_code):
+        click.echo("".join(traceback.format_exception(cause or error)), err=True)
+    return error.exit_code
+
+
+def error_object(error: EdgeproofError) -> dict[str, object]:
+    """An error as a JSON object."""
+    return {
+        "schema": "edgeproof/error/1",
+        "error": {
+            "slug": error.slug,
+            "what": error.what,
+            "where": error.where,
+            "next_step": error.next_step,
+            "kept": error.kept,
+            "exit_code": error.exit_code,
+        },
+    }
+
+
+def error_text(error: EdgeproofError, *, color: bool) -> str:
+    """An error for people: what, where, what to do next, what is kept."""
+    head = click.style(f"error[{error.slug}]", fg="red", bold=True) if color else f"error[{error.slug}]"
+    lines = [f"{head}: {_plain(error.what)}"]
+    rows = (("where", error.where), ("fix", error.next_step), ("kept", error.kept))
+    lines += [f"  {label:<6} {_plain(text)}" for label, text in rows if text]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text from a model, a device or a file must not steer the terminal: control characters are shown, not sent."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def use_color(stream: object) -> bool:
+    """Whether to colour: NO_COLOR, then FORCE_COLOR, then whether `stream` is a terminal (no-color.org)."""
+    import os
+
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(getattr(stream, "isatty", lambda: False)()) and os.environ.get("TERM") != "dumb"
+
+
+def use_ascii(stream: object) -> bool:
+    """Whether the stream's encoding cannot show the signs that verdicts use."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    try:
+        "✓✕█−≤".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False

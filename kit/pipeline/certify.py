@@ -1,0 +1,176 @@
+"""The main job, in order: deploy each variant, measure it, judge, certify, report. Each step is journaled."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from kit.device import open_device
+from kit.device.base import Device, Progress
+from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
+from kit.errors import UsageError
+from kit.meter import open_meter
+from kit.model import host_predictions, make_variant, predict_saturating
+from kit.model.quantize import RECIPES
+from kit.pipeline.evidence import Bundle, load_bundle
+from kit.pipeline.order import Inputs
+from kit.records import (
+    ConversionRecord,
+    DeviceRecord,
+    EnergyRecord,
+    LatencyRecord,
+    MemoryRecord,
+    ModelRecord,
+    PredictionRecord,
+    VariantRecord,
+)
+from kit.store import Run
+
+T = TypeVar("T")
+X86 = ("x86_64", "amd64", "i686")
+
+
+class Watcher(Protocol):
+    """Who is told how far the work is."""
+
+    def start(self, step: str) -> None:
+        """A step begins."""
+
+    def update(self, done: int, total: int) -> None:
+        """A step is `done` of `total` in its own unit."""
+
+    def finish(self, step: str, *, reused: bool = False) -> None:
+        """A step is done; `reused` if an earlier run had done it."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What the steps share."""
+
+    inputs: Inputs
+    run: Run
+    watcher: Watcher
+
+    def step(self, name: str, kind: type[T], produce: Callable[[], T | None]) -> T | None:
+        """One journaled step, watched; None if what it looks for is absent."""
+        reused = name in self.run.steps
+        self.watcher.start(name)
+        record = self.run.optional_step(name, kind, produce)
+        self.watcher.finish(name, reused=reused)
+        return record
+
+    @property
+    def progress(self) -> Progress:
+        """The watcher's inner progress, for what takes long."""
+        return self.watcher.update
+
+
+def expected_seconds(inputs: Inputs) -> dict[str, float]:
+    """The steps of a run and what each may take, s: for the estimate of the time left only."""
+    plan = inputs.profile.measure
+    each = {
+        "variant": 1.0,
+        "predictions": 1.0,
+        "exact_predictions": 0.7,
+        "saturating_predictions": 3.0,
+        "latency": plan.latency_min_s + 0.5,
+        "memory": 0.3 * plan.memory_sessions,
+        "energy": (plan.energy_windows + 2) * plan.energy_window_s,
+    }
+    steps = {f"{kind}/{name}": seconds for name in inputs.recipes for kind, seconds in each.items()}
+    return {"model/predictions": 0.5, "device/identity": 1.0} | steps
+
+
+def measure(inputs: Inputs, run: Run, watcher: Watcher) -> Bundle:
+    """Do every step that the run has not done yet, and read all of it back.
+
+    Raises:
+        DeviceError: the device or its link failed; the steps already done are kept in the run.
+    """
+    work = Work(inputs, run, watcher)
+    _record_inputs(work)
+    models = _make_variants(work)
+    todo = [name for name in expected_seconds(inputs) if name not in run.steps]
+    if todo:
+        with closing(open_device(inputs.device)) as device:
+            _identify(work, device)
+            for name, data in models.items():
+                _measure_variant(work, device, name, data)
+    return load_bundle(run)
+
+
+def _record_inputs(work: Work) -> None:
+    """The plan: inputs and limits are on record before the first sample is taken."""
+    inputs, run = work.inputs, work.run
+    for name, record in (
+        ("plan/profile", inputs.profile),
+        ("plan/device", inputs.device),
+        ("model/source", inputs.source),
+        ("model/reference", inputs.converted.reference),
+        ("dataset/test", inputs.dataset.test.record),
+    ):
+        if name not in run.steps:
+            run.put(name, record)
+    run.optional_step("model/conversion", ConversionRecord, lambda: inputs.converted.conversion)
+    run.put_object(inputs.converted.data)
+    work.step("model/predictions", PredictionRecord, lambda: host_predictions(inputs.converted.data, inputs.dataset))
+
+
+def _make_variants(work: Work) -> dict[str, bytes]:
+    models: dict[str, bytes] = {}
+    for name in work.inputs.recipes:
+        record = work.step(f"variant/{name}", VariantRecord, lambda name=name: _make_variant(work, name))
+        assert record is not None
+        models[name] = work.run.objects.get(record.model.digest)
+    return models
+
+
+def _make_variant(work: Work, name: str) -> VariantRecord:
+    variant = make_variant(work.inputs.converted, RECIPES[name], work.inputs.dataset.calibration)
+    work.run.put_object(variant.data)
+    return variant.record
+
+
+def _identify(work: Work, device: Device) -> None:
+    known = work.step("device/identity", DeviceRecord, device.identify)
+    if known != device.identify():
+        raise UsageError(
+            f"device {work.inputs.device.name} is not what it was when this run began: its hardware or software changed",
+            next_step="start a new run: figures of two devices must not be mixed",
+        )
+
+
+def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None:
+    inputs, spec = work.inputs, work.inputs.device
+    part, plan, rows = inputs.dataset.test, inputs.profile.measure, inputs.dataset.test.inputs
+    variant = work.run.get(f"variant/{name}", VariantRecord)
+    digest = device.deploy(data)
+
+    def predict(exact: bool) -> PredictionRecord:
+        return predict_part(
+            device, digest, part, output=inputs.dataset.output_name, exact=exact, spec=spec, progress=work.progress
+        )
+
+    def exact() -> PredictionRecord | None:
+        differs = variant.recipe.precision == "int8" and device.identify().architecture in X86
+        return predict(exact=True) if differs else None
+
+    def saturating() -> PredictionRecord | None:
+        return predict_saturating(data, inputs.dataset) if variant.saturation.can_saturate else None
+
+    work.step(f"predictions/{name}", PredictionRecord, lambda: predict(exact=False))
+    work.step(f"exact_predictions/{name}", PredictionRecord, exact)
+    work.step(f"saturating_predictions/{name}", PredictionRecord, saturating)
+    work.step(
+        f"latency/{name}", LatencyRecord, lambda: measure_latency(device, spec, digest, rows, plan, work.progress)
+    )
+    work.step(f"memory/{name}", MemoryRecord, lambda: measure_memory(device, spec, digest, rows, plan))
+    work.step(f"energy/{name}", EnergyRecord, lambda: _energy(work, device, digest))
+
+
+def _energy(work: Work, device: Device, digest: str) -> EnergyRecord | None:
+    spec, inputs = work.inputs.device.meter, work.inputs
+    if spec is None:
+        return None
+    with closing(open_meter(spec, cpu_time_ns=device.cpu_time_ns, process_id=device.process_id())) as meter:
+        return measure_energy(device, meter, digest, inputs.dataset.test.inputs, inputs.profile.measure)

@@ -1,0 +1,117 @@
+"""What is asked for, read and checked before anything is measured or written."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kit import __version__
+from kit.errors import UsageError
+from kit.model.convert import Converted, convert
+from kit.records import ModelRecord, RunRecord
+from kit.spec import load_dataset, load_device, load_profile
+from kit.spec.types import Dataset, DeviceSpec, Profile
+from kit.store import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request to certify, as the user gave it: names or paths."""
+
+    model: Path
+    data: Path
+    profile: str
+    device: str
+    variants: tuple[str, ...] = ()
+    trust_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that an order names, read and checked."""
+
+    profile: Profile
+    device: DeviceSpec
+    dataset: Dataset
+    converted: Converted
+    source: ModelRecord
+    recipes: tuple[str, ...]
+
+
+def read_inputs(order: Order) -> Inputs:
+    """Read profile, device file, dataset and model, and convert the model; writes nothing.
+
+    Raises:
+        EdgeproofError: the first thing that is wrong, with its place.
+    """
+    profile = load_profile(order.profile)
+    device = load_device(order.device)
+    recipes = _recipes(order, profile)
+    dataset = load_dataset(order.data)
+    converted = convert(
+        order.model, inputs=dataset.test.inputs, trust_pickle=order.trust_pickle, output=dataset.output_name
+    )
+    source = converted.conversion.source if converted.conversion else converted.reference
+    _check_slices(profile, dataset)
+    return Inputs(profile, device, dataset, converted, source, recipes)
+
+
+def _recipes(order: Order, profile: Profile) -> tuple[str, ...]:
+    unknown = [name for name in order.variants if name not in profile.recipes]
+    if unknown:
+        raise UsageError(
+            f"profile {profile.name} has no variant {unknown[0]!r}",
+            next_step=f"choose among: {', '.join(profile.recipes)}",
+        )
+    return tuple(name for name in profile.recipes if not order.variants or name in order.variants)
+
+
+def _check_slices(profile: Profile, dataset: Dataset) -> None:
+    for requirement in profile.requirements:
+        missing = [column for column in requirement.by if column not in dataset.test.record.columns]
+        if missing:
+            raise UsageError(
+                f"requirement {requirement.id!r} slices by {missing[0]!r}, which dataset {dataset.name} does not have",
+                where=f"{profile.path}:{requirement.line}",
+                next_step=f"its slice columns are: {', '.join(dataset.test.record.columns) or 'none'}",
+            )
+
+
+def new_run(order: Order, inputs: Inputs, root: Path) -> Run:
+    """A planned run below `root`: its record holds every input's digest; nothing is written yet."""
+    command = ["certify", str(order.model), "--data", str(order.data), "--profile", order.profile]
+    command += ["--device", order.device, *(word for name in order.variants for word in ("--variant", name))]
+    command += ["--trust-pickle"] * order.trust_pickle
+    record = RunRecord(
+        run_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
+        created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tool_version=__version__,
+        command=tuple(command),
+        **_identity(inputs),
+    )
+    return Run.plan(root, record)
+
+
+def require_same_inputs(inputs: Inputs, record: RunRecord) -> None:
+    """Check that what a resumed run was planned with is what is there now. Raises UsageError naming what changed."""
+    for name, value in _identity(inputs).items():
+        if getattr(record, name) != value:
+            raise UsageError(
+                f"{name.removesuffix('_digest').replace('_', ' ')} has changed since this run began",
+                next_step="restore it, or start a new run",
+            )
+
+
+def _identity(inputs: Inputs) -> dict[str, Any]:
+    return {
+        "seed": inputs.profile.measure.seed,
+        "source_digest": inputs.source.digest,
+        "profile_name": inputs.profile.name,
+        "profile_digest": inputs.profile.digest,
+        "dataset_name": inputs.dataset.name,
+        "dataset_digest": inputs.dataset.digest,
+        "device_name": inputs.device.name,
+        "device_digest": inputs.device.digest,
+        "recipes": inputs.recipes,
+    }
