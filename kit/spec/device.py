@@ -1,0 +1,173 @@
+"""Device files: how a device is reached, its meter and battery, and what of it is emulated (``devices/*.toml``)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from kit.spec import units
+from kit.spec.find import find, named_files
+from kit.spec.shapes import Charge, Energy, Name, Power, Rate, Share, Text, Time, Voltage, quantity
+from kit.spec.toml import Document, decode, read
+from kit.spec.types import BatterySpec, DeviceSpec, MeterSpec
+
+Emulated = Annotated[
+    Literal["device", "processor", "memory", "meter", "battery", "link"],
+    Meta(description="a part that is not the real thing; every output says so"),
+]
+
+METER_KEYS: dict[str, dict[str, tuple[str, units.Kind, bool]]] = {
+    "estimate": {
+        "idle_power": ("idle_power_w", "power", True),
+        "active_power": ("active_power_w", "power", True),
+    },
+    "emulated": {
+        "idle_power": ("idle_power_w", "power", True),
+        "active_power": ("active_power_w", "power", True),
+        "accuracy": ("accuracy_share", "share", False),
+        "noise": ("noise_w", "power", False),
+        "sample_rate": ("sample_rate_hz", "rate", False),
+    },
+}
+"""For each meter driver: the keys of [meter], the parameter that each sets, its unit, and whether it must be there."""
+
+
+class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the device is."""
+
+    name: Name
+    description: Text = ""
+    emulated: Annotated[tuple[Emulated, ...], Meta(description="parts that are emulated")] = ()
+    timing_is_real: Annotated[bool, Meta(description="false where its times are no latency")] = True
+
+
+class LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the device is reached."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z][a-z0-9+.-]*:[!-~]*$",
+            max_length=2000,
+            description='a URL such as "subprocess:"',
+        ),
+    ]
+    wrapper: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...],
+        Meta(max_length=64, description="command put before the agent's, one word an element"),
+    ] = ()
+    threads: Annotated[int, Meta(ge=1, le=1024, description="threads that the runtime may use")] = 1
+    timeout: Time = "30 s"
+
+
+class MeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What tells power, and its declared constants."""
+
+    driver: Annotated[Literal["estimate", "emulated"], Meta(description="the meter's driver")]
+    idle_power: Power | None = None
+    active_power: Power | None = None
+    accuracy: Share | None = None
+    noise: Power | None = None
+    sample_rate: Rate | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**53, description="seed of the emulated noise")] | None = None
+
+
+class BatteryTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The battery: `capacity` with `voltage`, or `energy`."""
+
+    other_load: Power
+    capacity: Charge | None = None
+    voltage: Voltage | None = None
+    energy: Energy | None = None
+    reserve: Share = "0 %"
+
+
+class DeviceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device file."""
+
+    device: DeviceTable
+    link: LinkTable
+    meter: MeterTable | None = None
+    battery: BatteryTable | None = None
+
+
+def load_device(name_or_path: str | Path) -> DeviceSpec:
+    """Read a device file by name (the user's folder, then the shipped ones) or by path. Raises SpecError."""
+    document = read(find(name_or_path, "devices"))
+    file = decode(document, DeviceFile)
+    _check_emulation(document, file)
+    return DeviceSpec(
+        name=file.device.name,
+        description=file.device.description,
+        digest=document.digest,
+        path=str(document.path),
+        link=file.link.url,
+        wrapper=file.link.wrapper,
+        threads=file.link.threads,
+        timeout_s=quantity(document, ("link", "timeout"), file.link.timeout, "time"),
+        emulated=file.device.emulated,
+        timing_is_real=file.device.timing_is_real,
+        meter=None if file.meter is None else _meter(document, file.meter),
+        battery=None if file.battery is None else _battery(document, file.battery),
+    )
+
+
+def list_devices() -> list[DeviceSpec]:
+    """Every device that a bare name can mean, by name. Raises SpecError if one of the files is wrong."""
+    return [load_device(path) for path in named_files("devices").values()]
+
+
+def _check_emulation(document: Document, file: DeviceFile) -> None:
+    emulated, key = file.device.emulated, ("device", "emulated")
+    if len(set(emulated)) != len(emulated):
+        raise document.error(key, "a part is listed twice", "list each part once")
+    if file.meter and file.meter.driver == "emulated" and "meter" not in emulated:
+        raise document.error(key, "the meter is emulated and not listed", 'add "meter", so that every output says so')
+    if "processor" in emulated and file.device.timing_is_real:
+        what = "an emulated processor's times are no latency"
+        raise document.error(("device", "timing_is_real"), what, "write timing_is_real = false")
+
+
+def _meter(document: Document, table: MeterTable) -> MeterSpec:
+    """Declared constants by their parameter names, in SI units; those left out are the driver's own."""
+    keys = METER_KEYS[table.driver]
+    parameters: dict[str, float] = {}
+    for name in ("idle_power", "active_power", "accuracy", "noise", "sample_rate"):
+        value, key = getattr(table, name), ("meter", name)
+        if value is not None and name not in keys:
+            raise document.error(key, f'the meter "{table.driver}" has no such constant', f"known: {', '.join(keys)}")
+        if value is None:
+            if name in keys and keys[name][2]:
+                what = f'the meter "{table.driver}" needs it'
+                raise document.error(key, what, units.UNITS[keys[name][1]].example)
+            continue
+        parameter, kind, _ = keys[name]
+        parameters[parameter] = quantity(document, key, value, kind)
+    if table.seed is not None:
+        if table.driver != "emulated":
+            raise document.error(("meter", "seed"), f'the meter "{table.driver}" has nothing random', "remove it")
+        parameters["seed"] = float(table.seed)
+    if parameters["active_power_w"] < parameters["idle_power_w"]:
+        raise document.error(("meter", "active_power"), "is less than idle_power", "check both")
+    return MeterSpec(table.driver, parameters)
+
+
+def _battery(document: Document, table: BatteryTable) -> BatterySpec:
+    return BatterySpec(
+        capacity_j=_battery_energy_j(document, table),
+        other_load_w=quantity(document, ("battery", "other_load"), table.other_load, "power"),
+        reserve_share=quantity(document, ("battery", "reserve"), table.reserve, "share"),
+    )
+
+
+def _battery_energy_j(document: Document, table: BatteryTable) -> float:
+    """Energy when full, J: as stated, or charge (C) times nominal voltage (V)."""
+    by_charge = (table.capacity, table.voltage)
+    if table.energy is not None and by_charge == (None, None):
+        return quantity(document, ("battery", "energy"), table.energy, "energy")
+    if table.energy is not None or table.capacity is None or table.voltage is None:
+        example = 'write capacity = "300 mAh" and voltage = "3.85 V", or energy = "1.1 Wh"'
+        raise document.error(("battery",), "needs capacity and voltage together, or energy alone", example)
+    charge_c = quantity(document, ("battery", "capacity"), table.capacity, "charge")
+    return charge_c * quantity(document, ("battery", "voltage"), table.voltage, "voltage")
