@@ -30,22 +30,32 @@ VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @common_options
 @click.pass_context
-def command(ctx: click.Context, resume: str | None, verbose: bool, **options: Any) -> None:
+def command(
+    ctx: click.Context, resume: str | None, runs: Path, as_json: bool, quiet: bool, verbose: bool, **options: Any
+) -> None:
     """Prove that MODEL, optimized, holds on a device: convert, quantize, deploy, measure, judge, certify.
 
     The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive.
     """
+    from kit.pipeline.order import Order
     from kit.store import Run
 
     del verbose
-    run = None
     if resume is not None:
-        run = Run.load(find_run(resume, options["runs"]))
-        options = _options_of(ctx, run.record.command) | {key: options[key] for key in ("runs", "as_json", "quiet")}
+        run = Run.load(find_run(resume, runs))
+        sys.exit(_certify(run.get("plan/order", Order), run, runs, as_json=as_json, quiet=quiet))
     if options["model"] is None or options["data"] is None:
         missing = "MODEL" if options["model"] is None else "--data"
         raise click.UsageError(f"Missing {missing}.", ctx)
-    sys.exit(_certify(options, run))
+    order = Order(
+        model=str(options["model"].absolute()),
+        data=str(options["data"].absolute()),
+        profile=_absolute(options["profile"]),
+        device=_absolute(options["device"]),
+        variants=options["variants"],
+        trust_pickle=options["trust_pickle"],
+    )
+    sys.exit(_certify(order, None, runs, as_json=as_json, quiet=quiet))
 
 
 def find_run(name: str, runs: Path) -> Path:
@@ -61,33 +71,19 @@ def find_run(name: str, runs: Path) -> Path:
     raise UsageError(what, where=str(runs), next_step=f"the latest are: {known}" if known else "certify a model first")
 
 
-def _options_of(ctx: click.Context, words: tuple[str, ...]) -> dict[str, Any]:
-    """The options that a run was started with."""
-    parsed = ctx.command.make_context("certify", list(words[1:]), parent=ctx.parent)
-    return {key: value for key, value in parsed.params.items() if key not in ("resume", "verbose")}
-
-
-def _certify(options: dict[str, Any], run: Any) -> int:
+def _certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool) -> int:
     from kit.cli.progress import Progress
     from kit.pipeline.certify import expected_seconds, measure
     from kit.pipeline.finish import finish
-    from kit.pipeline.order import Order, new_run, read_inputs, require_same_inputs
+    from kit.pipeline.order import new_run, read_inputs, require_same_inputs
 
-    order = Order(
-        model=options["model"].absolute(),
-        data=options["data"].absolute(),
-        profile=_absolute(options["profile"]),
-        device=_absolute(options["device"]),
-        variants=options["variants"],
-        trust_pickle=options["trust_pickle"],
-    )
     inputs = read_inputs(order)
     if run is None:
-        run = new_run(order, inputs, options["runs"])
+        run = new_run(order, inputs, runs)
     else:
         require_same_inputs(inputs, run.record)
         run.hold()
-    progress = Progress(expected_seconds(inputs), quiet=options["quiet"])
+    progress = Progress(expected_seconds(inputs), quiet=quiet)
     try:
         measure(inputs, run, progress)
         outcome = finish(run)
@@ -98,7 +94,7 @@ def _certify(options: dict[str, Any], run: Any) -> int:
         raise KeyboardInterrupt(_kept(run, inputs)) from interrupt
     finally:
         progress.close()
-    show(outcome, as_json=options["as_json"])
+    show(outcome, as_json=as_json)
     return VERDICT_EXIT_CODES[outcome.judgement.verdict.value]
 
 

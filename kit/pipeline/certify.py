@@ -7,8 +7,8 @@ from typing import Protocol, TypeVar
 
 from kit.device import open_device
 from kit.device.base import Device, Progress
-from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.errors import UsageError
+from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
 from kit.model import host_predictions, make_variant, predict_saturating
 from kit.model.quantize import RECIPES
@@ -20,7 +20,6 @@ from kit.records import (
     EnergyRecord,
     LatencyRecord,
     MemoryRecord,
-    ModelRecord,
     PredictionRecord,
     VariantRecord,
 )
@@ -135,7 +134,7 @@ def _identify(work: Work, device: Device) -> None:
     known = work.step("device/identity", DeviceRecord, device.identify)
     if known != device.identify():
         raise UsageError(
-            f"device {work.inputs.device.name} is not what it was when this run began: its hardware or software changed",
+            f"device {work.inputs.device.name} is not what it was when this run began: hardware or software changed",
             next_step="start a new run: figures of two devices must not be mixed",
         )
 

@@ -48,6 +48,12 @@ def finish(run: Run) -> Outcome:
     return Outcome(run, bundle, judgement, view, report, path)
 
 
+def reopen(run: Run) -> Outcome:
+    """A finished run, judged again from its records; writes nothing."""
+    bundle, judgement = judge_run(run)
+    return Outcome(run, bundle, judgement, view_of(run, bundle, judgement), run.path / REPORT, run.path / CERTIFICATE)
+
+
 def view_of(run: Run, bundle: Bundle, judgement: Judgement) -> View:
     """What a report shows of a run."""
     return build_view(run.record, bundle.evidence, judgement, bundle.profile, bundle.device, run.steps)

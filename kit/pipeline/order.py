@@ -17,10 +17,10 @@ from kit.store import Run
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request to certify, as the user gave it: names or paths."""
+    """A request to certify: names, or absolute paths so that it can be resumed from anywhere."""
 
-    model: Path
-    data: Path
+    model: str
+    data: str
     profile: str
     device: str
     variants: tuple[str, ...] = ()
@@ -48,9 +48,9 @@ def read_inputs(order: Order) -> Inputs:
     profile = load_profile(order.profile)
     device = load_device(order.device)
     recipes = _recipes(order, profile)
-    dataset = load_dataset(order.data)
+    dataset = load_dataset(Path(order.data))
     converted = convert(
-        order.model, inputs=dataset.test.inputs, trust_pickle=order.trust_pickle, output=dataset.output_name
+        Path(order.model), inputs=dataset.test.inputs, trust_pickle=order.trust_pickle, output=dataset.output_name
     )
     source = converted.conversion.source if converted.conversion else converted.reference
     _check_slices(profile, dataset)
@@ -79,18 +79,25 @@ def _check_slices(profile: Profile, dataset: Dataset) -> None:
 
 
 def new_run(order: Order, inputs: Inputs, root: Path) -> Run:
-    """A planned run below `root`: its record holds every input's digest; nothing is written yet."""
-    command = ["certify", str(order.model), "--data", str(order.data), "--profile", order.profile]
-    command += ["--device", order.device, *(word for name in order.variants for word in ("--variant", name))]
-    command += ["--trust-pickle"] * order.trust_pickle
+    """A planned run below `root`: its record holds every input's digest, and how to go on with it."""
     record = RunRecord(
         run_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         tool_version=__version__,
-        command=tuple(command),
+        command=command_words(order),
         **_identity(inputs),
     )
-    return Run.plan(root, record)
+    run = Run.plan(root, record)
+    run.put("plan/order", order)
+    return run
+
+
+def command_words(order: Order) -> tuple[str, ...]:
+    """The command as someone else would type it: files by name, not by where they lie here."""
+    words = ["edgeproof", "certify", Path(order.model).name, "--data", Path(order.data).name]
+    words += ["--profile", Path(order.profile).name, "--device", Path(order.device).name]
+    words += [word for name in order.variants for word in ("--variant", name)]
+    return tuple(words + ["--trust-pickle"] * order.trust_pickle)
 
 
 def require_same_inputs(inputs: Inputs, record: RunRecord) -> None:

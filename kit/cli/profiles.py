@@ -1,0 +1,52 @@
+"""`edgeproof profiles`: what must hold, and why."""
+
+import click
+
+from kit.cli.output import common_options, print_json
+
+
+@click.group("profiles", invoke_without_command=True, epilog="\b\nExample:\n  edgeproof profiles show wearable")
+@common_options
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, verbose: bool) -> None:
+    """List conformance profiles; with `show`, explain one."""
+    from kit.spec import list_profiles
+
+    del verbose
+    if ctx.invoked_subcommand is not None:
+        return
+    profiles = list_profiles()
+    if as_json:
+        print_json(
+            {
+                "schema": "edgeproof/profiles/1",
+                "profiles": [{"name": p.name, "description": p.description, "path": p.path} for p in profiles],
+            }
+        )
+        return
+    for profile in profiles:
+        click.echo(f"{profile.name:<18} {profile.description}")
+
+
+@command.command("show")
+@click.argument("profile")
+@common_options
+def show(profile: str, as_json: bool, verbose: bool) -> None:
+    """Explain what PROFILE (a name or a TOML file) requires."""
+    from dataclasses import asdict
+
+    from kit.spec import load_profile
+
+    del verbose
+    loaded = load_profile(profile)
+    if as_json:
+        print_json({"schema": "edgeproof/profile/1", "profile": asdict(loaded)})
+        return
+    click.echo(f"{loaded.name}: {loaded.description}\n")
+    for item in loaded.requirements:
+        by = f" for each {', '.join(item.by)}" if item.by else ""
+        words = item.direction.replace("_", " ")
+        click.echo(f"{item.id:<18} {item.metric}{by} {words} {item.limit_text}, {item.confidence:.0%} confidence")
+        if item.why:
+            click.echo(f"    {item.why}")
+    click.echo(f"\nvariants: {', '.join(loaded.recipes)}; cheapest by {loaded.cheapest_by}")

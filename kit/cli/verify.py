@@ -1,0 +1,46 @@
+"""`edgeproof verify`: does a certificate say what its evidence says?"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from kit.cli.certify import find_run
+from kit.cli.output import common_options, print_json, use_ascii
+
+
+@click.command("verify", epilog="\b\nExample:\n  edgeproof verify runs/20260101-120000-ab12cd/certificate.json")
+@click.argument("certificate", metavar="CERTIFICATE|RUN")
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where run folders are kept.",
+)
+@common_options
+def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> None:
+    """Check a certificate against its run folder: every digest, and every verdict judged again from the records.
+
+    The exit code is 0 if all of it holds, whatever the verdict is, and 1 if anything does not.
+    """
+    from kit.pipeline.finish import verify
+
+    del verbose
+    path = Path(certificate)
+    result = verify(path if path.exists() else find_run(certificate, runs))
+    if as_json:
+        print_json(
+            {
+                "schema": "edgeproof/verification/1",
+                "holds": result.holds,
+                "verdict": result.verdict,
+                "checks": result.checks,
+            }
+        )
+    else:
+        good, bad = ("ok", "NO") if use_ascii(sys.stdout) else ("✓", "✕")
+        for name, problem in result.checks.items():
+            click.echo(f"{good if problem is None else bad}  {name}" + (f": {problem}" if problem else ""))
+        click.echo(result.statement if result.holds else "DOES NOT HOLD: do not rely on this certificate.")
+    sys.exit(0 if result.holds else 1)
