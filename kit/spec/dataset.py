@@ -1,0 +1,201 @@
+"""Dataset manifests: what the rows are, which files hold them, and everything that must be right about them.
+
+A manifest is a TOML file; each part (test, calibration) is an NPZ, CSV or Parquet file beside it, named by its
+SHA-256. `load_dataset` reads and checks all of it, so that nothing after it has to.
+"""
+
+import hashlib
+from io import BufferedReader
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from kit.errors import DatasetError
+from kit.records import DatasetRecord
+from kit.spec import checks
+from kit.spec.rows import MEMORY_LIMIT_BYTES, Layout, Rows, data_digest, read_rows
+from kit.spec.shapes import ColumnName, ColumnNames, Name, Text
+from kit.spec.toml import Document, decode, read
+from kit.spec.types import Dataset, DatasetPart
+
+DType = Literal[
+    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"
+]
+
+
+class DatasetTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the rows are, and the columns that describe them."""
+
+    name: Name
+    task: Annotated[Literal["classification"], Meta(description="what the model does")]
+    classes: Annotated[
+        tuple[ColumnName, ...],
+        Meta(min_length=2, max_length=100_000, description="class names, in the order of the model's scores"),
+    ]
+    label: ColumnName
+    description: Text = ""
+    source: Text = ""
+    licence: Text = ""
+    cluster: ColumnName | None = None
+    slices: ColumnNames = ()
+
+
+class InputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model's input: one array of an NPZ file, or columns of a table (patterns such as ``ax*``)."""
+
+    dtype: Annotated[DType, Meta(description="NumPy's name of the element type")]
+    shape: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=2**31)], ...],
+        Meta(max_length=8, description="shape of one row, without the row dimension"),
+    ]
+    array: ColumnName | None = None
+    columns: Annotated[tuple[ColumnName, ...], Meta(min_length=1, max_length=100_000)] | None = None
+    minimum: Annotated[float, Meta(description="least value that can be right")] | None = None
+    maximum: Annotated[float, Meta(description="greatest value that can be right")] | None = None
+    unit: Text = ""
+
+
+class OutputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model's output that holds the scores, where it has several."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class PartTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of rows."""
+
+    role: Annotated[Literal["test", "calibration"], Meta(description="what the rows are for")]
+    path: Annotated[str, Meta(min_length=1, max_length=1000, description="file, relative to the manifest")]
+    rows: Annotated[int, Meta(ge=1, le=2**40, description="number of rows")]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, 64 hex digits")]
+
+
+class DatasetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A dataset manifest."""
+
+    dataset: DatasetTable
+    input: InputTable
+    part: Annotated[tuple[PartTable, ...], Meta(min_length=1, max_length=2, description="the files")]
+    output: OutputTable | None = None
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read a manifest and every part, all checked.
+
+    Raises SpecError (manifest), DatasetError (rows: file, row and column), MissingExtraError (Parquet reader).
+    """
+    document = read(Path(path))
+    file = decode(document, DatasetFile)
+    _check_manifest(document, file)
+    rows = {part.role: _rows(document, file, index) for index, part in enumerate(file.part)}
+    if "calibration" in rows:
+        checks.refuse_leak(rows["test"], rows["calibration"])
+    parts = {role: _part(file, role, table) for role, table in rows.items()}
+    return Dataset(
+        name=file.dataset.name,
+        description=file.dataset.description,
+        digest=document.digest,
+        path=str(document.path),
+        task=file.dataset.task,
+        classes=file.dataset.classes,
+        slice_columns=file.dataset.slices,
+        output_name=file.output.name if file.output else None,
+        test=parts["test"],
+        calibration=parts.get("calibration"),
+    )
+
+
+def _check_manifest(document: Document, file: DatasetFile) -> None:
+    """What joins several keys of the manifest."""
+    table, roles = file.dataset, [part.role for part in file.part]
+    for index, role in enumerate(roles):
+        if role in roles[:index]:
+            raise document.error(("part", index, "role"), f'a second part with the role "{role}"', "keep one")
+    if "test" not in roles:
+        raise document.error(("part",), 'no part has the role "test"', 'add a [[part]] with role = "test"')
+    for key, names in (("classes", table.classes), ("slices", table.slices)):
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise document.error(("dataset", key, index), f'"{name}" is listed twice', "list it once")
+    if (file.input.array is None) == (file.input.columns is None):
+        raise document.error(("input",), "needs `array` (NPZ) or `columns` (CSV, Parquet), and not both", "keep one")
+    low, high = file.input.minimum, file.input.maximum
+    if low is not None and high is not None and not low <= high:
+        raise document.error(("input", "minimum"), "minimum and maximum leave no value between them", "check both")
+
+
+def _rows(document: Document, file: DatasetFile, index: int) -> Rows:
+    """One part, read from a file whose digest is the manifest's, its inputs checked."""
+    part, table = file.part[index], file.dataset
+    path = _part_path(document, index, part.path)
+    names = dict.fromkeys((table.label, *((table.cluster,) if table.cluster else ()), *table.slices))
+    layout = Layout(
+        array=file.input.array,
+        columns=file.input.columns or (),
+        dtype=np.dtype(file.input.dtype),
+        shape=file.input.shape,
+        metadata=tuple(names),
+        rows=part.rows,
+    )
+    try:
+        with path.open("rb") as stream:
+            _check_digest(document, file, index, path, stream)
+            rows = read_rows(path, stream, layout)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        raise DatasetError(what, where=str(path), next_step="check the file and its permissions") from None
+    checks.check_inputs(rows, file.input.minimum, file.input.maximum)
+    return rows
+
+
+def _part_path(document: Document, index: int, text: str) -> Path:
+    """The part's file: a regular one inside the manifest's folder, symbolic links followed."""
+    key, folder = ("part", index, "path"), document.path.resolve().parent
+    try:
+        path = (folder / text).resolve()
+        inside, exists = path.is_relative_to(folder) and not Path(text).is_absolute(), path.is_file()
+    except (OSError, ValueError, RuntimeError):
+        raise document.error(key, "not a usable path", "name a file beside the manifest") from None
+    if not inside:
+        raise document.error(key, f'"{text}" is outside the manifest\'s folder', "keep the data beside the manifest")
+    if not exists:
+        raise document.error(key, f'there is no file "{text}"', "paths are relative to the manifest")
+    if path.stat().st_size > MEMORY_LIMIT_BYTES:
+        raise document.error(key, f'"{text}" is larger than 2 GiB', "hold out fewer rows")
+    return document.path.parent / text
+
+
+def _check_digest(document: Document, file: DatasetFile, index: int, path: Path, stream: BufferedReader) -> None:
+    found, expected = hashlib.file_digest(stream, "sha256").hexdigest(), file.part[index].sha256
+    if found != expected:
+        raise DatasetError(
+            f"the file has changed: its SHA-256 is {found}, and the manifest says {expected}",
+            where=str(path),
+            next_step=f"restore the file, or correct {document.path}:{document.line(('part', index, 'sha256'))}",
+        )
+    stream.seek(0)
+
+
+def _part(file: DatasetFile, role: Literal["test", "calibration"], rows: Rows) -> DatasetPart:
+    """A part's rows with their labels, clusters and slices as a record."""
+    table = file.dataset
+    labels = checks.labels(rows, table.label, table.classes)
+    columns = {name: checks.slice_column(rows, name) for name in table.slices}
+    cluster = checks.column(rows, table.cluster).codes if table.cluster else np.arange(len(labels), dtype=np.int64)
+    (sha256,) = (part.sha256 for part in file.part if part.role == role)
+    record = DatasetRecord(
+        name=table.name,
+        digest=f"sha256:{sha256}",
+        data_digest=data_digest(rows.inputs, table.classes, labels, cluster, columns),
+        rows=len(labels),
+        classes=table.classes,
+        labels=labels,
+        cluster_column=table.cluster,
+        cluster=cluster,
+        columns=columns,
+        description=table.description,
+    )
+    return DatasetPart(role, rows.inputs, record)

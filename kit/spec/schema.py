@@ -1,0 +1,33 @@
+"""JSON Schemas of the files that people write, generated from the definitions that read them."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from kit.spec.dataset import DatasetFile
+from kit.spec.device import DeviceFile
+from kit.spec.profile import ProfileFile
+
+Kind = Literal["profile", "device", "dataset"]
+
+_SHAPES: dict[Kind, type[msgspec.Struct]] = {"profile": ProfileFile, "device": DeviceFile, "dataset": DatasetFile}
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+# What a type alone cannot say: exactly one of two keys.
+_EXACTLY_ONE = {
+    "RequireTable": ("at_most", "at_least"),
+    "InputTable": ("array", "columns"),
+    "BatteryTable": ("energy", "capacity"),
+}
+
+
+def json_schema(kind: Kind) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a profile, device file or dataset manifest, for editors and other checkers.
+
+    Rules that join several keys (the right unit for a metric, say) are checked by the loaders alone.
+    """
+    schema = msgspec.json.schema(_SHAPES[kind])
+    for name, keys in _EXACTLY_ONE.items():
+        if definition := schema["$defs"].get(name):
+            definition["oneOf"] = [{"required": [key]} for key in keys]
+    return {"$schema": _DRAFT, "title": f"edgeproof {kind} file", **schema}
