@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from kit.errors import SpecError
 from kit.spec import units
-from kit.spec.find import find
+from kit.spec.find import find, named_files
 from kit.spec.shapes import ColumnNames, Confidence, Name, Rate, Text, Time, quantity
 from kit.spec.toml import Document, decode, nearest, read
 from kit.spec.types import Duty, MeasurePlan, Metric, Profile, Requirement
@@ -134,6 +134,11 @@ def load_profile(name_or_path: str | Path) -> Profile:
         measure=_measure_plan(document, file.measure),
         icc_floor=file.profile.icc_floor,
     )
+
+
+def list_profiles() -> list[Profile]:
+    """Every profile that a bare name can mean, by name. Raises SpecError if one of the files is wrong."""
+    return [load_profile(path) for path in named_files("profiles").values()]
 
 
 def _check_unique(document: Document, file: ProfileFile) -> None:
