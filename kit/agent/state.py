@@ -1,0 +1,93 @@
+"""Who this device is and how it is doing, from what Linux exposes; what cannot be told is None."""
+
+import os
+import platform
+from pathlib import Path
+
+from kit.agent.cpu import describe_processor
+from kit.digest import digest_bytes
+
+_CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+_SHARED_WITH_HOST = ("wire.py", "interface.py", "digest.py", "errors.py")
+
+
+def agent_digest() -> str:
+    """SHA-256 over the agent's own source files in sorted order, then those that it shares with the host."""
+    own = Path(__file__).parent
+    files = [*sorted(own.glob("*.py")), *(own.parent / name for name in _SHARED_WITH_HOST)]
+    return digest_bytes(b"".join(f"{file.name}\n".encode() + file.read_bytes() for file in files))
+
+
+def identity() -> dict[str, object]:
+    """The fields of the reply to hello: see docs/wire.md."""
+    import onnxruntime
+
+    import kit
+
+    processor = describe_processor()
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "cpu_model": processor.model,
+        "instruction_sets": list(processor.instruction_sets),
+        "instruction_sets_from": processor.source,
+        "emulator": processor.emulator,
+        "logical_cpus": os.cpu_count() or 1,
+        "memory_bytes": _meminfo_bytes("MemTotal"),
+        "runtime": "onnxruntime",
+        "runtime_version": onnxruntime.__version__,
+        "providers": list(onnxruntime.get_available_providers()),
+        "python_version": platform.python_version(),
+        "agent_version": kit.__version__,
+        "agent_digest": agent_digest(),
+        "process_id": os.getpid(),
+    }
+
+
+def conditions() -> dict[str, float | str | None]:
+    """Load, clock frequency in Hz, governor, hottest zone in degrees Celsius, free memory in B, battery share."""
+    frequency_khz = _number(_CPUFREQ / "scaling_cur_freq")
+    charge_percent = _largest("/sys/class/power_supply", "*/capacity")
+    hottest_millicelsius = _largest("/sys/class/thermal", "thermal_zone*/temp")
+    return {
+        "load_1min": _load_1min(),
+        "frequency_hz": None if frequency_khz is None else frequency_khz * 1e3,
+        "governor": _text(_CPUFREQ / "scaling_governor"),
+        "temperature_celsius": None if hottest_millicelsius is None else hottest_millicelsius / 1e3,
+        "available_memory_bytes": _meminfo_bytes("MemAvailable"),
+        "battery_share": None if charge_percent is None else charge_percent / 100,
+    }
+
+
+def _load_1min() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip()[:64] or None
+    except OSError:
+        return None
+
+
+def _number(path: Path) -> float | None:
+    try:
+        return float(_text(path) or "")
+    except ValueError:
+        return None
+
+
+def _largest(folder: str, pattern: str) -> float | None:
+    values = [value for path in Path(folder).glob(pattern) if (value := _number(path)) is not None]
+    return max(values, default=None)
+
+
+def _meminfo_bytes(key: str) -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), None)
