@@ -2,6 +2,6 @@
 
 from kit.spec.dataset import load_dataset
 from kit.spec.device import list_devices, load_device
-from kit.spec.profile import check_columns, list_profiles, load_profile
+from kit.spec.profile import list_profiles, load_profile
 
-__all__ = ["check_columns", "list_devices", "list_profiles", "load_dataset", "load_device", "load_profile"]
+__all__ = ["list_devices", "list_profiles", "load_dataset", "load_device", "load_profile"]

@@ -7,11 +7,10 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from kit.errors import SpecError
 from kit.spec import units
 from kit.spec.find import find, named_files
 from kit.spec.shapes import ColumnNames, Confidence, Name, Rate, Text, Time, quantity
-from kit.spec.toml import Document, decode, nearest, read
+from kit.spec.toml import Document, decode, read
 from kit.spec.types import Duty, MeasurePlan, Metric, Profile, Requirement
 
 MINIMUM_ROWS, MINIMUM_CLUSTERS = 30, 5  # of a slice, where a requirement does not say
@@ -214,15 +213,3 @@ def _check_by(document: Document, key: tuple[str, int], table: RequireTable, rul
     for field in ("minimum_rows", "minimum_clusters"):
         if getattr(table, field) is not None and not table.by:
             raise document.error((*key, field), "holds for slices, and there is no `by`", "add `by` or remove this key")
-
-
-def check_columns(profile: Profile, columns: tuple[str, ...]) -> None:
-    """Every `by` of a profile must be a slice column of the dataset; raises SpecError with the nearest column."""
-    for requirement in profile.requirements:
-        for column in requirement.by:
-            if column not in columns:
-                raise SpecError(
-                    f'{requirement.id}.by: the dataset has no slice column "{column}"',
-                    where=f"{profile.path}:{requirement.line}",
-                    next_step=nearest(column, columns) or "list it under slices in the dataset's manifest",
-                )
