@@ -8,7 +8,10 @@ from kit.records import Float64Array, Int64Array, MeterRecord
 
 @dataclass(frozen=True, slots=True)
 class PowerTrace:
-    """Samples in order: t_ns int64 [n] on the host's time.monotonic_ns; power_w float64 [n], mean since the one before."""
+    """Samples in order: t_ns int64 [n] on the host's time.monotonic_ns; power_w float64 [n], mean since the one before.
+
+    The first sample has none before it: its power is NaN.
+    """
 
     t_ns: Int64Array
     power_w: Float64Array
