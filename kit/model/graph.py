@@ -9,8 +9,14 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that do a network's arithmetic, and that int8 makes cheaper."""
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
-_SCORES = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "TopK", "Normalizer")
+_BODY = frozenset(
+    ("Add", "Relu", "LeakyRelu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+) | {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast", "Dropout"}
+"""What may follow the last product and still belong to the network's body; anything else makes scores."""
+
+_PLUMBING = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast", "Shape", "Dropout"))
 _WHY_HEAD = "it turns the last sums into scores, and scores in 8 bits would tie"
+_WHY_UNKNOWN = "the quantizer has no int8 form of this operator"
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
@@ -34,12 +40,12 @@ def flatten_biases(graph: onnx.GraphProto) -> None:
 
 
 def score_head(graph: onnx.GraphProto) -> frozenset[str]:
-    """Names of the nodes from the first Softmax, Sigmoid or ArgMax on that no product comes after."""
+    """Names of the nodes that make scores of the body's last sums: no product comes after them."""
     feeds = _before_products(graph)
     head: set[str] = set()
     tensors: set[str] = set()
     for node in graph.node:  # in topological order
-        if node.name not in feeds and (node.op_type in _SCORES or tensors.intersection(node.input)):
+        if node.name not in feeds and (node.op_type not in _BODY or tensors.intersection(node.input)):
             head.add(node.name)
             tensors.update(node.output)
     return frozenset(head)
@@ -58,29 +64,38 @@ def _before_products(graph: onnx.GraphProto) -> set[str]:
     return found
 
 
-def floats_left(graph: onnx.GraphProto, head: frozenset[str]) -> tuple[tuple[str, ...], int]:
-    """What stayed in float, each as ``operator name: why``, and how many products became int8."""
+def floats_left(
+    graph: onnx.GraphProto, head: frozenset[str], quantizable: frozenset[str]
+) -> tuple[tuple[str, ...], int]:
+    """What stayed in float, each as ``operator name: why``, and how many products became int8.
+
+    `quantizable` are the operators that the quantizer knows.
+    """
     dequantized = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     left: list[str] = []
     converted = 0
     for node in graph.node:
-        if node.op_type in PRODUCTS and dequantized.issuperset(node.input[:2]):
+        why = ""
+        if node.name in head:
+            why = _WHY_HEAD if node.op_type in quantizable else ""
+        elif node.op_type in PRODUCTS and dequantized.issuperset(node.input[:2]):
             converted += 1
-        elif node.name in head and node.op_type in _SCORES:
-            left.append(f"{node.op_type} {node.name}: {_WHY_HEAD}")
-        elif node.op_type in (*PRODUCTS, *_RECURRENT):
-            left.append(f"{node.op_type} {node.name}: {_why(node, graph)}")
-        left += _inside(node)
+        elif node.op_type in PRODUCTS:
+            why = _why(node, graph)
+        elif node.op_type not in quantizable | _PLUMBING:
+            why = _WHY_UNKNOWN
+        left += [f"{node.op_type} {node.name}: {why}"] * bool(why) + _inside(node)
     return tuple(left), converted
 
 
 def _why(node: onnx.NodeProto, graph: onnx.GraphProto) -> str:
-    if node.op_type in _RECURRENT:
-        return "the quantizer has no int8 form of this operator"
     weights = {tensor.name: tensor for tensor in graph.initializer}
     constants = [weights[name] for name in node.input if name in weights]
     if any(tensor.data_type != onnx.TensorProto.FLOAT for tensor in constants):
         return "its weights are not float32"
+    typed = {value.name for value in (*graph.value_info, *graph.input)} | weights.keys()
+    if not typed.issuperset(node.input):
+        return "the shape of its input is not known, since an operator before it has none"
     return "the quantizer left it, without a reason"
 
 

@@ -167,15 +167,30 @@ def _quantized(reference: LoadedModel, recipe: Recipe, reader: _Reader) -> _Quan
             "static quantization", where, lambda: _quantize(prepared, recipe, reader, head, Path(folder))
         )
     drop_unused_domains(quantized)
-    left, converted = floats_left(quantized.graph, head)
+    left, converted = floats_left(quantized.graph, head, _quantizable())
     if not converted:
-        kinds = ", ".join(sorted({node.op_type for node in prepared.graph.node}))
         raise ConversionError(
-            f"nothing can be quantized: int8 is for {', '.join(PRODUCTS)} with float32 weights; this model has {kinds}",
+            f"nothing can be quantized: {_why_nothing(prepared, left)}",
             where=where,
-            next_step="use the recipe fp32 alone",
+            next_step="use the recipe fp32 alone, or export the model with standard operators",
         )
     return _Quantized(quantized, left)
+
+
+def _why_nothing(prepared: onnx.ModelProto, left: tuple[str, ...]) -> str:
+    """Why no product became int8: the first that was left, or that there is none."""
+    product = next((line for line in left if line.startswith(PRODUCTS)), None)
+    if product:
+        return product
+    kinds = ", ".join(sorted({node.op_type for node in prepared.graph.node}))
+    return f"int8 is for {', '.join(PRODUCTS)}, and this model has only {kinds}"
+
+
+def _quantizable() -> frozenset[str]:
+    """Operators that onnxruntime's static quantizer has an int8 form of."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return frozenset({*QDQRegistry, *QLinearOpsRegistry})
 
 
 def _attempt(what: str, where: str, action: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:

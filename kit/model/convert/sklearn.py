@@ -143,12 +143,16 @@ def _export(model: Any, features: int, path: Path) -> bytes:
     return serialized(proto)
 
 
-def _lowered(model: Any) -> set[str] | None:
-    """A softmax regression becomes MatMul and Softmax, which int8 can speed up; a LinearClassifier cannot be."""
+def _lowered(model: Any) -> set[str]:
+    """Operators of ai.onnx.ml to do without: shapes are not known behind them, and int8 has no form of them.
+
+    A two-class LinearClassifier is kept: skl2onnx has no other form of it.
+    """
     from sklearn.linear_model import LogisticRegression
 
     last = model.steps[-1][1] if hasattr(model, "steps") else model
-    return {"LinearClassifier"} if isinstance(last, LogisticRegression) and len(last.classes_) > 2 else None
+    many = isinstance(last, LogisticRegression) and len(last.classes_) > 2
+    return {"Scaler", "LinearClassifier"} if many else {"Scaler"}
 
 
 def _tidy(proto: Any) -> None:
