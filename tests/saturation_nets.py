@@ -96,7 +96,13 @@ def quantized(model: onnx.ModelProto, x: Float32Array, folder: Path, *, qdq: boo
     path = folder / "int8.onnx"
     logging.disable(logging.WARNING)
     try:
-        quantize_static(model, path, Reader(), quant_format=form, **(kinds | options))
+        quantize_static(
+            onnx.ModelProto.FromString(model.SerializeToString()),
+            path,
+            Reader(),
+            quant_format=form,
+            **(kinds | options),
+        )
     finally:
         logging.disable(logging.NOTSET)
     return path.read_bytes()
