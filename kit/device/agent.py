@@ -203,7 +203,7 @@ class AgentDevice:
         message = self._unpacked(answer, during)
         if answer.type is FrameType.ERROR:
             raise DeviceError(
-                f"device refuses to {during}: {message.text('what')}",
+                f"refused {during}: {message.text('what')}",
                 where=self._where(),
                 next_step=message.text("next_step"),
             )
@@ -240,7 +240,6 @@ class AgentDevice:
         """The same failure, naming device and request."""
         return LinkError(
             f"device {self._spec.name} stopped answering: {error.what} during {during}",
-            where=self._where(),
             next_step=error.next_step or _IS_IT_ALIVE,
         )
 

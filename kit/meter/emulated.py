@@ -74,9 +74,7 @@ class EmulatedMeter:
         """See Meter."""
         self._join()
 
-    def _seen(
-        self, true_w: "np.ndarray[tuple[int], np.dtype[np.float64]]"
-    ) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    def _seen(self, true_w: Float64Array) -> Float64Array:
         """What the instrument shows for the true powers."""
         noisy_w = true_w * self._gain + self._random.normal(0, self._parameters["noise_w"], len(true_w))
         step_w = self._parameters["resolution_w"]
