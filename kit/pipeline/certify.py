@@ -10,8 +10,8 @@ from kit.device.base import Device, Progress
 from kit.errors import UsageError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
-from kit.model import host_predictions, make_variant, predict_saturating
-from kit.model.quantize import RECIPES
+from kit.model.predict import predict_on_host, predict_saturating
+from kit.model.quantize import RECIPES, make_variant
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
 from kit.records import (
@@ -112,7 +112,10 @@ def _record_inputs(work: Work) -> None:
             run.put(name, record)
     run.optional_step("model/conversion", ConversionRecord, lambda: inputs.converted.conversion)
     run.put_object(inputs.converted.data)
-    work.step("model/predictions", PredictionRecord, lambda: host_predictions(inputs.converted.data, inputs.dataset))
+    reference = inputs.converted.data
+    work.step(
+        "model/predictions", PredictionRecord, lambda: predict_on_host(reference, inputs.dataset, work.progress)
+    )
 
 
 def _make_variants(work: Work) -> dict[str, bytes]:
@@ -125,7 +128,14 @@ def _make_variants(work: Work) -> dict[str, bytes]:
 
 
 def _make_variant(work: Work, name: str) -> VariantRecord:
-    variant = make_variant(work.inputs.converted, RECIPES[name], work.inputs.dataset.calibration)
+    calibration = work.inputs.dataset.calibration
+    variant = make_variant(
+        work.inputs.converted.model,
+        RECIPES[name],
+        calibration.inputs if calibration else None,
+        calibration.record.data_digest if calibration else None,
+        work.progress,
+    )
     work.run.put_object(variant.data)
     return variant.record
 

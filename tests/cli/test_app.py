@@ -1,0 +1,131 @@
+"""The command line as its users meet it: a real process, its exit code, its two streams."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("numpy", "onnx", "onnxruntime", "pandas", "jinja2", "msgspec", "psutil", "serial", "sklearn")
+
+
+def edgeproof(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kit", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])} | environment,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_every_command_and_the_exit_codes() -> None:
+    done = edgeproof("--help")
+    assert done.returncode == 0
+    for word in ("certify", "report", "verify", "devices", "profiles", "data", "schema", "3 inconclusive", "Example"):
+        assert word in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from kit.cli.app import main\n"
+        "try: main(['--help'])\n"
+        f"except SystemExit: print(sorted(m for m in {HEAVY!r} if m in sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["certify", "report", "verify", "devices", "profiles", "data", "schema"])
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    done = edgeproof(command, "--help")
+    assert done.returncode == 0
+    assert f"edgeproof {command}" in done.stdout
+    assert "Example" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["certfy"], "Did you mean 'certify'"),
+        (["certify"], "Missing MODEL"),
+        (["certify", "m.onnx"], "Missing --data"),
+        (["certify", "m.onnx", "--nonsense"], "--nonsense"),
+        (["schema", "banana"], "banana"),
+        (["report", "nothing-here"], "no run 'nothing-here'"),
+        (["verify", "nothing-here"], "no run 'nothing-here'"),
+        (["certify", "--resume", "nothing-here"], "no run 'nothing-here'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_clear_error_and_exit_code_2(words: list[str], says: str, tmp_path: Path) -> None:
+    done = edgeproof(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error[usage]: ")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_for_a_machine_is_one_object_on_stdout(tmp_path: Path) -> None:
+    done = edgeproof("report", "nothing-here", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    error = json.loads(done.stdout)
+    assert error["schema"] == "edgeproof/error/1"
+    assert error["error"]["slug"] == "usage"
+    assert error["error"]["exit_code"] == 2
+    assert done.stderr == ""
+
+
+def test_the_version_is_the_package_s() -> None:
+    import kit
+
+    assert edgeproof("--version").stdout.strip() == f"edgeproof {kit.__version__}"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m kit schema profile | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert "Traceback" not in done.stderr
+    assert "error" not in done.stderr
+
+
+def test_telemetry_of_the_runtime_is_off_as_soon_as_the_package_is_imported() -> None:
+    program = "import kit, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "1"
+
+
+def test_devices_and_profiles_are_listed_for_people_and_machines() -> None:
+    devices = json.loads(edgeproof("devices", "--json").stdout)["devices"]
+    assert {"local", "watch-emulated"} <= {item["name"] for item in devices}
+    assert "EMULATED" in edgeproof("devices").stdout
+    profiles = json.loads(edgeproof("profiles", "--json").stdout)["profiles"]
+    assert {"basic", "wearable", "face-detector"} <= {item["name"] for item in profiles}
+    shown = edgeproof("profiles", "show", "wearable").stdout
+    assert "latency.p99" in shown
+    assert "15 %" in shown
+
+
+def test_a_device_says_who_it_is() -> None:
+    import onnxruntime
+
+    record = json.loads(edgeproof("devices", "show", "local", "--json").stdout)["device"]
+    assert record["runtime_version"] == onnxruntime.__version__
+    assert record["emulated"] == []
+
+
+@pytest.mark.parametrize("kind", ["profile", "device", "dataset"])
+def test_every_schema_is_a_json_schema(kind: str) -> None:
+    import jsonschema
+
+    schema = json.loads(edgeproof("schema", kind).stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
