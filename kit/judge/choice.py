@@ -1,0 +1,77 @@
+"""Which variant a run certifies: the cheapest that passes, by the cost that the profile names."""
+
+import math
+
+import numpy as np
+
+from kit.judge.energy import energy_per_inference_j
+from kit.judge.sentences import count, quantity
+from kit.records import VariantEvidence, VariantJudgement, Verdict
+from kit.spec.types import Profile
+
+_NAMES = {"size": "size", "latency": "median latency", "energy": "energy an inference above idle"}
+_UNITS = {"size": "B", "latency": "s", "energy": "J"}
+
+
+def cost_of(variant: VariantEvidence, profile: Profile) -> tuple[float, str]:
+    """Cost and unit: file size in B, median latency after warm-up in s, or mean energy above idle in J.
+
+    A cost that was not obtained is infinite: it never makes a variant the cheapest.
+    """
+    unit = _UNITS[profile.cheapest_by]
+    if profile.cheapest_by == "size":
+        return float(variant.variant.model.size_bytes), unit
+    if profile.cheapest_by == "latency":
+        samples = None if variant.latency is None else variant.latency.samples_ns[variant.latency.warmup_count :]
+        return (math.inf if samples is None or not len(samples) else float(np.median(samples)) * 1e-9), unit
+    if variant.energy is None or not len(variant.energy.window_energy_j):
+        return math.inf, unit
+    return float(energy_per_inference_j(variant.energy).mean()), unit
+
+
+def choose(judged: tuple[VariantJudgement, ...], profile: Profile) -> tuple[VariantJudgement, str]:
+    """The variant chosen and why, as one sentence: cheapest that passes, else cheapest undecided, else least broken.
+
+    Ties in cost go to the first name.
+    """
+    order = sorted(judged, key=lambda one: (one.cost, one.variant))
+    for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE):
+        if of := [one for one in order if one.verdict is verdict]:
+            return of[0], _why(of[0], len(of), order, profile)
+    least = min(order, key=lambda one: (_broken(one), one.cost, one.variant))
+    broken = count(_broken(least), "requirement")
+    return least, f"no variant passes and none is undecided; {least.variant} breaks least: {broken}."
+
+
+def _broken(one: VariantJudgement) -> int:
+    return len({finding.requirement for finding in one.findings if finding.verdict is Verdict.FAIL})
+
+
+def _why(chosen: VariantJudgement, alike: int, order: list[VariantJudgement], profile: Profile) -> str:
+    cost = _cost(chosen)
+    of = f"{alike} of {count(len(order), 'variant')}"
+    state = f"{of} {'passes' if alike == 1 else 'pass'}"
+    if chosen.verdict is not Verdict.PASS:
+        state = f"no variant passes, and {of} {'is' if alike == 1 else 'are'} undecided"
+    sentence = f"{state}; {chosen.variant} is the cheapest of them by {_NAMES[profile.cheapest_by]} ({cost})"
+    cheaper = [one for one in order[: order.index(chosen)] if one.verdict is not chosen.verdict]
+    if cheaper:
+        sentence += f"; {_list(cheaper)} {'costs' if len(cheaper) == 1 else 'cost'} no more but {_fate(cheaper)}"
+    return sentence + "."
+
+
+def _cost(one: VariantJudgement) -> str:
+    return quantity(one.cost, one.cost_unit) if math.isfinite(one.cost) else "not measured"
+
+
+def _list(variants: list[VariantJudgement]) -> str:
+    return " and ".join(f"{one.variant} ({_cost(one)})" for one in variants)
+
+
+def _fate(variants: list[VariantJudgement]) -> str:
+    verdicts = {one.verdict for one in variants}
+    if verdicts == {Verdict.FAIL}:
+        return "fails" if len(variants) == 1 else "fail"
+    if verdicts == {Verdict.INCONCLUSIVE}:
+        return "is undecided" if len(variants) == 1 else "are undecided"
+    return "fail or are undecided"

@@ -1,0 +1,84 @@
+"""battery.share: the part of the battery's life that the model costs, from energy above idle and the duty cycle."""
+
+import math
+
+import numpy as np
+
+from kit.battery import TIER, battery_life
+from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up
+from kit.records import EnergyRecord, Finding, Float64Array, Verdict
+from kit.spec.types import BatterySpec, Duty
+from kit.stats.means import MeanBounds, batch_mean_bounds
+from kit.stats.special import normal_quantile
+
+MINIMUM_WINDOWS = 3
+
+
+def energy_per_inference_j(record: EnergyRecord) -> Float64Array:
+    """Energy above idle of one inference in each window, J, float64 [windows]: gross less idle power x time."""
+    above_j = record.window_energy_j - record.idle_power_w * record.window_s
+    return np.asarray(above_j / np.maximum(record.window_inferences, 1), dtype=np.float64)
+
+
+def judge_battery(case: Case) -> tuple[Finding, ...]:
+    """Share of the drain with t bounds over windows; what has no meter, duty or battery is absent."""
+    record, duty, battery = case.variant.energy, case.profile.duty, case.device.battery
+    if record is None or record.obtained == "absent" or case.device.meter is None:
+        return (absent(case, "share", "energy was not measured: the device has no meter.", "attach a meter"),)
+    if duty is None:
+        return (absent(case, "share", "the profile states no duty cycle.", "state inferences_per_s in the profile"),)
+    if battery is None or battery.other_load_w <= 0:
+        return (absent(case, "share", "the device file describes no battery and load.", "describe the battery"),)
+    if len(record.window_energy_j) < MINIMUM_WINDOWS:
+        reason = f"{count(len(record.window_energy_j), 'energy window')} cannot bound a mean."
+        return (absent(case, "share", reason, f"at least {MINIMUM_WINDOWS} windows"),)
+    energy = batch_mean_bounds(energy_per_inference_j(record), case.confidence)
+    return (_judged(case, record, energy, duty, battery),)
+
+
+def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, battery: BatterySpec) -> Finding:
+    life = battery_life(energy.estimate, duty, battery)
+    measured = Measured(
+        life.share, battery_life(energy.lower, duty, battery).share, battery_life(energy.upper, duty, battery).share,
+        "share", f"t interval of window means above idle, correlation respected; {TIER}", energy.count, record.obtained,
+        details={
+            "energy_per_inference_j": energy.estimate,
+            "energy_per_inference_lower_j": energy.lower,
+            "energy_per_inference_upper_j": energy.upper,
+            "idle_power_w": record.idle_power_w,
+            "model_power_w": life.model_power_w,
+            "inferences_per_s": duty.inferences_per_s,
+            "life_s": life.life_s,
+            "life_without_model_s": life.life_without_model_s,
+            "effective_windows": energy.effective_count,
+        },
+    )  # fmt: skip
+    found = finding(case, measured)
+    if energy.estimate <= 0:
+        reason = "the meter cannot tell inference from idle: energy above idle is not positive."
+        return undecided(found, reason, "a finer meter, longer windows, or a new idle measurement")
+    return certifying(case, explained(found, _reason(found), _need(case, energy, found)))
+
+
+def _reason(found: Finding) -> str:
+    energy = quantity(found.details["energy_per_inference_j"], "J")
+    rest = f"{energy} an inference above idle; limit {quantity(found.limit, 'share')}"
+    if found.verdict is Verdict.PASS and found.upper is not None:
+        end = f"(upper end, {percent(found.confidence)} confidence)"
+        return f"the model costs {quantity(found.upper, 'share')} of battery life{how(found.obtained)} {end}; {rest}."
+    ends = interval(found.lower, found.upper, "share")
+    share = quantity(found.estimate or 0.0, "share")
+    return f"the model costs {share} of battery life{how(found.obtained)} {ends}; {rest}."
+
+
+def _need(case: Case, energy: MeanBounds, found: Finding) -> str:
+    """Windows until the interval, narrowing with the root of their count, leaves the limit out 4 times in 5."""
+    distance = abs(found.limit - (found.estimate or 0.0))
+    half = ((found.upper or 0.0) - (found.lower or 0.0)) / 2
+    if distance == 0 or not math.isfinite(half):
+        return "the share lies at the limit: more windows alone may not decide"
+    z = normal_quantile(case.confidence)
+    total = energy.count * (half / distance * (z + normal_quantile(POWER)) / z) ** 2
+    more = rounded_up(max(total - energy.count, 1))
+    return f"about {count(more, 'more energy window')} ({percent(POWER)} chance of deciding)"

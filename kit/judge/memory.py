@@ -1,0 +1,56 @@
+"""memory.peak: the median over fresh sessions of what the model adds to the process."""
+
+import numpy as np
+
+from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.sentences import count, how, interval, percent, quantity
+from kit.records import Finding, MemoryRecord, Verdict
+from kit.stats.quantile import lower_rank, minimum_count, upper_rank
+
+MEDIAN = 0.5
+
+
+def judge_memory(case: Case) -> tuple[Finding, ...]:
+    """Bounds of the median session peak by order statistics; each session is one independent value, in B."""
+    record = case.variant.memory
+    if record is None or record.obtained == "absent" or len(record.peak_bytes) == 0:
+        return (absent(case, "B", "peak memory was not measured.", "measure memory in fresh sessions"),)
+    found = finding(case, _measured(case, record))
+    least = minimum_count(MEDIAN, case.confidence)
+    if found.upper is None:
+        sessions = len(record.peak_bytes)
+        reason = (
+            f"{count(sessions, 'session')} cannot bound the median peak at {percent(case.confidence)}: "
+            f"at least {least} are needed."
+        )
+        return (undecided(found, reason, f"{count(least - sessions, 'more session')}"),)
+    return (certifying(case, explained(found, _reason(found), _need(found, least))),)
+
+
+def _measured(case: Case, record: MemoryRecord) -> Measured:
+    peaks = np.sort(record.peak_bytes).astype(np.float64)
+    upper = upper_rank(len(peaks), MEDIAN, case.confidence)
+    lower = lower_rank(len(peaks), MEDIAN, case.confidence)
+    return Measured(
+        float(np.median(peaks)),
+        None if lower is None else float(peaks[lower - 1]),
+        None if upper is None else float(peaks[upper - 1]),
+        "B",
+        f"order statistics of session peaks; {record.method}",
+        len(peaks),
+        record.obtained,
+        details={"baseline_bytes": float(record.baseline_bytes), "largest_bytes": float(peaks[-1])},
+    )
+
+
+def _reason(found: Finding) -> str:
+    limit = f"limit {quantity(found.limit, 'B')}"
+    if found.verdict is Verdict.PASS and found.upper is not None:
+        end = f"(upper end, {percent(found.confidence)} confidence)"
+        return f"the model adds at most {quantity(found.upper, 'B')}{how(found.obtained)} at its peak {end}; {limit}."
+    ends = interval(found.lower, found.upper, "B")
+    return f"the model adds {quantity(found.estimate or 0.0, 'B')}{how(found.obtained)} at its peak {ends}; {limit}."
+
+
+def _need(found: Finding, least: int) -> str:
+    return f"about {count(max(found.rows, least), 'more session')}: the limit lies between session peaks"

@@ -1,0 +1,28 @@
+"""Which function judges which metric. A new metric is one file and one row here."""
+
+from collections.abc import Callable
+
+from kit.judge.accuracy import judge_drop, judge_value
+from kit.judge.base import Case
+from kit.judge.energy import judge_battery
+from kit.judge.fairness import judge_gap_change
+from kit.judge.latency import judge_latency
+from kit.judge.memory import judge_memory
+from kit.judge.numerics import judge_processor_flips
+from kit.judge.size import judge_size
+from kit.records import Finding
+from kit.spec.types import Metric
+
+JUDGES: dict[Metric, Callable[[Case], tuple[Finding, ...]]] = {
+    "latency.p50": judge_latency,
+    "latency.p90": judge_latency,
+    "latency.p95": judge_latency,
+    "latency.p99": judge_latency,
+    "memory.peak": judge_memory,
+    "model.size": judge_size,
+    "battery.share": judge_battery,
+    "accuracy.value": judge_value,
+    "accuracy.drop": judge_drop,
+    "fairness.gap_change": judge_gap_change,
+    "numerics.processor_flips": judge_processor_flips,
+}

@@ -1,0 +1,80 @@
+"""Figures and sentences for people: plain words, units, true minus signs, the interval beside the figure."""
+
+from kit.records import Finding, Obtained
+
+MINUS = "−"
+_SCALES: dict[str, tuple[tuple[float, str], ...]] = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
+    "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+    "J": ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")),
+    "W": ((1.0, "W"), (1e-3, "mW"), (1e-6, "µW")),
+}
+
+
+def quantity(value: float, unit: str) -> str:
+    """`value` in `unit` (as in Finding) with a fitting prefix: 0.0151 s is "15.1 ms", 0.036 points "3.6 points"."""
+    if unit == "share":
+        return f"{number(100 * value, 3)} %"
+    if unit == "points":
+        return f"{fixed(100 * value)} points"
+    if unit not in _SCALES:
+        return f"{number(value, 4)} {unit}".removesuffix(" 1")
+    scales = _SCALES[unit]
+    factor, name = next((row for row in scales if abs(value) >= row[0]), scales[-1] if value else scales[0])
+    return f"{number(value / factor, 3)} {name}"
+
+
+def interval(lower: float | None, upper: float | None, unit: str) -> str:
+    """The interval in the unit of `quantity`, as "[2.8, 4.3]"; an end that is not known is "–"."""
+    if unit in ("share", "points"):
+        return f"[{_end(lower, 100)}, {_end(upper, 100)}]"
+    return f"[{'–' if lower is None else quantity(lower, unit)}, {'–' if upper is None else quantity(upper, unit)}]"
+
+
+def _end(value: float | None, factor: float) -> str:
+    return "–" if value is None else fixed(factor * value)
+
+
+def fixed(value: float) -> str:
+    """One decimal (two where one would show 0), with a true minus and no negative zero."""
+    digits = 2 if abs(value) < 0.05 else 1
+    rounded = round(value, digits)
+    return f"{rounded:.{digits}f}".replace("-", MINUS) if rounded else "0.0"
+
+
+def number(value: float, digits: int) -> str:
+    """`digits` significant digits without an exponent, thousands separated, true minus."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}".replace("-", MINUS)
+    return f"{value:.{digits}g}".replace("-", MINUS)
+
+
+def count(value: float, noun: str, plural: str = "") -> str:
+    """ "1 row", "2,008 rows"."""
+    return f"{value:,.0f} {noun if round(value) == 1 else plural or noun + 's'}"
+
+
+def rounded_up(value: float) -> int:
+    """An amount of further work, rounded up to two significant digits: 5,873 is 5,900."""
+    if value <= 10:
+        return max(1, -int(-value // 1))
+    step = 10 ** (len(str(int(value))) - 2)
+    return int(-(-value // step) * step)
+
+
+def percent(confidence: float) -> str:
+    """A confidence as "95 %" or "98.33 %": rounded down, so that it never promises more."""
+    text = f"{int(confidence * 1e4 + 1e-6) / 100:.2f}".rstrip("0").rstrip(".")
+    return f"{text} %"
+
+
+def how(obtained: Obtained) -> str:
+    """A clause for what was not measured on the real thing; empty otherwise."""
+    return {"emulated": " (emulated)", "estimated": " (estimated)"}.get(obtained, "")
+
+
+def headline(finding: Finding) -> str:
+    """The finding as one line: verdict and reason; an untested slice's reason speaks for itself."""
+    return finding.reason if finding.reason.startswith("NOT TESTED") else f"{finding.verdict}: {finding.reason}"
