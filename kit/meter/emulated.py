@@ -32,7 +32,7 @@ class EmulatedMeter:
         values = read_parameters(spec, ("idle_power_w", "active_power_w"), _OPTIONAL)
         if not 1 <= values["sampling_hz"] <= 1000 or values["accuracy_share"] >= 1:
             raise SpecError(
-                f"out of range: sampling_hz = {values['sampling_hz']:g} or accuracy_share = {values['accuracy_share']:g}",
+                f"out of range: sampling_hz {values['sampling_hz']:g} or accuracy_share {values['accuracy_share']:g}",
                 where="meter emulated",
                 next_step="state sampling_hz from 1 to 1000 and accuracy_share below 1",
             )
