@@ -1,0 +1,126 @@
+"""Latency drawn three ways: distribution, tail, and course over the run."""
+
+import math
+
+from kit.report import svg
+from kit.report.sections.latency import LatencyView
+
+HEIGHT = 250.0
+_LEFT, _TOP, _BELOW = 46.0, 12.0, 42.0
+
+
+def distribution(view: LatencyView, width: float) -> str:
+    """Share of inferences not slower than a latency, with the bounds of the judged quantiles."""
+    bottom = HEIGHT - _BELOW
+    least, most = view.curve[0][0], _body_end(view)
+    x = svg.Axis(least - 0.03 * (most - least), most, _LEFT, width - 12)
+    y = svg.Axis(0.0, 1.0, bottom, _TOP)
+    curve = [(x.at(a), y.at(b)) for a, b in view.curve if a <= most]
+    marks = [
+        svg.axis_below(x, _TOP, bottom, view.scale.number, f"latency, {view.scale.suffix}", _about(width)),
+        svg.axis_left(y, _LEFT, width - 12, lambda v: f"{v * 100:.0f} %"),
+        svg.element("path", d=svg.path(curve, step=True), **svg.stroke("mark", 2, stroke_linejoin="round")),
+        *_bounds(view, x, y),
+    ]
+    if view.limit_s is not None:
+        marks.append(svg.limit_mark(x, view.limit_s, _TOP, bottom, view.limit_text))
+    return svg.picture(width, HEIGHT, "Distribution of latency", view.headline, *marks)
+
+
+def _bounds(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
+    """p50 and p99 as dots, with their bounds as bars and their texts left of the curve or right of it."""
+    marks = []
+    for mark in (m for m in view.marks if m.name in {"p50", "p99"}):
+        at, level = x.at(mark.value_s), y.at(mark.share)
+        if mark.lower_s is not None and mark.upper_s is not None:
+            marks.append(svg.line(x.at(mark.lower_s), level, x.at(mark.upper_s), level, "ink", 5, stroke_opacity="0.45"))
+        marks.append(svg.element("circle", svg.tip(f"{mark.name} {mark.text}"), cx=at, cy=level, r=4, **svg.fill("ink")))
+        below = 17 if mark.share > 0.9 else 4
+        near_end = at > (x.start + x.end) / 2
+        anchor, shift = ("end", -8.0) if near_end else ("start", 10.0)
+        marks.append(svg.label(at + shift, level + below, f"{mark.name} {mark.text}", anchor=anchor, colour="ink", bold=True))
+    return marks
+
+
+def tail(view: LatencyView, width: float) -> str:
+    """Share of inferences slower than a latency, both logarithmic: where rare slow ones show."""
+    bottom = HEIGHT - _BELOW
+    points = [(a, 1.0 - b) for a, b in view.curve if b < 1.0]
+    rarest = 10.0 ** math.floor(math.log10(min((b for _, b in points), default=0.1)))
+    x = svg.Axis(view.curve[0][0] * 0.95, view.curve[-1][0] * 1.05, _LEFT, width - 12, log=True)
+    y = svg.Axis(rarest, 1.0, bottom, _TOP, log=True)
+    curve = [(x.at(a), y.at(b)) for a, b in points]
+    marks = [
+        svg.axis_below(x, _TOP, bottom, view.scale.number, f"latency, {view.scale.suffix}, logarithmic", _about(width)),
+        svg.axis_left(y, _LEFT, width - 12, _share, 5),
+        svg.element("path", d=svg.path(curve, step=True), **svg.stroke("mark", 2, stroke_linejoin="round")),
+        *_bounds_tail(view, x, y),
+    ]
+    if view.limit_s is not None:
+        marks.append(svg.limit_mark(x, view.limit_s, _TOP, bottom, view.limit_text))
+    slowest = view.scale.text(view.curve[-1][0])
+    return svg.picture(width, HEIGHT, "Tail of latency", f"The slowest inference took {slowest}.", *marks)
+
+
+def _bounds_tail(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
+    return [
+        svg.element("circle", svg.tip(f"{m.name} {m.text}"), cx=x.at(m.value_s), cy=y.at(1 - m.share), r=4, **svg.fill("ink"))
+        + svg.label(x.at(m.value_s) + 9, y.at(1 - m.share) - 4, m.name, colour="ink", bold=True)
+        for m in view.marks
+        if m.name in {"p50", "p99"}
+    ]
+
+
+def _share(share: float) -> str:
+    return f"{share * 100:g} %"
+
+
+def over_time(view: LatencyView, width: float) -> str:
+    """Least, median and greatest latency a bin, in the order measured; the warm-up is shaded."""
+    height, bottom = 200.0, 200.0 - _BELOW
+    highest = max(b[3] for b in view.bins)
+    least = min(b[1] for b in view.bins)
+    log = highest > 8 * least
+    x = svg.Axis(0, view.samples, _LEFT, width - 12)
+    low = least * 0.9 if log else 0.0
+    y = svg.Axis(low, highest * 1.08, bottom, _TOP, log=log)
+    ends = [*(b[0] for b in view.bins[1:]), float(view.samples)]
+    spans = list(zip(view.bins, ends, strict=True))
+    marks = [
+        _warmup(view, x, bottom),
+        svg.axis_below(x, _TOP, bottom, lambda v: f"{v:,.0f}", "inference, in order", _about(width)),
+        svg.axis_left(y, _LEFT, width - 12, view.scale.number),
+        svg.label(_LEFT + 4, _TOP + 12, f"{view.scale.suffix}{', logarithmic' if log else ''}") if not view.warmup else "",
+        _envelope([(x.at(b[0]), x.at(end), y.at(b[1]), y.at(b[3])) for b, end in spans]),
+        svg.element("path", d=svg.path([(x.at((b[0] + end) / 2), y.at(b[2])) for b, end in spans]), **svg.stroke("mark", 1.8)),
+    ]
+    note = f"{view.samples:,} inferences, of which {view.warmup:,} are warm-up."
+    return svg.picture(width, height, "Latency over the run", note, *marks)
+
+
+def _warmup(view: LatencyView, x: svg.Axis, bottom: float) -> str:
+    if not view.warmup:
+        return ""
+    end = x.at(view.warmup)
+    box = svg.element("rect", x=x.start, y=_TOP, width=max(2.0, end - x.start), height=bottom - _TOP, **svg.fill("warn-soft"))
+    return box + svg.label(end + 5, _TOP + 12, "← warm-up, left out", colour="warn")
+
+
+def _envelope(spans: list[tuple[float, float, float, float]]) -> str:
+    over = [(xx, top) for a, b, _, top in spans for xx in (a, b)]
+    under = [(xx, low) for a, b, low, _ in reversed(spans) for xx in (b, a)]
+    return svg.element("path", d=svg.path(over + under, close=True), **svg.fill("mark-soft"))
+
+
+def _body_end(view: LatencyView) -> float:
+    """Where the body's axis ends: past p99's upper bound; what is slower belongs to the tail's drawing."""
+    p99, p50 = view.marks[-1], view.marks[0]
+    end = max(p99.value_s, p99.upper_s or 0.0)
+    end += 0.15 * max(end - view.curve[0][0], 0.02 * p50.value_s)
+    if view.limit_s is not None and end < view.limit_s < 1.4 * end:
+        return view.limit_s * 1.03
+    return end
+
+
+def _about(width: float) -> int:
+    return max(3, int(width // 100))

@@ -1,0 +1,101 @@
+"""Figures as people read them: SI values to text with a fitting unit, a true minus and steady decimals."""
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MINUS = "\u2212"
+ABSENT = "not obtained"
+_STEPS = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+    "J": ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ")),
+    "W": ((1.0, "W"), (1e-3, "mW"), (1e-6, "µW")),
+    "share": ((1e-2, "%"),),
+    "points": ((1e-2, "pp"),),
+    "1": ((1.0, ""),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How one row of figures is written: SI value / `factor`, `decimals` places, then `suffix`."""
+
+    factor: float
+    suffix: str
+    decimals: int
+    signed: bool = False
+
+    def number(self, value: float) -> str:
+        """`value` (SI) as a number without its unit, with a true minus."""
+        shown = round(value / self.factor, self.decimals)
+        text = f"{abs(shown):,.{self.decimals}f}"
+        if shown < 0:
+            return MINUS + text
+        return "+" + text if self.signed and shown > 0 else text
+
+    def text(self, value: float | None) -> str:
+        """`value` (SI) with its unit; an absent value says so."""
+        if value is None or not math.isfinite(value):
+            return ABSENT
+        return f"{self.number(value)} {self.suffix}".strip()
+
+    def interval(self, lower: float | None, upper: float | None) -> str:
+        """``[lower, upper]`` without the unit; empty where there is no interval."""
+        if lower is None and upper is None:
+            return ""
+        ends = (MINUS + "∞" if lower is None else self.number(lower), "∞" if upper is None else self.number(upper))
+        return f"[{ends[0]}, {ends[1]}]"
+
+
+def scale_for(values: Iterable[float | None], unit: str) -> Scale:
+    """The unit in which the largest of `values` (SI, `unit` as in a Finding) reads best, at three digits."""
+    present = [abs(v) for v in values if v is not None and math.isfinite(v)]
+    largest = max(present, default=0.0)
+    steps = _STEPS.get(unit, ((1.0, unit),))
+    factor, suffix = next((step for step in steps if largest >= step[0]), steps[-1] if largest else steps[0])
+    if unit == "1":
+        whole = all(float(v).is_integer() for v in present)
+        return Scale(factor, suffix, 0 if whole else 2)
+    if unit == "points":
+        return Scale(factor, suffix, 1, signed=True)
+    digits = 2 - math.floor(math.log10(largest / factor)) if largest else 1
+    return Scale(factor, suffix, 0 if suffix == "B" else min(2 if unit == "share" else 3, max(1 if unit == "share" else 0, digits)))
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """One SI `value` with the unit that suits it."""
+    return scale_for([value], unit).text(value)
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share (0 to 1) in percent."""
+    return Scale(1e-2, "%", decimals).text(share)
+
+
+def confidence_text(confidence: float) -> str:
+    """A confidence as ``95 %`` or ``98.33 %``: rounded down, so that it never promises more."""
+    return f"{int(confidence * 1e4 + 1e-6) / 100:g} %"
+
+
+def points(difference: float | None, decimals: int = 1) -> str:
+    """A difference of shares in percentage points, signed."""
+    return Scale(1e-2, "pp", decimals, signed=True).text(difference)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 row``, ``2,008 rows``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def clean(name: str, limit: int = 72) -> str:
+    """A name from a model, dataset or device, safe to show: one line, no control or direction marks, bounded."""
+    kept = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} else c for c in name[: limit * 4])
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def listed(names: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    items = list(names)
+    return items[0] if len(items) == 1 else " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)

@@ -1,0 +1,244 @@
+"""What quantization flipped, where, and which processor it depends on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.records import DatasetRecord, Evidence, PredictionRecord, SaturationRecord, VariantEvidence
+from kit.report.figures import clean, count, listed, percent
+from kit.report.sections.slices import accuracy
+
+TOP_ROWS = 8
+TOP_PAIRS = 6
+TOP_SLICES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ArithmeticCell:
+    """One variant under one arithmetic: accuracy, and decisions that differ from the reference."""
+
+    accuracy: str
+    flips: str
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorRow:
+    """One variant on the device, with exact sums, and with the saturating sums of x86 without VNNI."""
+
+    variant: str
+    chosen: bool
+    device: ArithmeticCell
+    exact: ArithmeticCell
+    saturating: ArithmeticCell
+    depends: str
+    depends_status: str
+    proof: str
+    proof_detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlipRow:
+    """A row whose decision changed: number, label, decisions, and how sure the reference was."""
+
+    row: str
+    label: str
+    reference: str
+    variant: str
+    confidence: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlipsView:
+    """Decisions that differ from the reference on one variant under one arithmetic."""
+
+    title: str
+    total: str
+    table: tuple[tuple[str, str], tuple[str, str]]
+    pairs: tuple[tuple[str, int], ...]
+    slices: tuple[tuple[str, int, float, str], ...]
+    rows: tuple[FlipRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NumericsView:
+    """The processor's story in sentences, a row a variant, and the flips of the variants worth looking at."""
+
+    story: tuple[str, ...]
+    rows: tuple[ProcessorRow, ...]
+    flips: tuple[FlipsView, ...]
+    device_name: str
+
+
+def build_numerics(evidence: Evidence, chosen: str) -> NumericsView:
+    """All variants under every arithmetic that was obtained."""
+    rows = tuple(_processor_row(v, evidence, chosen) for v in evidence.variants)
+    return NumericsView(
+        story=tuple(text for v in evidence.variants if (text := story(v, evidence))),
+        rows=rows,
+        flips=_detailed(evidence, chosen),
+        device_name=clean(evidence.device.cpu_model or evidence.device.architecture, 60),
+    )
+
+
+def differing(first: PredictionRecord | None, second: PredictionRecord | None) -> NDArray[np.bool_] | None:
+    """Rows whose decisions differ; None where either was not obtained or they are of different rows."""
+    if first is None or second is None or first.decisions.shape != second.decisions.shape:
+        return None
+    return np.asarray(first.decisions != second.decisions)
+
+
+def processor_flips(variant: VariantEvidence) -> NDArray[np.bool_] | None:
+    """Rows whose decision differs between exact and saturating sums; none at all where a proof excludes saturation."""
+    found = differing(variant.exact_predictions, variant.saturating_predictions)
+    if found is None and not variant.variant.saturation.can_saturate and variant.predictions is not None:
+        return np.zeros(len(variant.predictions.decisions), dtype=np.bool_)
+    return found
+
+
+def story(variant: VariantEvidence, evidence: Evidence) -> str:
+    """One variant's sentence: how many decisions flipped, how many only because of the processor, and why."""
+    name, saturation = clean(variant.variant.recipe.name, 40), variant.variant.saturation
+    if not saturation.quantized_nodes:
+        return ""
+    flips = differing(evidence.reference_predictions, variant.exact_predictions or variant.predictions)
+    changed = "" if flips is None else f"{count(int(flips.sum()), 'decision')} of {len(flips):,} differ from the reference"
+    depends = processor_flips(variant)
+    if not saturation.can_saturate:
+        safe = f"its worst possible pair sum is {saturation.worst_pair:,}, within {saturation.limit:,}"
+        return f"{name}: {changed or 'not compared'}; none can depend on the processor, because {safe} (proved from its weights)."
+    reach = f"16-bit pair sums can reach {saturation.worst_pair:,}, over {saturation.limit:,}"
+    nodes = f"{count(len(saturation.nodes_at_risk), 'operator')} of {saturation.quantized_nodes} at risk"
+    if depends is None:
+        return f"{name}: {changed or 'not compared'}; {reach} ({nodes}), and what that does was not computed."
+    before, after = (_percent(p, evidence) for p in (variant.exact_predictions, variant.saturating_predictions))
+    return (
+        f"{name}: {changed}. {count(int(depends.sum()), 'decision')} more "
+        f"{'depends' if depends.sum() == 1 else 'depend'} on the processor alone: accuracy is {before} with exact sums "
+        f"(ARM, VNNI) and {after} on x86 without VNNI, where {reach} ({nodes})."
+    ).replace(" more depend", " depend").replace(" more depends", " depends")
+
+
+def _percent(predictions: PredictionRecord | None, evidence: Evidence) -> str:
+    return percent(accuracy(predictions, evidence.dataset)) if predictions else "unknown"
+
+
+def _processor_row(variant: VariantEvidence, evidence: Evidence, chosen: str) -> ProcessorRow:
+    depends = processor_flips(variant)
+    saturation = variant.variant.saturation
+    word = "INCONCLUSIVE" if depends is None else "FAIL" if depends.any() else "PASS"
+    proof, detail = _proof(saturation)
+    return ProcessorRow(
+        variant=clean(variant.variant.recipe.name, 40),
+        chosen=variant.variant.recipe.name == chosen,
+        device=_cell(variant.predictions, evidence),
+        exact=_cell(variant.exact_predictions, evidence),
+        saturating=_cell(variant.saturating_predictions, evidence),
+        depends="not computed" if depends is None else f"{int(depends.sum()):,}",
+        depends_status=word,
+        proof=proof,
+        proof_detail=detail,
+    )
+
+
+def _proof(saturation: SaturationRecord) -> tuple[str, str]:
+    if not saturation.quantized_nodes:
+        return "no int8", "nothing is quantized"
+    relation = ">" if saturation.can_saturate else "≤"
+    detail = f"worst pair {saturation.worst_pair:,} {relation} {saturation.limit:,}"
+    return ("can saturate" if saturation.can_saturate else "cannot saturate"), detail
+
+
+def _cell(predictions: PredictionRecord | None, evidence: Evidence) -> ArithmeticCell:
+    flips = differing(evidence.reference_predictions, predictions)
+    if predictions is None or flips is None:
+        return ArithmeticCell("not obtained", "", None)
+    share = accuracy(predictions, evidence.dataset)
+    return ArithmeticCell(percent(share), f"{int(flips.sum()):,}", share)
+
+
+def _detailed(evidence: Evidence, chosen: str) -> tuple[FlipsView, ...]:
+    """The chosen variant on the device; then the variant that the processor changes most, where one does."""
+    views = []
+    mine = next((v for v in evidence.variants if v.variant.recipe.name == chosen), None)
+    if mine is not None and mine.predictions is not None:
+        name = clean(chosen, 40)
+        views.append(_flips(f"{name} on this device, against the reference", evidence.reference_predictions, mine.predictions, evidence))
+    touched = [(int(found.sum()), v) for v in evidence.variants if (found := processor_flips(v)) is not None and found.any()]
+    if touched:
+        worst = max(touched, key=lambda pair: pair[0])[1]
+        if worst.exact_predictions is not None and worst.saturating_predictions is not None:
+            title = f"{clean(worst.variant.recipe.name, 40)} on x86 without VNNI, against the same file with exact sums"
+            views.append(_flips(title, worst.exact_predictions, worst.saturating_predictions, evidence))
+    return tuple(view for view in views if view is not None)
+
+
+def _flips(title: str, before: PredictionRecord, after: PredictionRecord, evidence: Evidence) -> FlipsView | None:
+    flips = differing(before, after)
+    if flips is None:
+        return None
+    data = evidence.dataset
+    was, now = before.decisions == data.labels, after.decisions == data.labels
+    cells = [[int((a & b).sum()) for b in (now, ~now)] for a in (was, ~was)]
+    where = _where(flips, data)
+    most = f" Most in {listed(name for name, *_ in where[:2])}." if where and flips.any() else ""
+    return FlipsView(
+        title=title,
+        total=f"{count(int(flips.sum()), 'decision')} of {len(flips):,} flipped ({percent(float(flips.mean()), 2)}).{most}",
+        table=((f"{cells[0][0]:,}", f"{cells[0][1]:,}"), (f"{cells[1][0]:,}", f"{cells[1][1]:,}")),
+        pairs=_pairs(flips, before, after, data),
+        slices=where,
+        rows=_rows(flips, before, after, data),
+    )
+
+
+def _class(data: DatasetRecord, code: int) -> str:
+    return clean(data.classes[code], 32) if 0 <= code < len(data.classes) else f"class {code}"
+
+
+def _pairs(
+    flips: NDArray[np.bool_], before: PredictionRecord, after: PredictionRecord, data: DatasetRecord
+) -> tuple[tuple[str, int], ...]:
+    pairs, counts = np.unique(np.c_[before.decisions[flips], after.decisions[flips]], axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:TOP_PAIRS]
+    return tuple((f"{_class(data, int(pairs[i][0]))} → {_class(data, int(pairs[i][1]))}", int(counts[i])) for i in order)
+
+
+def _where(flips: NDArray[np.bool_], data: DatasetRecord) -> tuple[tuple[str, int, float, str], ...]:
+    """Slices by share of flipped rows: (name, flips, share, share as text), the highest first."""
+    found = []
+    for column, record in data.columns.items():
+        if len(record.values) > 200:
+            continue
+        totals = np.bincount(record.codes, minlength=len(record.values))
+        hits = np.bincount(record.codes[flips], minlength=len(record.values))
+        found += [
+            (clean(f"{column}: {value}", 48), int(hits[i]), float(hits[i] / totals[i]), percent(float(hits[i] / totals[i])))
+            for i, value in enumerate(record.values)
+            if totals[i] >= 20
+        ]
+    return tuple(sorted(found, key=lambda f: (-f[2], f[0]))[:TOP_SLICES])
+
+
+def _rows(
+    flips: NDArray[np.bool_], before: PredictionRecord, after: PredictionRecord, data: DatasetRecord
+) -> tuple[FlipRow, ...]:
+    """The flipped rows of which `before` was surest: those are the surprising ones."""
+    numbers = np.flatnonzero(flips)
+    ordered = np.sort(before.scores[numbers], axis=1) if len(numbers) else np.zeros((0, 2), dtype=np.float32)
+    lead = ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else np.zeros(len(numbers), dtype=np.float32)
+    top = numbers[np.argsort(-lead, kind="stable")[:TOP_ROWS]]
+    leads = dict(zip(numbers.tolist(), lead.tolist(), strict=True))
+    return tuple(
+        FlipRow(
+            row=f"{int(i):,}",
+            label=_class(data, int(data.labels[i])),
+            reference=_class(data, int(before.decisions[i])),
+            variant=_class(data, int(after.decisions[i])),
+            confidence=f"{leads[int(i)]:.3f}",
+            where=", ".join(clean(f"{k}: {c.values[int(c.codes[i])]}", 32) for k, c in list(data.columns.items())[:3]),
+        )
+        for i in top
+    )

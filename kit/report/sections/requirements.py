@@ -1,0 +1,139 @@
+"""Requirements: one row each, the worst slice speaking for a requirement on many slices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kit.records import Finding, Judgement, Verdict, VariantJudgement
+from kit.report import sentences
+from kit.report.figures import clean, confidence_text, count
+from kit.spec.types import Profile, Requirement
+
+SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", sentences.NOT_TESTED: "–"}
+_ORDER = {"FAIL": 0, "INCONCLUSIVE": 1, sentences.NOT_TESTED: 2, "PASS": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A figure and its interval against the limit, as multiples of the limit: right is better, 0 is the limit."""
+
+    at: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequirementRow:
+    """One requirement of the profile as judged on one variant."""
+
+    id: str
+    label: str
+    subject: str
+    status: str
+    sign: str
+    limit: str
+    estimate: str
+    interval: str
+    obtained: str
+    confidence: str
+    method: str
+    basis: str
+    sentence: str
+    next_step: str
+    why: str
+    slices: str
+    dot: Dot | None
+
+
+def variant_of(judgement: Judgement, name: str) -> VariantJudgement | None:
+    """The judgement of one variant, by name."""
+    return next((v for v in judgement.variants if v.variant == name), None)
+
+
+def findings_of(judged: VariantJudgement, requirement: str) -> list[Finding]:
+    """A requirement's findings, worst first."""
+    return sorted((f for f in judged.findings if f.requirement == requirement), key=sentences.worst_first)
+
+
+def group_status(findings: Sequence[Finding]) -> str:
+    """A requirement's word over all its findings: FAIL, then INCONCLUSIVE, then PASS, as the judge ranks them."""
+    words = [sentences.status(f) for f in findings]
+    return min(words, key=_ORDER.__getitem__, default="INCONCLUSIVE")
+
+
+def requirement_ids(judged: VariantJudgement, profile: Profile) -> list[str]:
+    """Requirement ids in the profile's order, then any that only the judge knows."""
+    known = [r.id for r in profile.requirements]
+    return list(dict.fromkeys([*known, *(f.requirement for f in judged.findings)]))
+
+
+def build_requirements(judgement: Judgement, profile: Profile, variant: str) -> tuple[RequirementRow, ...]:
+    """A row for each requirement, broken ones first, then undecided, untested and met, else in the profile's order."""
+    judged = variant_of(judgement, variant)
+    if judged is None:
+        return ()
+    asked = {r.id: r for r in profile.requirements}
+    rows = [_row(asked.get(i), findings_of(judged, i), judgement, variant) for i in requirement_ids(judged, profile)]
+    return tuple(sorted((row for row in rows if row), key=lambda row: _ORDER[row.status]))
+
+
+def _row(
+    asked: Requirement | None, findings: list[Finding], judgement: Judgement, variant: str
+) -> RequirementRow | None:
+    if not findings:
+        return None
+    worst = findings[0]
+    scale = sentences.finding_scale(worst)
+    word = group_status(findings)
+    return RequirementRow(
+        id=worst.requirement,
+        label=label_of(worst, len(findings)),
+        subject=sentences.subject_text(worst),
+        status=word,
+        sign=SIGNS[word],
+        limit=sentences.limit_text(worst),
+        estimate=scale.text(worst.estimate),
+        interval=scale.interval(worst.lower, worst.upper),
+        obtained=worst.obtained,
+        confidence=confidence_text(worst.confidence),
+        method=clean(worst.method, 120),
+        basis=sentences.rows_text(worst),
+        sentence=sentences.sentence(worst),
+        next_step=sentences.next_step(worst, _others_passing(judgement, variant, worst)),
+        why=clean(asked.why, 300) if asked else "",
+        slices=slices_text(findings),
+        dot=_dot(worst),
+    )
+
+
+def label_of(finding: Finding, findings: int) -> str:
+    """What is required, in a few words."""
+    label = sentences.LABELS.get(finding.metric, clean(finding.metric))
+    by_slice = finding.metric.startswith("accuracy") and (findings > 1 or not sentences.is_whole(finding))
+    return f"{label}, worst slice" if by_slice else label
+
+
+def slices_text(findings: Sequence[Finding]) -> str:
+    """``11 of 13 slices pass, 2 not tested``; nothing for a single finding."""
+    if len(findings) < 2:
+        return ""
+    words = [sentences.status(f) for f in findings]
+    passing = sum(word == Verdict.PASS for word in words)
+    untested = sum(word == sentences.NOT_TESTED for word in words)
+    rest = f", {untested} not tested" if untested else ""
+    return f"{passing} of {count(len(findings), 'slice')} pass{rest}"
+
+
+def _dot(finding: Finding) -> Dot | None:
+    if finding.estimate is None:
+        return None
+    at = sentences.margin(finding, finding.estimate)
+    ends = [sentences.margin(finding, end) for end in (finding.lower, finding.upper) if end is not None]
+    return Dot(at, min([at, *ends]), max([at, *ends]))
+
+
+def _others_passing(judgement: Judgement, variant: str, finding: Finding) -> list[str]:
+    def passes(other: VariantJudgement) -> bool:
+        same = [f for f in other.findings if f.requirement == finding.requirement]
+        return bool(same) and all(f.verdict is Verdict.PASS for f in same)
+
+    return [v.variant for v in judgement.variants if v.variant != variant and passes(v)]

@@ -1,0 +1,136 @@
+"""Variants side by side: cost against accuracy, and every requirement's verdict as a matrix."""
+
+from dataclasses import dataclass
+
+from kit.records import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement
+from kit.report import sentences
+from kit.report.figures import Scale, clean, percent, points, quantity, scale_for
+from kit.report.sections.requirements import SIGNS, findings_of, group_status, label_of, requirement_ids, slices_text
+from kit.report.sections.slices import accuracy
+from kit.spec.types import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One requirement on one variant."""
+
+    status: str
+    sign: str
+    text: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRow:
+    """One variant: what it is, what it costs, how it fares. `cost` is SI; changes are shares (negative is worse)."""
+
+    name: str
+    chosen: bool
+    status: str
+    sign: str
+    made: str
+    digest: str
+    size: str
+    cost: float
+    cost_text: str
+    accuracy: str
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    change_text: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantsView:
+    """Rows in order of cost; `columns` are the requirements' labels, one a cell."""
+
+    headline: str
+    why_chosen: str
+    columns: tuple[str, ...]
+    limits: tuple[str, ...]
+    rows: tuple[VariantRow, ...]
+    cost_name: str
+    cost_scale: Scale
+    allowed: float | None
+
+
+def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -> VariantsView:
+    """Every judged variant, cheapest first."""
+    ordered = sorted(judgement.variants, key=lambda v: (v.cost, v.variant))
+    known = {v.variant.recipe.name: v for v in evidence.variants}
+    ids = list(dict.fromkeys(i for v in ordered for i in requirement_ids(v, profile)))
+    passing = sum(v.verdict == "PASS" for v in ordered)
+    limits = [_limit(i, ordered) for i in ids]
+    whole = next((f for v in ordered for f in v.findings if f.metric == "accuracy.drop" and sentences.is_whole(f)), None)
+    return VariantsView(
+        headline=f"{passing} of {len(ordered)} variants {'meets' if passing == 1 else 'meet'} every requirement.",
+        why_chosen=f"Chosen: {clean(judgement.chosen)}. {clean(judgement.why_chosen, 400)}".strip(),
+        columns=tuple(_column(i, ordered) for i in ids),
+        limits=tuple(limits),
+        rows=tuple(_row(v, known.get(v.variant), evidence, judgement.chosen, ids) for v in ordered),
+        cost_name={"B": "size", "s": "latency", "J": "energy"}.get(ordered[0].cost_unit if ordered else "", "cost"),
+        cost_scale=scale_for([v.cost for v in ordered], ordered[0].cost_unit if ordered else "1"),
+        allowed=None if whole is None else -whole.limit,
+    )
+
+
+def _first(requirement: str, variants: list[VariantJudgement]) -> list[Finding]:
+    return next((found for v in variants if (found := findings_of(v, requirement))), [])
+
+
+def _column(requirement: str, variants: list[VariantJudgement]) -> str:
+    found = _first(requirement, variants)
+    return label_of(found[0], len(found)) if found else clean(requirement, 40)
+
+
+def _limit(requirement: str, variants: list[VariantJudgement]) -> str:
+    found = _first(requirement, variants)
+    return sentences.limit_text(found[0]) if found else ""
+
+
+def _row(
+    judged: VariantJudgement, known: VariantEvidence | None, evidence: Evidence, chosen: str, ids: list[str]
+) -> VariantRow:
+    whole = next((f for f in judged.findings if f.metric == "accuracy.drop" and sentences.is_whole(f)), None)
+    share = accuracy(known.predictions, evidence.dataset) if known and known.predictions else None
+    before = accuracy(evidence.reference_predictions, evidence.dataset)
+    change = share - before if share is not None and before is not None else None
+    return VariantRow(
+        name=clean(judged.variant, 40),
+        chosen=judged.variant == chosen,
+        status=judged.verdict.value,
+        sign=SIGNS[judged.verdict.value],
+        made=made_of(known) if known else "",
+        digest=judged.digest,
+        size=quantity(known.variant.model.size_bytes, "B") if known else "",
+        cost=judged.cost,
+        cost_text=quantity(judged.cost, judged.cost_unit),
+        accuracy=percent(share),
+        change=change,
+        change_low=-whole.upper if whole and whole.upper is not None else None,
+        change_high=-whole.lower if whole and whole.lower is not None else None,
+        change_text=points(change),
+        cells=tuple(_cell(findings_of(judged, i)) for i in ids),
+    )
+
+
+def made_of(known: VariantEvidence) -> str:
+    """A recipe in words: ``int8, per channel, reduced range``."""
+    recipe = known.variant.recipe
+    if recipe.precision != "int8":
+        return recipe.precision
+    parts = ["int8", "per channel" if recipe.per_channel else "per tensor"]
+    return ", ".join([*parts, *(["reduced range"] if recipe.reduce_range else [])])
+
+
+def _cell(findings: list[Finding]) -> Cell:
+    if not findings:
+        return Cell("INCONCLUSIVE", SIGNS["INCONCLUSIVE"], "not judged", "Not judged.")
+    word = group_status(findings)
+    worst = findings[0]
+    text = sentences.finding_scale(worst).text(worst.estimate)
+    if worst.estimate is not None and sentences.subject_text(worst) and len(findings) > 1:
+        text = f"{text} {sentences.subject_text(worst)}"
+    note = slices_text(findings)
+    return Cell(word, SIGNS[word], text, f"{sentences.sentence(worst)} {note}".strip())

@@ -1,0 +1,128 @@
+"""Findings in words: labels, one plain sentence each, and what to do next. Everything comes from the finding."""
+
+from typing import Final
+
+from kit.records import Finding, Verdict
+from kit.report.figures import Scale, clean, count, listed, scale_for
+
+LABELS: Final = {
+    "latency.p50": "latency p50",
+    "latency.p90": "latency p90",
+    "latency.p95": "latency p95",
+    "latency.p99": "latency p99",
+    "memory.peak": "peak memory",
+    "model.size": "model size",
+    "battery.share": "battery share",
+    "accuracy.value": "accuracy",
+    "accuracy.drop": "accuracy lost",
+    "fairness.gap_change": "fairness gap change",
+    "numerics.processor_flips": "processor-dependent decisions",
+}
+OBTAINED_NOTES: Final = {
+    "estimated": "estimated from a declared model, so it informs and cannot pass",
+    "emulated": "emulated, so it certifies no hardware",
+    "absent": "not obtained",
+}
+NOT_TESTED: Final = "NOT TESTED"
+_WHOLE: Final = {"", "all", "all rows", "whole", "overall", "the whole", "everything"}
+_RANK: Final = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+
+
+def is_whole(finding: Finding) -> bool:
+    """Whether the finding is about all rows, not one slice."""
+    return finding.subject.strip().lower() in _WHOLE
+
+
+def subject_text(finding: Finding) -> str:
+    """The slice in words (``side: left``), or nothing for the whole."""
+    return "" if is_whole(finding) else clean(finding.subject.replace("=", ": ", 1))
+
+
+def status(finding: Finding) -> str:
+    """The verdict's word; a slice without an estimate was not tested."""
+    untested = finding.verdict is Verdict.INCONCLUSIVE and finding.estimate is None and not is_whole(finding)
+    return NOT_TESTED if untested else finding.verdict.value
+
+
+def finding_scale(finding: Finding) -> Scale:
+    """One scale for the estimate, interval and limit of a finding."""
+    return scale_for((finding.estimate, finding.lower, finding.upper, finding.limit), finding.unit)
+
+
+def margin(finding: Finding, value: float) -> float:
+    """(value - limit) / |limit|, flipped so that positive is better and 0 is the limit.
+
+    A limit of zero is divided by the finding's declared tolerance, else by one point or one unit.
+    """
+    fallback = 0.01 if finding.unit in {"share", "points"} else 1.0
+    size = abs(finding.limit) or abs(finding.details.get("tolerance", fallback))
+    sign = 1.0 if finding.direction == "at_least" else -1.0
+    return sign * (value - finding.limit) / size
+
+
+def worst_first(finding: Finding) -> tuple[int, int, float]:
+    """Sort key: failing, undecided, passing; within each the smallest margin; what was not tested comes after."""
+    untested = finding.estimate is None
+    return (_RANK[finding.verdict], int(untested), 0.0 if finding.estimate is None else margin(finding, finding.estimate))
+
+
+def limit_text(finding: Finding) -> str:
+    """``≤ 16.0 ms``."""
+    return ("≤ " if finding.direction == "at_most" else "≥ ") + finding_scale(finding).text(finding.limit)
+
+
+def measured_text(finding: Finding) -> str:
+    """``14.9 ms [14.7, 15.1]``."""
+    scale = finding_scale(finding)
+    return f"{scale.text(finding.estimate)} {scale.interval(finding.lower, finding.upper)}".strip()
+
+
+def sentence(finding: Finding) -> str:
+    """One sentence that begins with the verdict's word: the judge's own reason, or figure against limit without one."""
+    word = status(finding)
+    return f"{word}: {_ended(_lead(finding.reason) or _plain(finding))}"
+
+
+def _lead(reason: str) -> str:
+    """A judge's reason without a verdict word before it, which the report writes itself."""
+    for word in (NOT_TESTED, *Verdict):
+        reason = reason.removeprefix(f"{word}: ")
+    return clean(reason, 400)
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else text + "."
+
+
+def _plain(finding: Finding) -> str:
+    label = LABELS.get(finding.metric, clean(finding.metric))
+    who = f" of {subject_text(finding)}" if subject_text(finding) else ""
+    if finding.estimate is None:
+        return f"{label}{who} was not obtained"
+    note = OBTAINED_NOTES.get(finding.obtained)
+    limit = finding_scale(finding).text(finding.limit)
+    return f"{label}{who} is {measured_text(finding)}; limit {limit}" + (f"; {note}" if note else "")
+
+
+def next_step(finding: Finding, others_passing: list[str]) -> str:
+    """What to do about a broken or undecided finding, from what is known of it and of the other variants."""
+    if finding.verdict is Verdict.PASS:
+        return ""
+    steps = [_ended(clean(finding.need, 400))] if finding.need else []
+    if finding.obtained == "estimated" and not steps:
+        steps.append("Measure energy with a power meter: an estimate cannot pass.")
+    if finding.verdict is Verdict.FAIL and others_passing:
+        names = listed([clean(name, 40) for name in others_passing[:3]])
+        steps.append(f"Met by {names}.")
+    if finding.metric == "numerics.processor_flips" and finding.verdict is Verdict.FAIL:
+        steps.append("Use a recipe with reduced range, or run with exact integer sums.")
+    return " ".join(steps) or "No variant meets it: change the model, the recipes or the limit."
+
+
+def rows_text(finding: Finding) -> str:
+    """``2,008 rows in 44 clusters``; a count without clusters is given alone; a computed figure needs none."""
+    if finding.obtained == "computed" and finding.rows <= 1:
+        return "from the file"
+    if finding.clusters is None:
+        return f"n = {finding.rows:,}"
+    return f"{count(finding.rows, 'row')}, {count(finding.clusters, 'cluster')}"

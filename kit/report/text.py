@@ -1,0 +1,122 @@
+"""The same view on one terminal screen: verdict table, worst slice, need, next, the processor, variants side by side."""
+
+import textwrap
+import unicodedata
+from collections.abc import Iterable
+
+from kit.report.sections.requirements import RequirementRow
+from kit.report.sections.variants import VariantRow
+from kit.report.view import View
+
+_COLOURS = {"PASS": "32", "FAIL": "31", "INCONCLUSIVE": "35"}
+_ASCII = str.maketrans(
+    {"✓": "+", "✕": "x", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "−": "-", "µ": "u", "→": "->", "…": "...", "∞": "inf", "×": "x",
+     "°": "", "’": "'"}
+)  # fmt: skip
+_INDENT = 9
+
+
+def render_text(view: View, *, width: int = 80, color: bool = False, ascii: bool = False) -> str:
+    """One screen of at most `width` columns a line, without an ending newline.
+
+    `color` colours verdicts only (ANSI); `ascii` replaces every sign outside ASCII.
+    """
+    width = max(40, width)
+    lines = [
+        *_requirements(view.requirements, width),
+        *_labelled(view.banner.status, view.banner.counts.partition(": ")[2] or view.banner.counts, width),
+        *_labelled("", view.banner.sentence, width),
+        *(line for row in view.attention for line in _labelled("need", f"{row.label}: {row.next_step}", width)),
+        *(_labelled("slices", view.slices.headline, width) if view.slices else ()),
+        *(line for text in _stories(view) for line in _labelled("numbers", text, width)),
+        *_variants(view, width),
+        *(line for text in _warnings(view) for line in _labelled("warning", text, width)),
+    ]
+    shown = [_to_ascii(line) if ascii else line for line in lines]
+    return "\n".join(_coloured(line) if color else line for line in shown)
+
+
+def _requirements(rows: tuple[RequirementRow, ...], width: int) -> list[str]:
+    """Sign, verdict, requirement, limit and measured, in columns as wide as their widest text."""
+    body = [(r.sign, r.status, r.label, r.limit, _measured(r)) for r in rows]
+    table = [(" ", "verdict", "requirement", "limit", "measured [interval]"), *body]
+    sizes = [max(_cells(row[i]) for row in table) for i in range(4)]
+    sizes[2] = max(12, min(sizes[2], width - sizes[1] - sizes[3] - 31))
+    return [_cut("  ".join([*(_fit(row[i], sizes[i]) for i in range(4)), row[4]]), width) for row in table]
+
+
+def _measured(row: RequirementRow) -> str:
+    """Figure, interval, the slice it is of, and how it was obtained when not measured."""
+    origin = f"({row.obtained})" if row.obtained in {"emulated", "estimated"} else ""
+    return " ".join(part for part in (row.estimate, row.interval, row.subject, origin) if part)
+
+
+def _variants(view: View, width: int) -> list[str]:
+    """A line a variant: verdict, size, accuracy and its change, and the first thing that it breaks."""
+    rows = view.variants.rows
+    if not rows:
+        return []
+    names = max(_cells(r.name) for r in rows)
+    lines = [f"{'variant':<{_INDENT}}{'':<{min(names, 26)}}  {'':<14}  {'size':>8}  {'accuracy':>9}  {'change':>9}"]
+    return [line.rstrip() for line in (*lines, *(_cut(_variant(r, view, min(names, 26)), width) for r in rows))]
+
+
+def _variant(row: VariantRow, view: View, names: int) -> str:
+    mark = "chosen" if row.chosen else ""
+    broken = [view.variants.columns[i] for i, cell in enumerate(row.cells) if cell.status == "FAIL"]
+    figures = f"{row.size:>8}  {row.accuracy:>9}  {row.change_text:>9}"
+    note = f"  breaks {broken[0]}{f' +{len(broken) - 1}' if len(broken) > 1 else ''}" if broken else ""
+    return f"{mark:<{_INDENT}}{_fit(row.name, names)}  {row.sign} {_fit(row.status, 12)}  {figures}{note}"
+
+
+def _stories(view: View) -> list[str]:
+    """The processor's story: the chosen variant's, and that of the variant that depends on it most."""
+    risky = [r for r in view.numerics.rows if r.depends_status == "FAIL"]
+    worst = max(risky, key=lambda r: int(r.depends.replace(",", "")), default=None)
+    names = [r.variant for r in view.numerics.rows if r.chosen] + ([worst.variant] if worst else [])
+    return [text for text in view.numerics.story if any(text.startswith(f"{name}: ") for name in names)]
+
+
+def _warnings(view: View) -> list[str]:
+    return [*([view.banner.emulated] if view.banner.emulated else []), *view.warnings]
+
+
+def _labelled(label: str, text: str, width: int) -> list[str]:
+    """`text` wrapped beside a label that stands left of its first line."""
+    indent = max(_INDENT, len(label) + 2)
+    wrapped = textwrap.wrap(text, max(20, width - indent), break_on_hyphens=False) or [""]
+    return [f"{label if i == 0 else '':<{indent}}{part}" for i, part in enumerate(wrapped)]
+
+
+def _cells(text: str) -> int:
+    """Columns of `text` in a terminal: wide characters take two, combining ones none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _cut(text: str, width: int) -> str:
+    """`text` in at most `width` columns, an ellipsis where something was cut."""
+    if _cells(text) <= width:
+        return text
+    kept = text
+    while kept and _cells(kept) > width - 1:
+        kept = kept[:-1]
+    return kept.rstrip() + "…"
+
+
+def _fit(text: str, columns: int) -> str:
+    """`text` cut or padded to exactly `columns`."""
+    cut = _cut(text, columns)
+    return cut + " " * (columns - _cells(cut))
+
+
+def _to_ascii(text: str) -> str:
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+
+
+def _coloured(line: str) -> str:
+    """The line with its first verdict word coloured."""
+    found: Iterable[tuple[int, str]] = ((line.find(word), word) for word in _COLOURS)
+    at, word = min(((i, w) for i, w in found if i >= 0), default=(-1, ""))
+    if at < 0 or at > 60:
+        return line
+    return f"{line[:at]}\x1b[1;{_COLOURS[word]}m{word}\x1b[0m{line[at + len(word):]}"

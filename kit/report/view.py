@@ -1,0 +1,165 @@
+"""From records and verdicts to a view: everything that a report shows, computed once, for the page and the terminal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kit.digest import short
+from kit.records import Evidence, Finding, Judgement, RunRecord, VariantJudgement, Verdict
+from kit.report import machine, sentences
+from kit.report.figures import clean, count, listed
+from kit.report.sections.energy import EnergyView, build_energy
+from kit.report.sections.latency import LatencyView, build_latency
+from kit.report.sections.lineage import (
+    Box,
+    ConditionRow,
+    ConversionView,
+    ReproduceView,
+    build_conditions,
+    build_conversion,
+    build_lineage,
+    build_reproduce,
+)
+from kit.report.sections.memory import MemoryView, build_memory
+from kit.report.sections.numerics import NumericsView, build_numerics
+from kit.report.sections.requirements import SIGNS, RequirementRow, build_requirements, variant_of
+from kit.report.sections.slices import FairnessView, SlicesView, build_fairness, build_slices
+from kit.report.sections.variants import VariantsView, build_variants
+from kit.spec.types import DeviceSpec, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """The verdict in one sentence, and what it is about."""
+
+    status: str
+    sign: str
+    sentence: str
+    counts: str
+    facts: tuple[tuple[str, str], ...]
+    emulated: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A whole report, ready to show; `summary` is the machine's object."""
+
+    title: str
+    banner: Banner
+    variant: str
+    requirements: tuple[RequirementRow, ...]
+    attention: tuple[RequirementRow, ...]
+    warnings: tuple[str, ...]
+    latency: LatencyView | None
+    memory: MemoryView | None
+    energy: EnergyView | None
+    slices: SlicesView | None
+    fairness: tuple[FairnessView, ...]
+    variants: VariantsView
+    numerics: NumericsView
+    conversion: ConversionView | None
+    lineage: tuple[Box, ...]
+    conditions: tuple[ConditionRow, ...]
+    reproduce: ReproduceView
+    created: str
+    summary: dict[str, Any]
+
+
+def build_view(
+    run: RunRecord,
+    evidence: Evidence,
+    judgement: Judgement,
+    profile: Profile,
+    device: DeviceSpec,
+    artifacts: Mapping[str, str],
+) -> View:
+    """The view of a run: the chosen variant in depth, the others beside it. `artifacts` maps a name to a digest."""
+    chosen = judgement.chosen
+    judged = variant_of(judgement, chosen)
+    known = next((v for v in evidence.variants if v.variant.recipe.name == chosen), None)
+    requirements = build_requirements(judgement, profile, chosen)
+    warnings = find_warnings(evidence, device, judged)
+    return View(
+        title=f"{clean(evidence.source.name)} on {clean(device.name)}",
+        banner=_banner(evidence, judgement, profile, device, requirements),
+        variant=clean(chosen, 40),
+        requirements=requirements,
+        attention=tuple(row for row in requirements if row.status != "PASS"),
+        warnings=warnings,
+        latency=build_latency(known.latency if known else None, judged),
+        memory=build_memory(evidence.variants, judgement),
+        energy=build_energy(known.energy if known else None, judged, profile, device),
+        slices=build_slices(evidence, known, judged) if known else None,
+        fairness=build_fairness(evidence, known, judged, profile) if known else (),
+        variants=build_variants(evidence, judgement, profile),
+        numerics=build_numerics(evidence, chosen),
+        conversion=build_conversion(evidence.conversion),
+        lineage=build_lineage(evidence, known, artifacts, run),
+        conditions=build_conditions(evidence, known, profile, device),
+        reproduce=build_reproduce(run, evidence),
+        created=clean(run.created_utc, 40),
+        summary=machine.build_summary(run, evidence, judgement, profile, device, artifacts, warnings),
+    )
+
+
+def counts_text(rows: tuple[RequirementRow, ...]) -> str:
+    """``1 broken, 1 undecided, 6 met``."""
+    names = {"FAIL": "broken", "INCONCLUSIVE": "undecided", sentences.NOT_TESTED: "not tested", "PASS": "met"}
+    numbers = {word: sum(row.status == word for row in rows) for word in names}
+    return ", ".join(f"{numbers[word]} {name}" for word, name in names.items() if numbers[word]) or "nothing was required"
+
+
+def _banner(
+    evidence: Evidence, judgement: Judgement, profile: Profile, device: DeviceSpec, rows: tuple[RequirementRow, ...]
+) -> Banner:
+    parts = machine.emulated_parts(evidence, device)
+    emulated = f"Rehearsal: certifies no hardware. Emulated: {clean(listed(parts), 200)}." if parts else ""
+    judged = variant_of(judgement, judgement.chosen)
+    return Banner(
+        status=judgement.verdict.value,
+        sign=SIGNS[judgement.verdict.value],
+        sentence=verdict_sentence(judgement, profile, device, rows),
+        counts=f"{count(len(rows), 'requirement')}: {counts_text(rows)}",
+        facts=(
+            ("variant", clean(judgement.chosen, 40)),
+            ("model", short(judged.digest) if judged else ""),
+            ("device", clean(f"{device.name}, {evidence.device.cpu_model or evidence.device.architecture}", 80)),
+            ("profile", clean(profile.name, 40)),
+            ("dataset", f"{clean(evidence.dataset.name, 40)}, {count(evidence.dataset.rows, 'row')}"),
+        ),
+        emulated=emulated,
+    )
+
+
+def verdict_sentence(
+    judgement: Judgement, profile: Profile, device: DeviceSpec, rows: tuple[RequirementRow, ...]
+) -> str:
+    """The whole run in one sentence."""
+    who, where = clean(judgement.chosen, 40), clean(device.name, 40)
+    if judgement.verdict is Verdict.PASS:
+        return f"{who} meets every requirement of {clean(profile.name, 40)} on {where}."
+    wanted = "FAIL" if judgement.verdict is Verdict.FAIL else "INCONCLUSIVE"
+    names = [row.label for row in rows if row.status == wanted] or [row.label for row in rows if row.status != "PASS"]
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    what = (", ".join(names[:2]) if more else listed(names[:2])) + more
+    if judgement.verdict is Verdict.FAIL:
+        return f"No variant meets {clean(profile.name, 40)} on {where}; the nearest, {who}, breaks {what}."
+    return f"{who} breaks nothing of {clean(profile.name, 40)} on {where}, but {what} {'is' if len(names) == 1 else 'are'} undecided."
+
+
+def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgement | None) -> tuple[str, ...]:
+    """What a reader must know before trusting a figure."""
+    found = []
+    if not device.timing_is_real:
+        found.append("The processor is emulated: its times are no latency of any hardware.")
+    findings: tuple[Finding, ...] = judged.findings if judged else ()
+    estimated = sorted({sentences.LABELS.get(f.metric, f.metric) for f in findings if f.obtained == "estimated"})
+    if estimated:
+        found.append(f"Estimated from a declared model, not measured: {listed(estimated)}. An estimate informs and never passes.")
+    if evidence.conversion is not None and evidence.conversion.decisions_agree < evidence.conversion.rows:
+        differing = evidence.conversion.rows - evidence.conversion.decisions_agree
+        found.append(f"The converted reference decides {count(differing, 'row')} differently from its source.")
+    untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in findings)
+    if untested:
+        found.append(f"{count(untested, 'slice')} had too few rows to be tested.")
+    return tuple(found)
