@@ -16,6 +16,7 @@ from onnx import TensorProto, numpy_helper
 from kit.errors import ModelError
 from kit.model.fused import HARMLESS, SaturationPrediction, kind, predict_on_saturating_x86
 from kit.model.integer import ACTIVATION_MAX, PAIR_MAX, PAIR_MIN, Array, NodePairs, NotModelledError
+from kit.records import SaturationRecord
 
 __all__ = [
     "NodePairs",
@@ -24,6 +25,7 @@ __all__ = [
     "SaturationPrediction",
     "predict_on_saturating_x86",
     "saturation_bound",
+    "saturation_record",
     "worst_pairs",
 ]
 
@@ -46,7 +48,9 @@ class NodeSaturation:
 
     `worst_pair` is the pair sum furthest from zero; it saturates past 32767 or -32768. `channels_at_risk`
     counts output channels with a pair that could. `known_weights` is False where the weights cannot be seen in
-    the file; then every weight might be -128, and `channels` is 0.
+    the file; then every weight might be -128, and `channels` is 0. `exact_kernel` marks unsigned weights and
+    convolutions with one filter per channel: onnxruntime's kernels for them widen to 16 or 32 bits before they
+    add, so no 16-bit pair is formed and `worst_pair` is 0.
     """
 
     name: str
@@ -56,6 +60,7 @@ class NodeSaturation:
     channels_at_risk: int
     channels: int
     known_weights: bool = True
+    exact_kernel: bool = False
 
 
 def worst_pairs(weights: Array) -> NDArray[np.int64]:
@@ -72,16 +77,27 @@ def worst_pairs(weights: Array) -> NDArray[np.int64]:
 
 
 def saturation_bound(model: onnx.ModelProto) -> list[NodeSaturation]:
-    """Prove from the weights which int8 nodes can saturate; what is not listed multiplies no int8 weights.
+    """Prove from the weights which int8 nodes can saturate; what is not listed multiplies no 8-bit weights.
 
     Sound for every input and for every order in which a kernel pairs the weights: False means that no
-    difference of this kind can arise, True that it might. Left out are unsigned weights, and convolutions with
-    one filter per channel: onnxruntime's kernels for both widen to 16 or 32 bits before they add.
+    difference of this kind can arise, True that it might.
 
     Raises:
         ModelError: the weights of a node cannot be read, for example because they lie outside the file.
     """
     return list(_Weights(model.graph, {}).bounds())
+
+
+def saturation_record(model: onnx.ModelProto) -> SaturationRecord:
+    """`saturation_bound` over the whole model, as a variant's record keeps it.
+
+    Raises:
+        ModelError: the weights of a node cannot be read.
+    """
+    nodes = saturation_bound(model)
+    worst = max((node.worst_pair for node in nodes), key=abs, default=0)
+    at_risk = tuple(node.name for node in nodes if node.can_saturate)
+    return SaturationRecord(bool(at_risk), worst, PAIR_MAX, at_risk, len(nodes))
 
 
 class _Weights:
@@ -141,12 +157,14 @@ class _Weights:
     ) -> NodeSaturation | None:
         tensor = self.tensors.get(source)
         if tensor is None:
-            return None if scheme is not None and self._is_unsigned(scheme) else _unknown(node)
+            return _exact(node, 0) if scheme is not None and self._is_unsigned(scheme) else _unknown(node)
+        if tensor.data_type == TensorProto.UINT8:
+            return _exact(node, 0)
         if tensor.data_type != TensorProto.INT8:
             return None
         weights = _read(tensor, _name(node))
         if "Conv" in node.op_type and node.op_type != "ConvInteger" and _one_filter_per_channel(node, weights):
-            return None
+            return _exact(node, len(weights))
         pairs = worst_pairs(weights.reshape(1, -1) if moved else _by_channel(node, weights))
         at_risk = int(np.count_nonzero((pairs > PAIR_MAX) | (pairs < PAIR_MIN)))
         worst = int(pairs[np.argmax(np.abs(pairs))]) if len(pairs) else 0
@@ -164,6 +182,10 @@ def _name(node: onnx.NodeProto) -> str:
 def _unknown(node: onnx.NodeProto) -> NodeSaturation:
     worst = 2 * -128 * ACTIVATION_MAX
     return NodeSaturation(_name(node), node.op_type, True, worst, 0, 0, known_weights=False)
+
+
+def _exact(node: onnx.NodeProto, channels: int) -> NodeSaturation:
+    return NodeSaturation(_name(node), node.op_type, False, 0, 0, channels, exact_kernel=True)
 
 
 def _one_filter_per_channel(node: onnx.NodeProto, weights: Array) -> bool:

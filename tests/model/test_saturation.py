@@ -19,8 +19,10 @@ from kit.model.saturation import (
     NotModelledError,
     predict_on_saturating_x86,
     saturation_bound,
+    saturation_record,
     worst_pairs,
 )
+from kit.records import SaturationRecord
 from tests import saturation_nets as nets
 
 
@@ -134,6 +136,7 @@ class TestBound:
 
     def test_float_models_list_nothing(self) -> None:
         assert saturation_bound(nets.mlp()) == []
+        assert saturation_record(nets.mlp()) == SaturationRecord(False, 0, 32767, (), 0)
 
     @pytest.mark.parametrize("qdq", [True, False])
     def test_full_range_may_and_reduced_range_cannot(self, tmp_path: Path, qdq: bool) -> None:
@@ -146,14 +149,20 @@ class TestBound:
         assert [(node.can_saturate, node.channels_at_risk) for node in safe] == [(False, 0)] * 3
         assert predict_on_saturating_x86(reduced, x).saturated_pairs == 0
 
-    def test_unsigned_weights_list_nothing(self, tmp_path: Path) -> None:
+    def test_unsigned_weights_are_exact(self, tmp_path: Path) -> None:
         options = {"weight_type": QuantType.QUInt8, "per_channel": False}
-        model = nets.quantized(nets.mlp(), nets.rows(16, 601), tmp_path, **options)
-        assert saturation_bound(onnx.load_from_string(model)) == []
+        model = onnx.load_from_string(nets.quantized(nets.mlp(), nets.rows(16, 601), tmp_path, **options))
+        assert [(node.exact_kernel, node.can_saturate) for node in saturation_bound(model)] == [(True, False)] * 3
+        assert saturation_record(model) == SaturationRecord(False, 0, 32767, (), 3)
 
     def test_depthwise_is_exact_and_pointwise_is_judged(self, tmp_path: Path) -> None:
-        model = nets.quantized(nets.separable_cnn(), nets.rows(16, 6, 40), tmp_path)
-        assert [node.channels for node in saturation_bound(onnx.load_from_string(model))] == [32, 48, 40, 36, 36, 64, 7]
+        model = onnx.load_from_string(nets.quantized(nets.separable_cnn(), nets.rows(16, 6, 40), tmp_path))
+        bound = saturation_bound(model)
+        assert [node.channels for node in bound if node.can_saturate] == [32, 48, 40, 36, 36, 64, 7]
+        assert [node.channels for node in bound if node.exact_kernel] == [32, 48, 40]
+        record = saturation_record(model)
+        assert (record.can_saturate, record.quantized_nodes, len(record.nodes_at_risk)) == (True, 10, 7)
+        assert record.worst_pair == max((node.worst_pair for node in bound), key=abs)
 
     def test_what_the_bound_clears_never_saturates(self, tmp_path: Path) -> None:
         """A layer with one large weight a channel: 255 * (127 + 1) is 32640, safe at full range."""
@@ -172,7 +181,8 @@ class TestBound:
     def test_weights_made_at_run_time_may_be_anything(self) -> None:
         bound = saturation_bound(float_weights_quantized_in_graph(TensorProto.INT8))
         assert [(node.can_saturate, node.known_weights) for node in bound] == [(True, False)]
-        assert saturation_bound(float_weights_quantized_in_graph(TensorProto.UINT8)) == []
+        (unsigned,) = saturation_bound(float_weights_quantized_in_graph(TensorProto.UINT8))
+        assert (unsigned.can_saturate, unsigned.exact_kernel) == (False, True)
 
     def test_transposed_weights_are_one_channel(self) -> None:
         nodes = [
