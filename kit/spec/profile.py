@@ -203,6 +203,9 @@ def _limit_text(document: Document, key: tuple[str, int], table: RequireTable, r
 
 
 def _check_by(document: Document, key: tuple[str, int], table: RequireTable, rule: MetricRule) -> None:
+    for position, column in enumerate(table.by):
+        if column in table.by[:position]:
+            raise document.error((*key, "by", position), f'"{column}" is listed twice', "list it once")
     if rule.by == "required" and not table.by:
         what = f"{table.metric} compares groups, and needs the column that has them"
         raise document.error((*key, "by"), what, 'add it, such as by = ["side"]')

@@ -103,10 +103,10 @@ def decode(document: Document, shape: type[Shape]) -> Shape:
 
 
 def _content(path: Path) -> bytes:
-    if path.is_dir():
-        raise SpecError("this is a folder, not a TOML file", where=str(path), next_step="name the file inside it")
     try:
-        if not path.is_file():
+        if path.is_dir():
+            raise SpecError("a folder, not a TOML file", where=str(path), next_step="name the file inside it")
+        if not path.is_file():  # nor a pipe, which could keep us waiting for ever
             raise SpecError("no such file", where=str(path), next_step="check the path")
         with path.open("rb") as stream:
             content = stream.read(SIZE_LIMIT_BYTES + 1)
