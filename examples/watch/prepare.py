@@ -108,7 +108,7 @@ def calibration(train: Windows) -> Windows:
 
     The windows that hold the smallest and the largest value of each axis come first, since calibration by
     minimum and maximum must see what the sensor can give: here a jolt of -29 in one recording, three times
-    the range of the rest. It moves the zero point of an int8 input to 177 of 255, and that matters.
+    the range of most others. It moves the zero point of an int8 input to 177 of 255, and that matters.
     """
     samples = train.x.reshape(len(train.y), WINDOW, AXES)
     extremes = np.union1d(samples.min(axis=1).argmin(axis=0), samples.max(axis=1).argmax(axis=0))
