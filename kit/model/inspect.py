@@ -108,6 +108,12 @@ def _check_domains(model: onnx.ModelProto) -> None:
             raise ModelError(f"operator set {entry.domain or 'ai.onnx'!r} is imported in two versions")
     if not versions:
         raise ModelError("it imports no operator set: the file is cut or was written by a broken exporter")
+    newest = onnx.defs.onnx_opset_version()
+    if max(versions.get("", 0), versions.get("ai.onnx", 0)) > newest:
+        raise ModelError(
+            f"its opset {max(versions.values())} is newer than {newest}, the newest that is known here",
+            next_step="export it with opset 17, or install newer onnx and onnxruntime",
+        )
     own = {function.domain for function in model.functions}
     for node in chain(_function_nodes(model), *(graph.node for graph in graphs_of(model))):
         if node.domain not in KNOWN_DOMAINS | own:

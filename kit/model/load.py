@@ -100,6 +100,9 @@ def _checked(data: bytes, name: str, where: str) -> LoadedModel:
     except EdgeproofError as error:
         inner = f"{where}: {error.where}" if error.where else where
         raise ModelError(error.what, where=inner, next_step=error.next_step or "export the model again") from None
+    except UnicodeDecodeError:
+        what = "a name in it is not UTF-8 text: the file is damaged"
+        raise ModelError(what, where=where, next_step="export or download it again") from None
 
 
 def _parsed(data: bytes) -> onnx.ModelProto:

@@ -56,13 +56,13 @@ class HostSession:
         options.add_session_config_entry(_CONFIG_EXACT, "1" if exact else "0")
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self.inputs = tuple(_info(value) for value in self._session.get_inputs())
+            self.outputs = tuple(_info(value) for value in self._session.get_outputs())
         except Exception as error:
             raise ModelError(
                 f"onnxruntime {onnxruntime.__version__} cannot load the model: {reason_of(error)}",
                 next_step="export it again, with an older opset if the message speaks of one",
             ) from None
-        self.inputs = tuple(_info(value) for value in self._session.get_inputs())
-        self.outputs = tuple(_info(value) for value in self._session.get_outputs())
         if len(self.inputs) != 1:
             names = ", ".join(f"{value.name} {list(value.shape)}" for value in self.inputs)
             raise ModelError(
@@ -135,7 +135,7 @@ def as_model_rows(inputs: Array, wanted: TensorInfo) -> Array:
     Raises:
         ModelError: the shape does not fit, or the dtype differs in kind or would lose digits.
     """
-    if len(inputs) == 0:
+    if inputs.ndim == 0 or len(inputs) == 0:
         raise ModelError("there are no rows to run the model on", next_step="check the dataset's parts")
     try:
         check_input([wanted.name], wanted.shape, inputs.shape[1:])
