@@ -46,7 +46,7 @@ def _members(path: Path, archive: zipfile.ZipFile, names: tuple[str, ...]) -> di
     entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     for name in names:
         if name not in entries:
-            next_step = nearest(name, [repr(entry)[1:-1] for entry in entries])
+            next_step = nearest(name, [repr(entry)[1:-1] for entry in entries]) or "write the file again"
             raise DatasetError(f'there is no array "{name}"', where=str(path), next_step=next_step)
     chosen = {name: entries[name] for name in names}
     size = sum(info.file_size for info in chosen.values())

@@ -22,7 +22,8 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 def read_csv(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
     """A CSV file (RFC 4180, UTF-8, a header line). Nothing in it means "missing" except an empty cell."""
-    records = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""), strict=True)
+    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    records = csv.reader(text, strict=True)
     try:
         header = next(records, [])
         inputs, metadata = _columns(path, header, layout)
@@ -43,6 +44,8 @@ def read_csv(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
     except UnicodeDecodeError:
         where = f"{path}:{records.line_num + 1} or later"
         raise DatasetError("not UTF-8 text", where=where, next_step="save the file as UTF-8") from None
+    finally:
+        text.detach()  # the stream is the caller's to close
     return table.rows()
 
 
@@ -99,7 +102,7 @@ def read_parquet(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
         inputs, metadata = _columns(path, file.schema_arrow.names, layout)
         batches = file.iter_batches(BATCH_ROWS, columns=[*inputs, *metadata], use_threads=False)
         return _from_batches(path, layout, inputs, batches)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         reason = repr(str(error))[1:-1][:200]
         what = f"damaged, or not a Parquet file: {reason}"
         raise DatasetError(what, where=str(path), next_step="write the file again") from None
@@ -174,6 +177,8 @@ def _columns(path: Path, names: Sequence[str], layout: Layout) -> tuple[list[str
     if layout.array is not None:
         next_step = 'write columns = ["ax*", ...] with the columns\' names'
         raise DatasetError("a table needs `columns` in [input], not `array`", where=str(path), next_step=next_step)
+    if not names:
+        raise DatasetError("the file has no columns", where=str(path), next_step="write the file again")
     if len(set(names)) != len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
         raise DatasetError(f"two columns are named {twice!r}", where=str(path), next_step="rename one")

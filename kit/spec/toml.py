@@ -178,7 +178,8 @@ def _node(shape: type[msgspec.Struct], path: KeyPath) -> tuple[msgspec.inspect.T
             node = getattr(node, "item_type", None)
         else:
             node = next((field.type for field in getattr(node, "fields", ()) if field.encode_name == part), None)
-        node, hint = _bare(node)
+        node, inner = _bare(node)
+        hint = inner or (hint if isinstance(part, int) else "")
     return node, hint
 
 

@@ -65,7 +65,7 @@ class MeasurePlan:
 
     latency_inferences: int = 2000
     latency_min_s: float = 2.0
-    memory_sessions: int = 5
+    memory_sessions: int = 7
     energy_windows: int = 10
     energy_window_s: float = 0.3
     seed: int = 0
