@@ -1,6 +1,6 @@
 """Read an ONNX file that nobody vouches for: its size, what it really is, its structure, its interface."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -33,7 +33,7 @@ _LOOKS_LIKE = (
 class LoadedModel:
     """An ONNX model that passed every check: its bytes and its record."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     record: ModelRecord
 
     @property

@@ -5,7 +5,7 @@ Built on `onnxruntime.quantization`: MinMax calibration, QDQ format, unsigned ac
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,7 +52,7 @@ RECIPES: dict[str, Recipe] = {
 class Variant:
     """A variant's bytes and its record."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     record: VariantRecord
 
     @property
@@ -167,6 +167,7 @@ def _quantized(reference: LoadedModel, recipe: Recipe, reader: _Reader) -> _Quan
             "static quantization", where, lambda: _quantize(prepared, recipe, reader, head, Path(folder))
         )
     drop_unused_domains(quantized)
+    del quantized.metadata_props[:]  # the quantizer's own notes on its steps
     left, converted = floats_left(quantized.graph, head, _quantizable())
     if not converted:
         raise ConversionError(

@@ -121,7 +121,7 @@ def test_a_cut_pickle_is_one_clear_error(cut: int, pickles, tmp_path: Path, digi
 def test_a_garbled_pickle_is_one_clear_error(content: bytes, tmp_path: Path, digits) -> None:
     path = tmp_path / "garbled.pkl"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="cannot be unpickled|not a scikit-learn model"):
+    with pytest.raises(ModelError, match=r"cannot be unpickled|not a scikit-learn model"):
         convert(path, inputs=digits.test, trust_pickle=True)
 
 
@@ -197,7 +197,7 @@ def test_an_onnx_file_is_its_own_reference(rnet_path: Path) -> None:
     assert done.conversion is None
     assert done.data == rnet_path.read_bytes()
     assert done.reference.digest == digest_file(rnet_path)
-    with pytest.raises(ModelError, match="dense_2.*softmax_1") as caught:
+    with pytest.raises(ModelError, match=r"dense_2.*softmax_1") as caught:
         convert(rnet_path, inputs=faces)
     assert caught.value.where == str(rnet_path)
 

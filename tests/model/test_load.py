@@ -16,7 +16,7 @@ from kit.digest import digest_bytes
 from kit.errors import ModelError
 from kit.model import load
 from kit.model.convert import Converted
-from kit.model.load import load_onnx, load_onnx_bytes
+from kit.model.load import LoadedModel, load_onnx, load_onnx_bytes
 from kit.records import TensorInfo
 
 FLOAT = TensorProto.FLOAT
@@ -273,18 +273,23 @@ def test_a_file_over_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.M
         load_onnx(path)
 
 
+def loaded_or_none(data: bytes) -> LoadedModel | None:
+    """The model, or None where it is refused; anything but a ModelError is a failure."""
+    try:
+        return load_onnx_bytes(data, "damaged.onnx")
+    except ModelError:
+        return None
+
+
 def test_every_truncation_is_refused_or_leaves_the_graph_whole(converted: dict[str, Converted]) -> None:
     """A cut after the graph and its operator sets loses only properties, which no reader can notice."""
     data = converted["mlp"].data
     whole = onnx.ModelProto.FromString(data).graph.SerializeToString()
-    offsets = sorted({*range(0, 300), *range(0, len(data), 23), *range(len(data) - 300, len(data))})
+    offsets = sorted({*range(300), *range(0, len(data), 23), *range(len(data) - 300, len(data))})
     survivors = 0
     for offset in offsets:
-        try:
-            model = load_onnx_bytes(data[:offset], "cut.onnx")
-        except ModelError as error:
-            assert error.next_step
-        else:
+        model = loaded_or_none(data[:offset])
+        if model is not None:
             survivors += 1
             assert model.proto.graph.SerializeToString() == whole
     assert survivors <= 3
@@ -300,9 +305,5 @@ def test_flipped_bytes_load_or_are_refused_but_never_crash(converted: dict[str, 
         span = len(data) if rng.random() < 0.5 else head
         for offset in rng.integers(0, span, size=3):
             damaged[-1 - offset] = rng.integers(256)
-        try:
-            load_onnx_bytes(bytes(damaged), "flipped.onnx")
-            outcomes["loaded"] += 1
-        except ModelError:
-            outcomes["refused"] += 1
+        outcomes["refused" if loaded_or_none(bytes(damaged)) is None else "loaded"] += 1
     assert min(outcomes.values()) > 30, outcomes

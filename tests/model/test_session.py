@@ -40,7 +40,9 @@ def test_scores_are_those_of_numpy_in_every_batch(rows: np.ndarray) -> None:
 
 
 def test_a_batch_fixed_to_one_is_looped(rows: np.ndarray) -> None:
-    np.testing.assert_allclose(HostSession(linear(batch=1)).predict(rows[:20]), rows[:20] @ WEIGHTS, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        HostSession(linear(batch=1)).predict(rows[:20]), rows[:20] @ WEIGHTS, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_batch_fixed_to_more_than_one_is_refused(rows: np.ndarray) -> None:
@@ -67,14 +69,14 @@ def test_several_possible_outputs_are_listed_and_one_can_be_named(rows: np.ndarr
         session.predict(rows)
     assert caught.value.next_step
     np.testing.assert_allclose(session.predict(rows, "y0"), rows @ WEIGHTS, rtol=1e-5, atol=1e-6)
-    with pytest.raises(ModelError, match="no output 'z'.*y "):
+    with pytest.raises(ModelError, match=r"no output 'z'.*y "):
         session.predict(rows, "z")
 
 
 def test_rnet_needs_the_name_of_its_scores(rnet_path: Path) -> None:
     session = HostSession(load_onnx(rnet_path).data)
     faces = np.zeros((3, 24, 24, 3), np.float32)
-    with pytest.raises(ModelError, match="dense_2.*softmax_1"):
+    with pytest.raises(ModelError, match=r"dense_2.*softmax_1"):
         session.predict(faces)
     scores = session.predict(faces, "softmax_1")
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
@@ -131,7 +133,7 @@ def test_no_copy_is_made_of_rows_that_fit(rows: np.ndarray) -> None:
 def test_what_the_runtime_refuses_is_one_line() -> None:
     model = onnx.ModelProto.FromString(linear())
     model.graph.node[0].op_type = "Frobnicate"
-    with pytest.raises(ModelError, match="onnxruntime .* cannot load") as caught:
+    with pytest.raises(ModelError, match=r"onnxruntime .* cannot load") as caught:
         HostSession(model.SerializeToString())
     assert "\n" not in str(caught.value)
     assert reason_of(ValueError("")) == "ValueError"

@@ -1,6 +1,6 @@
 """From a source model to a verified ONNX reference: one file a converter, found by the file's suffix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.errors import ConversionError, ModelError, UsageError
@@ -21,7 +21,7 @@ __all__ = ["CONVERTERS", "Converted", "Converter", "Source", "convert"]
 class Converted:
     """An ONNX reference; `conversion` is None where the source was ONNX and nothing was converted."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     reference: ModelRecord
     conversion: ConversionRecord | None
 
