@@ -1,0 +1,135 @@
+"""What the agent says of its processor, its device and itself."""
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import kit.agent
+from kit.agent import cpu, memory, state
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+CPUINFO = {"sse4_1": "sse4_1", "avx2": "avx2", "avx512f": "avx512f", "avx512_vnni": "avx512_vnni", "fma": "fma"}
+
+
+@pytest.mark.skipif(not X86, reason="CPUID is an x86 instruction")
+def test_the_processor_and_the_kernel_agree_where_nothing_is_emulated():
+    processor = cpu.describe_processor()
+    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+    assert processor.source == "cpuid"
+    assert processor.emulator is None
+    assert processor.model
+    for name, flag in CPUINFO.items():
+        assert (name in processor.instruction_sets) == (flag in flags), name
+
+
+@pytest.mark.skipif(not (X86 and shutil.which("qemu-x86_64-static")), reason="needs qemu-x86_64-static")
+def test_an_emulated_processor_is_found_out():
+    code = "from kit.agent.cpu import *; p = describe_processor(); print(p.emulator, '|', p.model, '|', *p.instruction_sets)"
+    done = subprocess.run(
+        ["qemu-x86_64-static", "-cpu", "Haswell", sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, cwd=Path(kit.agent.__file__).parents[2],
+    )  # fmt: skip
+    emulator, model, found = done.stdout.strip().split(" | ")
+    assert emulator == "QEMU TCG"
+    assert "Haswell" in model
+    assert "avx2" in found.split()
+    assert "avx512_vnni" not in found.split()
+
+
+def test_falls_back_to_the_kernel_where_executable_memory_is_forbidden(monkeypatch):
+    def forbidden(*_args, **_kwargs):
+        raise PermissionError("no executable memory")
+
+    monkeypatch.setattr(cpu.mmap, "mmap", forbidden)
+    processor = cpu.describe_processor()
+    if X86:
+        assert processor.source == "/proc/cpuinfo"
+        assert "sse4_1" in processor.instruction_sets
+
+
+def test_the_digest_covers_every_source_of_the_agent():
+    own = Path(kit.agent.__file__).parent
+    files = [
+        *sorted(own.glob("*.py")),
+        *(own.parent / n for n in ("wire.py", "interface.py", "digest.py", "errors.py")),
+    ]
+    expected = hashlib.sha256(b"".join(f"{f.name}\n".encode() + f.read_bytes() for f in files)).hexdigest()
+    assert state.agent_digest() == f"sha256:{expected}"
+
+
+def test_the_digest_covers_every_module_of_ours_that_the_agent_imports():
+    code = "import kit.agent.stdio, sys; print(*[m for m in sys.modules if m.startswith('kit')])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(kit.agent.__file__).parents[2],
+    )
+    shared = {f"kit.{name.removesuffix('.py')}" for name in state._SHARED_WITH_HOST}
+    ours = {name for name in done.stdout.split() if not name.startswith("kit.agent")} - {"kit"}
+    assert ours == shared
+
+
+def test_conditions_are_told_or_none():
+    found = state.conditions()
+    assert found["load_1min"] >= 0
+    assert found["available_memory_bytes"] > 1 << 20
+    assert set(found) == {
+        "load_1min", "frequency_hz", "governor", "temperature_celsius", "available_memory_bytes", "battery_share",
+    }  # fmt: skip
+
+
+def test_conditions_read_a_board_s_files(tmp_path, monkeypatch):
+    (tmp_path / "scaling_cur_freq").write_text("1800000\n")
+    (tmp_path / "scaling_governor").write_text("performance\n")
+    monkeypatch.setattr(state, "_CPUFREQ", tmp_path)
+    found = state.conditions()
+    assert found["frequency_hz"] == 1.8e9
+    assert found["governor"] == "performance"
+
+
+def test_largest_ignores_what_cannot_be_read(tmp_path):
+    for zone, text in [("thermal_zone0", "41000"), ("thermal_zone1", "55500"), ("thermal_zone2", "broken")]:
+        (tmp_path / zone).mkdir()
+        (tmp_path / zone / "temp").write_text(text)
+    assert state._largest(str(tmp_path), "thermal_zone*/temp") == 55500
+    assert state._largest(str(tmp_path / "nowhere"), "*") is None
+
+
+def test_the_handwritten_model_is_valid_onnx():
+    model = onnx.load_from_string(memory.one_node_model())
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Identity"]
+
+
+@pytest.mark.skipif(not memory.available(), reason="this kernel cannot reset the high-water mark")
+def test_memory_of_a_model_grows_with_its_weights(tmp_path):
+    from tests import device_kit as kits
+
+    row = kits.rows(1)
+    peaks = []
+    for weight_bytes in (0, 24 << 20):
+        path = tmp_path / f"{weight_bytes}.onnx"
+        path.write_bytes(kits.heavy(weight_bytes))
+        peak_bytes, steady_bytes, baseline_bytes = memory.measure_session(path, 1, row)
+        assert peak_bytes >= steady_bytes >= 0
+        assert baseline_bytes > 5 << 20
+        peaks.append(peak_bytes)
+    assert peaks[1] - peaks[0] > 24 << 20
+    assert peaks[1] - peaks[0] < 10 * (24 << 20)
+
+
+def test_a_memory_worker_that_fails_says_why(tmp_path):
+    from kit.errors import DeviceError
+
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(DeviceError, match="memory worker failed"):
+        memory.measure_session(tmp_path / "bad.onnx", 1, np.zeros((1, 2), np.float32))
