@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 MINUS = "\u2212"
 ABSENT = "not obtained"
+_UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Unicode categories that could move the cursor, turn the text's direction or show as nothing."""
 _STEPS = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
     "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
@@ -41,6 +43,11 @@ class Scale:
             return ABSENT
         return f"{self.number(value)} {self.suffix}".strip()
 
+    def tick(self, value: float) -> str:
+        """`value` (SI) as a number without needless zeros, for axes and limits."""
+        text = self.number(value)
+        return text.rstrip("0").rstrip(".") if "." in text else text
+
     def interval(self, lower: float | None, upper: float | None) -> str:
         """``[lower, upper]`` without the unit; empty where there is no interval."""
         if lower is None and upper is None:
@@ -60,8 +67,11 @@ def scale_for(values: Iterable[float | None], unit: str) -> Scale:
         return Scale(factor, suffix, 0 if whole else 2)
     if unit == "points":
         return Scale(factor, suffix, 1, signed=True)
+    if suffix == "B":
+        return Scale(factor, suffix, 0)
     digits = 2 - math.floor(math.log10(largest / factor)) if largest else 1
-    return Scale(factor, suffix, 0 if suffix == "B" else min(2 if unit == "share" else 3, max(1 if unit == "share" else 0, digits)))
+    least, most = (1, 2) if unit == "share" else (0, 3)
+    return Scale(factor, suffix, min(most, max(least, digits)))
 
 
 def quantity(value: float | None, unit: str) -> str:
@@ -91,7 +101,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 def clean(name: str, limit: int = 72) -> str:
     """A name from a model, dataset or device, safe to show: one line, no control or direction marks, bounded."""
-    kept = "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} else c for c in name[: limit * 4])
+    kept = "".join("\ufffd" if unicodedata.category(c) in _UNSHOWN else c for c in name[: limit * 4])
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 

@@ -33,9 +33,10 @@ def render_html(view: View) -> str:
 
 
 def _markup(text: str) -> Any:
+    """Text that the template may not escape: only our own drawings, styles and escaped JSON."""
     from markupsafe import Markup
 
-    return Markup(text)  # noqa: S704 - only our own drawings, styles and escaped JSON come here
+    return Markup(text)
 
 
 def _cell(draw: Callable[..., str]) -> Callable[..., Any]:
@@ -71,7 +72,8 @@ def charts(view: View) -> dict[str, Any]:
         found["battery"] = _sizes(partial(resources.battery, view.energy.battery), HALF)
     if any(row.change is not None for row in view.variants.rows):
         found["variants"] = _sizes(partial(comparison.variants, view.variants), FULL)
-    found["fairness"] = [_sizes(partial(comparison.groups, each), HALF) if each.groups else "" for each in view.fairness]
+    groups = [partial(comparison.groups, each) if each.groups else None for each in view.fairness]
+    found["fairness"] = [_sizes(draw, HALF) if draw else "" for draw in groups]
     return found
 
 
@@ -80,4 +82,5 @@ def _sizes(draw: Draw, widths: tuple[float, ...]) -> Any:
     classes: dict[float, list[str]] = {}
     for width, name in zip(widths, _SIZE_CLASSES, strict=True):
         classes.setdefault(width, []).append(name)
-    return _markup("".join(f'<div class="at {" ".join(names)}">{draw(width)}</div>' for width, names in classes.items()))
+    boxes = (f'<div class="at {" ".join(names)}">{draw(width)}</div>' for width, names in classes.items())
+    return _markup("".join(boxes))

@@ -53,7 +53,7 @@ def summary(view: "View") -> dict[str, Any]:
 
 
 def emulated_parts(evidence: Evidence, device: DeviceSpec) -> list[str]:
-    """Every part that was emulated: of the device as declared, as it said itself, and each kind of record so obtained."""
+    """Every emulated part: of the device as declared, as it said itself, and each kind of record so obtained."""
     parts = {*device.emulated, *evidence.device.emulated}
     for variant in evidence.variants:
         for kind in ("latency", "memory", "energy", "predictions"):

@@ -15,8 +15,8 @@ LABELS: Final = {
     "battery.share": "battery share",
     "accuracy.value": "accuracy",
     "accuracy.drop": "accuracy lost",
-    "fairness.gap_change": "fairness gap change",
-    "numerics.processor_flips": "processor-dependent decisions",
+    "fairness.gap_change": "fairness gap",
+    "numerics.processor_flips": "processor flips",
 }
 OBTAINED_NOTES: Final = {
     "estimated": "estimated from a declared model, so it informs and cannot pass",
@@ -45,8 +45,10 @@ def status(finding: Finding) -> str:
 
 
 def finding_scale(finding: Finding) -> Scale:
-    """One scale for the estimate, interval and limit of a finding."""
-    return scale_for((finding.estimate, finding.lower, finding.upper, finding.limit), finding.unit)
+    """One scale for the estimate, interval and limit; the limit is left out where it is more than ten times away."""
+    seen = [abs(v) for v in (finding.estimate, finding.lower, finding.upper) if v is not None]
+    near = not seen or max(seen) * 10 >= abs(finding.limit)
+    return scale_for((*seen, *([finding.limit] if near else [])), finding.unit)
 
 
 def margin(finding: Finding, value: float) -> float:
@@ -63,24 +65,46 @@ def margin(finding: Finding, value: float) -> float:
 def worst_first(finding: Finding) -> tuple[int, int, float]:
     """Sort key: failing, undecided, passing; within each the smallest margin; what was not tested comes after."""
     untested = finding.estimate is None
-    return (_RANK[finding.verdict], int(untested), 0.0 if finding.estimate is None else margin(finding, finding.estimate))
+    closeness = 0.0 if finding.estimate is None else margin(finding, finding.estimate)
+    return (_RANK[finding.verdict], int(untested), closeness)
 
 
 def limit_text(finding: Finding) -> str:
     """``≤ 16.0 ms``."""
-    return ("≤ " if finding.direction == "at_most" else "≥ ") + finding_scale(finding).text(finding.limit)
+    return ("≤ " if finding.direction == "at_most" else "≥ ") + limit_figure(finding)
+
+
+def limit_figure(finding: Finding) -> str:
+    """``16 ms``, in the unit that suits the limit; unsigned unless negative."""
+    scale = scale_for([finding.limit], finding.unit)
+    return f"{scale.tick(finding.limit).removeprefix('+')} {scale.suffix}".strip()
+
+
+def interval_text(finding: Finding) -> str:
+    """``[14.7, 15.1]``; nothing where the figure is exact."""
+    if finding.lower == finding.upper == finding.estimate:
+        return ""
+    return finding_scale(finding).interval(finding.lower, finding.upper)
 
 
 def measured_text(finding: Finding) -> str:
     """``14.9 ms [14.7, 15.1]``."""
-    scale = finding_scale(finding)
-    return f"{scale.text(finding.estimate)} {scale.interval(finding.lower, finding.upper)}".strip()
+    return f"{finding_scale(finding).text(finding.estimate)} {interval_text(finding)}".strip()
 
 
 def sentence(finding: Finding) -> str:
-    """One sentence that begins with the verdict's word: the judge's own reason, or figure against limit without one."""
-    word = status(finding)
-    return f"{word}: {_ended(_lead(finding.reason) or _plain(finding))}"
+    """One sentence that begins with the verdict's word."""
+    return f"{status(finding)}: {reason(finding)}"
+
+
+def reason(finding: Finding) -> str:
+    """The sentence without the verdict's word: the judge's own, or figure against limit where it gave none."""
+    return _ended(_lead(finding.reason) or _plain(finding))
+
+
+def capitalized(text: str) -> str:
+    """`text` with its first letter raised, the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def _lead(reason: str) -> str:
@@ -100,15 +124,14 @@ def _plain(finding: Finding) -> str:
     if finding.estimate is None:
         return f"{label}{who} was not obtained"
     note = OBTAINED_NOTES.get(finding.obtained)
-    limit = finding_scale(finding).text(finding.limit)
-    return f"{label}{who} is {measured_text(finding)}; limit {limit}" + (f"; {note}" if note else "")
+    return f"{label}{who} is {measured_text(finding)}; limit {limit_figure(finding)}" + (f"; {note}" if note else "")
 
 
 def next_step(finding: Finding, others_passing: list[str]) -> str:
     """What to do about a broken or undecided finding, from what is known of it and of the other variants."""
     if finding.verdict is Verdict.PASS:
         return ""
-    steps = [_ended(clean(finding.need, 400))] if finding.need else []
+    steps = [capitalized(_ended(clean(finding.need, 400)))] if finding.need else []
     if finding.obtained == "estimated" and not steps:
         steps.append("Measure energy with a power meter: an estimate cannot pass.")
     if finding.verdict is Verdict.FAIL and others_passing:

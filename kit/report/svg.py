@@ -115,7 +115,9 @@ def linear_ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float, about: int) -> list[float]:
-    """Powers of ten in [low, high], with 2 and 5 between them where they are few."""
+    """Powers of ten in [low, high], with 2 and 5 between them where they are few; linear ticks in a narrow range."""
+    if high < 6 * low:
+        return linear_ticks(low, high, about)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     tens = [10.0**e for e in exponents if low * 0.999 <= 10.0**e <= high * 1.001]
     if len(tens) >= max(2, about // 2):
@@ -144,14 +146,14 @@ def axis_left(axis: Axis, left: float, right: float, text: Callable[[float], str
     return "".join(marks)
 
 
-def limit_mark(axis: Axis, value: float, top: float, bottom: float, text: str) -> str:
-    """The limit as a dashed vertical line with its text; an arrow at the edge where it lies beyond the axis."""
+def limit_mark(axis: Axis, value: float, top: float, bottom: float, text: str, level: float) -> str:
+    """The limit as a dashed vertical line, its text at height `level`; an arrow where it lies beyond the axis."""
     if axis.holds(value):
         x = axis.at(value)
         near_end = abs(x - axis.end) < abs(x - axis.start)
         anchor, dx = ("end", -5.0) if near_end else ("start", 5.0)
         rule = line(x, top, x, bottom, "fail", 1.5, stroke_dasharray="4 3")
-        return rule + label(x + dx, top + 11, text, anchor=anchor, colour="fail")
+        return rule + label(x + dx, level, text, anchor=anchor, colour="fail")
     if value > axis.high:
-        return label(axis.end, top + 11, f"{text} →", anchor="end", colour="fail")
-    return label(axis.start + 4, top + 11, f"← {text}", colour="fail")
+        return label(axis.end - 4, level, f"{text} →", anchor="end", colour="fail")
+    return label(axis.start + 4, level, f"← {text}", colour="fail")

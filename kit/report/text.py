@@ -1,4 +1,4 @@
-"""The same view on one terminal screen: verdict table, worst slice, need, next, the processor, variants side by side."""
+"""The same view on one terminal screen: verdicts, needs, slices, the processor, variants side by side."""
 
 import textwrap
 import unicodedata
@@ -10,7 +10,8 @@ from kit.report.view import View
 
 _COLOURS = {"PASS": "32", "FAIL": "31", "INCONCLUSIVE": "35"}
 _ASCII = str.maketrans(
-    {"✓": "+", "✕": "x", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "−": "-", "µ": "u", "→": "->", "…": "...", "∞": "inf", "×": "x",
+    {"✓": "+", "✕": "x", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "−": "-", "µ": "u", "→": "->",
+     "…": "...", "∞": "inf", "×": "x", "›": ">",
      "°": "", "’": "'"}
 )  # fmt: skip
 _INDENT = 9
@@ -48,25 +49,25 @@ def _requirements(rows: tuple[RequirementRow, ...], width: int) -> list[str]:
 def _measured(row: RequirementRow) -> str:
     """Figure, interval, the slice it is of, and how it was obtained when not measured."""
     origin = f"({row.obtained})" if row.obtained in {"emulated", "estimated"} else ""
-    return " ".join(part for part in (row.estimate, row.interval, row.subject, origin) if part)
+    return " ".join(part for part in (row.estimate, row.interval, origin, row.subject) if part)
 
 
 def _variants(view: View, width: int) -> list[str]:
-    """A line a variant: verdict, size, accuracy and its change, and the first thing that it breaks."""
-    rows = view.variants.rows
-    if not rows:
-        return []
-    names = max(_cells(r.name) for r in rows)
-    lines = [f"{'variant':<{_INDENT}}{'':<{min(names, 26)}}  {'':<14}  {'size':>8}  {'accuracy':>9}  {'change':>9}"]
-    return [line.rstrip() for line in (*lines, *(_cut(_variant(r, view, min(names, 26)), width) for r in rows))]
+    """A line a variant, cheapest first: verdict, size, accuracy and its change, and what it breaks where that fits."""
+    names = min(28, max((_cells(row.name) for row in view.variants.rows), default=0))
+    head = f"  {_fit('variant', names)}  {'':<14}  {'size':>8}  {'accuracy':>8}  {'change':>8}"
+    lines = [head, *(_variant(row, view, names, width) for row in view.variants.rows)]
+    return [_cut(line, width).rstrip() for line in lines] if view.variants.rows else []
 
 
-def _variant(row: VariantRow, view: View, names: int) -> str:
-    mark = "chosen" if row.chosen else ""
+def _variant(row: VariantRow, view: View, names: int, width: int) -> str:
+    mark = "›" if row.chosen else " "
+    verdict = f"{row.sign} {_fit(row.status, 12)}"
+    line = f"{mark} {_fit(row.name, names)}  {verdict}  {row.size:>8}  {row.accuracy:>8}  {row.change_text:>8}"
     broken = [view.variants.columns[i] for i, cell in enumerate(row.cells) if cell.status == "FAIL"]
-    figures = f"{row.size:>8}  {row.accuracy:>9}  {row.change_text:>9}"
-    note = f"  breaks {broken[0]}{f' +{len(broken) - 1}' if len(broken) > 1 else ''}" if broken else ""
-    return f"{mark:<{_INDENT}}{_fit(row.name, names)}  {row.sign} {_fit(row.status, 12)}  {figures}{note}"
+    more = f" +{len(broken) - 1}" if len(broken) > 1 else ""
+    note = f"  {broken[0]}{more}" if broken else "  chosen" if row.chosen else ""
+    return line + note if _cells(line + note) <= width else line
 
 
 def _stories(view: View) -> list[str]:
@@ -119,4 +120,4 @@ def _coloured(line: str) -> str:
     at, word = min(((i, w) for i, w in found if i >= 0), default=(-1, ""))
     if at < 0 or at > 60:
         return line
-    return f"{line[:at]}\x1b[1;{_COLOURS[word]}m{word}\x1b[0m{line[at + len(word):]}"
+    return f"{line[:at]}\x1b[1;{_COLOURS[word]}m{word}\x1b[0m{line[at + len(word) :]}"

@@ -59,6 +59,7 @@ class View:
     numerics: NumericsView
     conversion: ConversionView | None
     lineage: tuple[Box, ...]
+    artifacts: tuple[tuple[str, str], ...]
     conditions: tuple[ConditionRow, ...]
     reproduce: ReproduceView
     created: str
@@ -95,6 +96,7 @@ def build_view(
         numerics=build_numerics(evidence, chosen),
         conversion=build_conversion(evidence.conversion),
         lineage=build_lineage(evidence, known, artifacts, run),
+        artifacts=tuple((clean(name, 80), clean(digest, 80)) for name, digest in artifacts.items()),
         conditions=build_conditions(evidence, known, profile, device),
         reproduce=build_reproduce(run, evidence),
         created=clean(run.created_utc, 40),
@@ -106,7 +108,8 @@ def counts_text(rows: tuple[RequirementRow, ...]) -> str:
     """``1 broken, 1 undecided, 6 met``."""
     names = {"FAIL": "broken", "INCONCLUSIVE": "undecided", sentences.NOT_TESTED: "not tested", "PASS": "met"}
     numbers = {word: sum(row.status == word for row in rows) for word in names}
-    return ", ".join(f"{numbers[word]} {name}" for word, name in names.items() if numbers[word]) or "nothing was required"
+    parts = [f"{numbers[word]} {name}" for word, name in names.items() if numbers[word]]
+    return ", ".join(parts) or "nothing was required"
 
 
 def _banner(
@@ -144,7 +147,8 @@ def verdict_sentence(
     what = (", ".join(names[:2]) if more else listed(names[:2])) + more
     if judgement.verdict is Verdict.FAIL:
         return f"No variant meets {clean(profile.name, 40)} on {where}; the nearest, {who}, breaks {what}."
-    return f"{who} breaks nothing of {clean(profile.name, 40)} on {where}, but {what} {'is' if len(names) == 1 else 'are'} undecided."
+    verb = "is" if len(names) == 1 else "are"
+    return f"{who} breaks nothing of {clean(profile.name, 40)} on {where}, but {what} {verb} undecided."
 
 
 def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgement | None) -> tuple[str, ...]:
@@ -155,7 +159,8 @@ def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgeme
     findings: tuple[Finding, ...] = judged.findings if judged else ()
     estimated = sorted({sentences.LABELS.get(f.metric, f.metric) for f in findings if f.obtained == "estimated"})
     if estimated:
-        found.append(f"Estimated from a declared model, not measured: {listed(estimated)}. An estimate informs and never passes.")
+        names = listed(estimated)
+        found.append(f"Estimated from a declared model, not measured: {names}. An estimate informs and never passes.")
     if evidence.conversion is not None and evidence.conversion.decisions_agree < evidence.conversion.rows:
         differing = evidence.conversion.rows - evidence.conversion.decisions_agree
         found.append(f"The converted reference decides {count(differing, 'row')} differently from its source.")

@@ -6,7 +6,7 @@ from kit.report import svg
 from kit.report.sections.latency import LatencyView
 
 HEIGHT = 250.0
-_LEFT, _TOP, _BELOW = 46.0, 12.0, 42.0
+_LEFT, _TOP, _BELOW = 52.0, 26.0, 42.0
 
 
 def distribution(view: LatencyView, width: float) -> str:
@@ -17,29 +17,36 @@ def distribution(view: LatencyView, width: float) -> str:
     y = svg.Axis(0.0, 1.0, bottom, _TOP)
     curve = [(x.at(a), y.at(b)) for a, b in view.curve if a <= most]
     marks = [
-        svg.axis_below(x, _TOP, bottom, view.scale.number, f"latency, {view.scale.suffix}", _about(width)),
+        svg.axis_below(x, _TOP, bottom, view.scale.tick, f"latency, {view.scale.suffix}", _about(width)),
         svg.axis_left(y, _LEFT, width - 12, lambda v: f"{v * 100:.0f} %"),
+        svg.label(0, 14, "share of inferences that finish within"),
         svg.element("path", d=svg.path(curve, step=True), **svg.stroke("mark", 2, stroke_linejoin="round")),
         *_bounds(view, x, y),
     ]
     if view.limit_s is not None:
-        marks.append(svg.limit_mark(x, view.limit_s, _TOP, bottom, view.limit_text))
+        marks.append(svg.limit_mark(x, view.limit_s, _TOP, bottom, view.limit_text, bottom - 10))
     return svg.picture(width, HEIGHT, "Distribution of latency", view.headline, *marks)
 
 
 def _bounds(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
-    """p50 and p99 as dots, with their bounds as bars and their texts left of the curve or right of it."""
+    """p50 and p99 as dots, with their bounds as bars; p99's text stands below the curve's end, where there is room."""
     marks = []
     for mark in (m for m in view.marks if m.name in {"p50", "p99"}):
         at, level = x.at(mark.value_s), y.at(mark.share)
         if mark.lower_s is not None and mark.upper_s is not None:
-            marks.append(svg.line(x.at(mark.lower_s), level, x.at(mark.upper_s), level, "ink", 5, stroke_opacity="0.45"))
-        marks.append(svg.element("circle", svg.tip(f"{mark.name} {mark.text}"), cx=at, cy=level, r=4, **svg.fill("ink")))
-        below = 17 if mark.share > 0.9 else 4
-        near_end = at > (x.start + x.end) / 2
-        anchor, shift = ("end", -8.0) if near_end else ("start", 10.0)
-        marks.append(svg.label(at + shift, level + below, f"{mark.name} {mark.text}", anchor=anchor, colour="ink", bold=True))
+            ends = x.at(mark.lower_s), x.at(mark.upper_s)
+            marks.append(svg.line(ends[0], level, ends[1], level, "ink", 6, stroke_opacity="0.4"))
+        marks.append(_dot(at, level, f"{mark.name} {mark.text}"))
+        if mark.name == "p50":
+            marks.append(svg.label(at + 10, level + 4, f"p50 {mark.text}", colour="ink", bold=True))
+        else:
+            text = f"p99 {mark.text}"
+            marks.append(svg.label(x.end - 4, y.at(0.72), text, anchor="end", colour="ink", bold=True))
     return marks
+
+
+def _dot(x: float, y: float, text: str) -> str:
+    return svg.element("circle", svg.tip(text), cx=x, cy=y, r=4, **svg.fill("ink"))
 
 
 def tail(view: LatencyView, width: float) -> str:
@@ -51,20 +58,21 @@ def tail(view: LatencyView, width: float) -> str:
     y = svg.Axis(rarest, 1.0, bottom, _TOP, log=True)
     curve = [(x.at(a), y.at(b)) for a, b in points]
     marks = [
-        svg.axis_below(x, _TOP, bottom, view.scale.number, f"latency, {view.scale.suffix}, logarithmic", _about(width)),
+        svg.axis_below(x, _TOP, bottom, view.scale.tick, f"latency, {view.scale.suffix}, logarithmic", _about(width)),
         svg.axis_left(y, _LEFT, width - 12, _share, 5),
+        svg.label(0, 14, "share of inferences slower, logarithmic"),
         svg.element("path", d=svg.path(curve, step=True), **svg.stroke("mark", 2, stroke_linejoin="round")),
         *_bounds_tail(view, x, y),
     ]
     if view.limit_s is not None:
-        marks.append(svg.limit_mark(x, view.limit_s, _TOP, bottom, view.limit_text))
+        marks.append(svg.limit_mark(x, view.limit_s, _TOP, bottom, view.limit_text, _TOP + 14))
     slowest = view.scale.text(view.curve[-1][0])
     return svg.picture(width, HEIGHT, "Tail of latency", f"The slowest inference took {slowest}.", *marks)
 
 
 def _bounds_tail(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
     return [
-        svg.element("circle", svg.tip(f"{m.name} {m.text}"), cx=x.at(m.value_s), cy=y.at(1 - m.share), r=4, **svg.fill("ink"))
+        _dot(x.at(m.value_s), y.at(1 - m.share), f"{m.name} {m.text}")
         + svg.label(x.at(m.value_s) + 9, y.at(1 - m.share) - 4, m.name, colour="ink", bold=True)
         for m in view.marks
         if m.name in {"p50", "p99"}
@@ -86,13 +94,14 @@ def over_time(view: LatencyView, width: float) -> str:
     y = svg.Axis(low, highest * 1.08, bottom, _TOP, log=log)
     ends = [*(b[0] for b in view.bins[1:]), float(view.samples)]
     spans = list(zip(view.bins, ends, strict=True))
+    medians = [(x.at((b[0] + end) / 2), y.at(b[2])) for b, end in spans]
     marks = [
         _warmup(view, x, bottom),
         svg.axis_below(x, _TOP, bottom, lambda v: f"{v:,.0f}", "inference, in order", _about(width)),
-        svg.axis_left(y, _LEFT, width - 12, view.scale.number),
-        svg.label(_LEFT + 4, _TOP + 12, f"{view.scale.suffix}{', logarithmic' if log else ''}") if not view.warmup else "",
+        svg.axis_left(y, _LEFT, width - 12, view.scale.tick),
+        svg.label(0, 14, f"latency, {view.scale.suffix}{', logarithmic' if log else ''}"),
         _envelope([(x.at(b[0]), x.at(end), y.at(b[1]), y.at(b[3])) for b, end in spans]),
-        svg.element("path", d=svg.path([(x.at((b[0] + end) / 2), y.at(b[2])) for b, end in spans]), **svg.stroke("mark", 1.8)),
+        svg.element("path", d=svg.path(medians), **svg.stroke("mark", 1.8)),
     ]
     note = f"{view.samples:,} inferences, of which {view.warmup:,} are warm-up."
     return svg.picture(width, height, "Latency over the run", note, *marks)
@@ -102,8 +111,9 @@ def _warmup(view: LatencyView, x: svg.Axis, bottom: float) -> str:
     if not view.warmup:
         return ""
     end = x.at(view.warmup)
-    box = svg.element("rect", x=x.start, y=_TOP, width=max(2.0, end - x.start), height=bottom - _TOP, **svg.fill("warn-soft"))
-    return box + svg.label(end + 5, _TOP + 12, "← warm-up, left out", colour="warn")
+    size = {"width": max(2.0, end - x.start), "height": bottom - _TOP}
+    box = svg.element("rect", x=x.start, y=_TOP, **size, **svg.fill("warn-soft"))
+    return box + svg.label(end + 5, _TOP + 14, "← warm-up, left out", colour="warn")
 
 
 def _envelope(spans: list[tuple[float, float, float, float]]) -> str:

@@ -19,7 +19,7 @@ def against_limit(dot: Dot | None, status: str, text: str) -> str:
     zero = axis.at(0.0)
     marks = [svg.line(8, middle, WIDTH - 8, middle, "rule"), svg.line(zero, 3, zero, HEIGHT - 3, "ink", 1.5)]
     if dot is not None:
-        marks.append(_interval(axis, dot.low, dot.high, dot.at, middle, colour_of(status)))
+        marks.append(interval_mark(axis, dot.low, dot.high, dot.at, middle, colour_of(status)))
     return svg.picture(WIDTH, HEIGHT, text, "Right of the bar is better than the limit, left is worse.", *marks)
 
 
@@ -34,14 +34,15 @@ def change(row: SliceRow, ends: tuple[float, float], width: float = WIDTH) -> st
     ]
     if row.at is not None:
         low, high = row.at if row.low is None else row.low, row.at if row.high is None else row.high
-        marks.append(_interval(axis, low, high, row.at, middle, colour_of(row.status)))
-    title = f"{row.name}: {row.change} {row.interval}, allowed {row.allowed * 100:.1f} pp"
+        marks.append(interval_mark(axis, low, high, row.at, middle, colour_of(row.status)))
+    title = f"{row.name}: {row.change} points {row.interval}"
     return svg.picture(width, HEIGHT, title, "Left is worse. Solid line: no change; dashed line: allowed.", *marks)
 
 
-def _interval(axis: svg.Axis, low: float, high: float, at: float, y: float, colour: str) -> str:
+def interval_mark(axis: svg.Axis, low: float, high: float, at: float, y: float, colour: str) -> str:
     """A bar from low to high, a dot at the estimate; an arrowhead where one lies beyond the axis."""
-    parts = [svg.line(axis.at(low), y, axis.at(high), y, colour, 3, stroke_linecap="round")] if high > low else []
+    bar = svg.line(axis.at(low), y, axis.at(high), y, colour, 3, stroke_linecap="round")
+    parts = [bar] if high > low else []
     parts += [_arrow(end, y, way, colour) for end, way, out in _beyond(axis, low, high) if out]
     if axis.holds(at):
         parts.append(svg.element("circle", cx=axis.at(at), cy=y, r=4.5, **svg.fill(colour)))

@@ -2,30 +2,36 @@
 
 from kit.report import svg
 from kit.report.sections.energy import BatteryView, EnergyView
-from kit.report.sections.memory import MemoryView
+from kit.report.sections.memory import MemoryRow, MemoryView
 
-_LEFT, _TOP, _BELOW = 46.0, 12.0, 42.0
+_LEFT, _TOP, _BELOW = 46.0, 26.0, 42.0
+_ROW = 42.0
 
 
 def memory(view: MemoryView, width: float) -> str:
     """A row a variant: a dot a session at its peak, a tick at its steady value, the limit dashed."""
-    row = 40.0
-    height = _TOP + 8 + row * len(view.rows) + _BELOW
-    bottom = height - _BELOW
+    height = _TOP + _ROW * len(view.rows) + _BELOW
+    bottom, limit = height - _BELOW, view.limit_bytes
     top = max(max(r.peaks) for r in view.rows)
-    limit = view.limit_bytes
     x = svg.Axis(0.0, max(top, limit if limit and limit < 4 * top else 0.0) * 1.08, 8, width - 12)
-    marks = [svg.axis_below(x, _TOP, bottom, view.scale.number, f"added to the process, {view.scale.suffix}", max(3, int(width // 100)))]
-    for i, each in enumerate(view.rows):
-        y = _TOP + 8 + row * (i + 0.5)
-        colour = "mark" if each.chosen else "soft"
-        marks.append(svg.label(12, y - 8, f"{each.variant}: {each.text}", colour="ink" if each.chosen else "soft", bold=each.chosen))
-        marks.append(svg.line(8, y + 6, x.at(max(each.peaks)), y + 6, "rule", 3))
-        marks += [svg.line(x.at(v), y + 1, x.at(v), y + 11, colour, 1.5) for v in sorted(set(each.steady))[:40]]
-        marks += [svg.element("circle", cx=x.at(v), cy=y + 6, r=4, fill_opacity="0.75", **svg.fill(colour)) for v in sorted(set(each.peaks))[:40]]
+    axis_name = f"added to the process, {view.scale.suffix}"
+    marks = [svg.axis_below(x, _TOP, bottom, view.scale.tick, axis_name, max(3, int(width // 100)))]
+    marks += [_sessions(each, x, _TOP + _ROW * (i + 0.5)) for i, each in enumerate(view.rows)]
     if limit is not None:
-        marks.append(svg.limit_mark(x, limit, _TOP, bottom, view.limit_text))
+        marks.append(svg.limit_mark(x, limit, _TOP - 8, bottom, view.limit_text, 14))
     return svg.picture(width, height, "Memory of each variant", view.headline, *marks)
+
+
+def _sessions(row: MemoryRow, x: svg.Axis, y: float) -> str:
+    colour, ink = ("mark", "ink") if row.chosen else ("soft", "soft")
+    parts = [
+        svg.label(12, y - 6, f"{row.variant}: {row.text}", colour=ink, bold=row.chosen),
+        svg.line(8, y + 8, x.at(max(row.peaks)), y + 8, "rule", 3),
+        *(svg.line(x.at(v), y + 3, x.at(v), y + 13, colour, 1.5) for v in sorted(set(row.steady))[:40]),
+    ]
+    at = [x.at(peak) for peak in sorted(set(row.peaks))[:40]]
+    dots = [svg.element("circle", cx=px, cy=y + 8, r=4, fill_opacity="0.75", **svg.fill(colour)) for px in at]
+    return "".join([*parts, *dots])
 
 
 def power(view: EnergyView, width: float) -> str:
@@ -37,16 +43,24 @@ def power(view: EnergyView, width: float) -> str:
     under = [(x.at(t), y.at(low)) for t, low, _, _ in reversed(view.trace)]
     idle = y.at(view.idle_w)
     marks = [
-        *(svg.element("rect", x=x.at(a), y=_TOP, width=max(0.5, x.at(b) - x.at(a)), height=bottom - _TOP, **svg.fill("raised")) for a, b in view.busy),
+        *(_shade(x.at(a), x.at(b), bottom) for a, b in view.busy),
         svg.axis_below(x, _TOP, bottom, lambda v: f"{v:g}", "time, s", max(3, int(width // 100))),
-        svg.axis_left(y, _LEFT, width - 12, view.scale.number),
+        svg.axis_left(y, _LEFT, width - 12, view.scale.tick),
         svg.element("path", d=svg.path(over + under, close=True), **svg.fill("mark-soft")),
         svg.element("path", d=svg.path([(x.at(t), y.at(m)) for t, _, m, _ in view.trace]), **svg.stroke("mark", 1.5)),
         svg.line(_LEFT, idle, width - 12, idle, "ink", 1.2, stroke_dasharray="5 4"),
         svg.label(width - 16, idle - 6, f"idle {view.scale.text(view.idle_w)}", anchor="end", colour="ink"),
-        svg.label(_LEFT + 5, _TOP + 12, view.scale.suffix),
+        svg.label(0, 14, f"power, {view.scale.suffix}"),
     ]
     return svg.picture(width, height, f"Power over time, {view.obtained}", view.headline, *marks)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.6g}"
+
+
+def _shade(left: float, right: float, bottom: float) -> str:
+    return svg.element("rect", x=left, y=_TOP, width=max(0.5, right - left), height=bottom - _TOP, **svg.fill("raised"))
 
 
 def battery(view: BatteryView, width: float) -> str:
@@ -59,11 +73,11 @@ def battery(view: BatteryView, width: float) -> str:
     over = [(x.at(r), y.at(most)) for r, _, _, most in view.curve]
     under = [(x.at(r), y.at(least)) for r, least, _, _ in reversed(view.curve)]
     marks = [
-        svg.axis_below(x, _TOP, bottom, lambda v: f"{v:,.6g}", "inferences an hour, logarithmic", max(3, int(width // 110))),
+        svg.axis_below(x, _TOP, bottom, _plain, "inferences an hour, logarithmic", max(3, int(width // 110))),
         svg.axis_left(y, _LEFT, width - 12, lambda v: f"{v:,.3g}"),
         svg.element("path", d=svg.path(over + under, close=True), **svg.fill("mark-soft")),
         svg.element("path", d=svg.path([(x.at(r), y.at(m)) for r, _, m, _ in view.curve]), **svg.stroke("mark", 2)),
-        svg.label(_LEFT + 5, _TOP + 12, "days"),
+        svg.label(0, 14, "battery life, days, logarithmic"),
     ]
     if view.floor_days:
         level = y.at(view.floor_days)

@@ -1,6 +1,7 @@
 """Energy an inference, the power trace that it was integrated from, and what that means for the battery."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def build_energy(
 
 
 def above_idle_j(record: EnergyRecord) -> Float64Array:
-    """Energy an inference above idle, one value a window: (gross - idle power x time) / inferences; float64 [windows]."""
+    """Energy an inference above idle: (gross - idle power x time) / inferences; float64 [windows], J."""
     return (record.window_energy_j - record.idle_power_w * record.window_s) / record.window_inferences
 
 
@@ -82,7 +83,7 @@ def _trace(record: EnergyRecord) -> tuple[tuple[float, float, float, float], ...
         return ()
     t = (record.trace_t_ns - record.trace_t_ns[0]) * 1e-9
     edges = np.unique(np.linspace(0, len(t), min(TRACE_BINS, len(t)) + 1).round().astype(np.int64))
-    parts = [(float(t[a]), record.trace_power_w[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [(float(t[a]), record.trace_power_w[a:b]) for a, b in pairwise(edges)]
     return tuple((at, float(p.min()), float(np.median(p)), float(p.max())) for at, p in parts)
 
 
@@ -96,11 +97,11 @@ def _busy(record: EnergyRecord) -> tuple[tuple[tuple[float, float], ...], str]:
         ends = np.cumsum(record.window_s)
         spans = tuple((float(b - w), float(b)) for b, w in zip(ends, record.window_s, strict=True))
         return spans[::2], f"{count(len(spans), 'window')} back to back, every other one shaded"
-    midway = (record.idle_power_w + float(record.trace_power_w.max())) / 2
+    midway = (record.idle_power_w + float(np.quantile(record.trace_power_w, 0.9))) / 2
     above = np.r_[False, record.trace_power_w > midway, False]
     starts, stops = np.flatnonzero(~above[:-1] & above[1:]), np.flatnonzero(above[:-1] & ~above[1:])
     spans = tuple((float(t[a]), float(t[min(b, len(t) - 1)])) for a, b in zip(starts, stops, strict=True))
-    return spans[:200], "shaded where power is above midway between idle and its peak"
+    return spans[:200], "shaded where power is above midway between idle and busy"
 
 
 def _life_days(battery: BatterySpec, per_hour: float, energy_j: float) -> float:
@@ -117,9 +118,7 @@ def _battery(
     duty = profile.duty.inferences_per_s * _HOUR_S
     low, middle, high = float(net.min()), float(np.median(net)), float(net.max())
     rates = np.geomspace(max(duty, 1e-3) / 1000, max(duty, 1e-3) * 1000, 61)
-    curve = tuple(
-        (float(r), *(_life_days(battery, float(r), e) for e in (high, middle, low))) for r in rates
-    )
+    curve = tuple((float(r), *(_life_days(battery, float(r), e) for e in (high, middle, low))) for r in rates)
     alone, with_model = _life_days(battery, 0, 0), _life_days(battery, duty, middle)
     days = f"{_days(alone)} without the model, {_days(with_model)} with it at {duty:,.0f} inferences an hour."
     floor = None

@@ -1,6 +1,7 @@
 """Latency: the distribution, its tail and its course, from raw samples; bounds come from the findings."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -98,7 +99,7 @@ def _curve(kept: Float64Array) -> tuple[tuple[float, float], ...]:
 def _bins(record: LatencyRecord) -> tuple[tuple[float, float, float, float], ...]:
     samples = record.samples_ns.astype(np.float64) * _NS
     edges = np.unique(np.linspace(0, len(samples), TIME_BINS + 1).round().astype(np.int64))
-    parts = [(int(a), samples[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [(int(a), samples[a:b]) for a, b in pairwise(edges)]
     return tuple((float(a), float(p.min()), float(np.median(p)), float(p.max())) for a, p in parts)
 
 

@@ -72,7 +72,10 @@ def build_conversion(record: ConversionRecord | None) -> ConversionView | None:
 def build_lineage(
     evidence: Evidence, variant: VariantEvidence | None, artifacts: Mapping[str, str], run: RunRecord
 ) -> tuple[Box, ...]:
-    """Boxes from source model to certificate; a step that did not happen is left out."""
+    """Boxes from source model to certificate; a step that did not happen is left out.
+
+    The certificate holds this report's digest, so the report cannot hold the certificate's.
+    """
     source, reference = evidence.source, evidence.reference
     boxes = [_box("source model", source.name, f"{source.format}, {quantity(source.size_bytes, 'B')}", source.digest)]
     if evidence.conversion is not None:
@@ -84,7 +87,8 @@ def build_lineage(
     boxes.append(_box("dataset", evidence.dataset.name, count(evidence.dataset.rows, "row"), evidence.dataset.digest))
     boxes.append(_box("device", device.name, f"{device.runtime} {device.runtime_version}", device.agent_digest))
     boxes.append(_box("profile", run.profile_name, count(len(run.recipes), "recipe"), run.profile_digest))
-    boxes += [_box("artifact", name, "", digest) for name, digest in artifacts.items()]
+    boxes.append(Box("records", count(len(artifacts), "stored step"), "every digest is listed below", "", ""))
+    boxes.append(Box("certificate", "certificate.json", "names this report and every digest here", "", ""))
     return tuple(boxes)
 
 
@@ -115,7 +119,9 @@ def build_conditions(
 
 def _planned(variant: VariantEvidence | None, profile: Profile, device: DeviceSpec) -> list[ConditionRow]:
     plan = profile.measure
-    latency, memory, energy = (None, None, None) if variant is None else (variant.latency, variant.memory, variant.energy)
+    latency, memory, energy = (
+        (None, None, None) if variant is None else (variant.latency, variant.memory, variant.energy)
+    )
     kept = None if latency is None else len(latency.samples_ns) - latency.warmup_count
     sessions = None if memory is None else len(memory.peak_bytes)
     windows = None if energy is None else len(energy.window_s)
@@ -147,12 +153,26 @@ def _machine(evidence: Evidence, device: DeviceSpec) -> list[ConditionRow]:
     return [
         _same("device", device.name, seen.name),
         _same("link", device.link, seen.link),
-        ConditionRow("emulated parts", ", ".join(map(clean, device.emulated)) or "none", ", ".join(map(clean, emulated)) or "none", False),
-        ConditionRow("processor", "", clean(f"{seen.cpu_model} ({seen.architecture}, {count(seen.logical_cpus, 'logical processor')})", 140), False),
+        ConditionRow(
+            "emulated parts",
+            ", ".join(map(clean, device.emulated)) or "none",
+            ", ".join(map(clean, emulated)) or "none",
+            False,
+        ),
+        ConditionRow(
+            "processor",
+            "",
+            clean(f"{seen.cpu_model} ({seen.architecture}, {count(seen.logical_cpus, 'logical processor')})", 140),
+            False,
+        ),
         ConditionRow("instruction sets", "", clean(sets, 200), False),
         ConditionRow("memory", "", quantity(seen.memory_bytes, "B"), False),
-        ConditionRow("runtime", "", clean(f"{seen.runtime} {seen.runtime_version}, {', '.join(seen.providers)}", 140), False),
-        ConditionRow("system", "", clean(f"{seen.system}, Python {seen.python_version}, agent {seen.agent_version}", 140), False),
+        ConditionRow(
+            "runtime", "", clean(f"{seen.runtime} {seen.runtime_version}, {', '.join(seen.providers)}", 140), False
+        ),
+        ConditionRow(
+            "system", "", clean(f"{seen.system}, Python {seen.python_version}, agent {seen.agent_version}", 140), False
+        ),
     ]
 
 
@@ -175,7 +195,11 @@ def _moments(before: Conditions, after: Conditions) -> list[ConditionRow]:
         pair("clock", hertz(before.frequency_hz), hertz(after.frequency_hz)),
         pair("temperature", celsius(before.temperature_celsius), celsius(after.temperature_celsius)),
         pair("load, 1 minute", load(before.load_1min), load(after.load_1min)),
-        pair("memory available", quantity(before.available_memory_bytes, "B"), quantity(after.available_memory_bytes, "B")),
+        pair(
+            "memory available",
+            quantity(before.available_memory_bytes, "B"),
+            quantity(after.available_memory_bytes, "B"),
+        ),
         pair("battery", percent(before.battery_share, 0), percent(after.battery_share, 0)),
     ]
 

@@ -34,7 +34,9 @@ class MemoryView:
 
 def build_memory(variants: tuple[VariantEvidence, ...], judgement: Judgement) -> MemoryView | None:
     """Memory of every variant; None where none was obtained."""
-    measured = [(v.variant.recipe.name, v.memory) for v in variants if v.memory is not None and len(v.memory.peak_bytes)]
+    measured = [
+        (v.variant.recipe.name, v.memory) for v in variants if v.memory is not None and len(v.memory.peak_bytes)
+    ]
     if not measured:
         return None
     name, record = next((m for m in measured if m[0] == judgement.chosen), measured[0])
@@ -62,4 +64,5 @@ def _row(name: str, record: MemoryRecord, chosen: str, scale: Scale) -> MemoryRo
 
 def _note(record: MemoryRecord) -> str:
     sessions = count(len(record.peak_bytes), "fresh session")
-    return f"{sessions} a variant, above the runtime's {quantity(record.baseline_bytes, 'B')}. Method: {clean(record.method, 160)}."
+    above = quantity(record.baseline_bytes, "B")
+    return f"{sessions} a variant, above the runtime's {above}. Method: {clean(record.method, 160)}."

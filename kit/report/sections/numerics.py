@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from kit.records import DatasetRecord, Evidence, PredictionRecord, SaturationRecord, VariantEvidence
 from kit.report.figures import clean, count, listed, percent
+from kit.report.sections.requirements import SIGNS
 from kit.report.sections.slices import accuracy
 
 TOP_ROWS = 8
@@ -34,6 +35,7 @@ class ProcessorRow:
     saturating: ArithmeticCell
     depends: str
     depends_status: str
+    depends_sign: str
     proof: str
     proof_detail: str
 
@@ -104,21 +106,24 @@ def story(variant: VariantEvidence, evidence: Evidence) -> str:
     if not saturation.quantized_nodes:
         return ""
     flips = differing(evidence.reference_predictions, variant.exact_predictions or variant.predictions)
-    changed = "" if flips is None else f"{count(int(flips.sum()), 'decision')} of {len(flips):,} differ from the reference"
+    changed = "not compared"
+    if flips is not None:
+        changed = f"{count(int(flips.sum()), 'decision')} of {len(flips):,} differ from the reference"
     depends = processor_flips(variant)
     if not saturation.can_saturate:
         safe = f"its worst possible pair sum is {saturation.worst_pair:,}, within {saturation.limit:,}"
-        return f"{name}: {changed or 'not compared'}; none can depend on the processor, because {safe} (proved from its weights)."
+        return f"{name}: {changed}; none can depend on the processor, because {safe} (proved from its weights)."
     reach = f"16-bit pair sums can reach {saturation.worst_pair:,}, over {saturation.limit:,}"
     nodes = f"{count(len(saturation.nodes_at_risk), 'operator')} of {saturation.quantized_nodes} at risk"
     if depends is None:
-        return f"{name}: {changed or 'not compared'}; {reach} ({nodes}), and what that does was not computed."
+        return f"{name}: {changed}; {reach} ({nodes}), and what that does was not computed."
     before, after = (_percent(p, evidence) for p in (variant.exact_predictions, variant.saturating_predictions))
+    number = int(depends.sum())
     return (
-        f"{name}: {changed}. {count(int(depends.sum()), 'decision')} more "
-        f"{'depends' if depends.sum() == 1 else 'depend'} on the processor alone: accuracy is {before} with exact sums "
-        f"(ARM, VNNI) and {after} on x86 without VNNI, where {reach} ({nodes})."
-    ).replace(" more depend", " depend").replace(" more depends", " depends")
+        f"{name}: {changed}. {count(number, 'decision')} {'depends' if number == 1 else 'depend'} on the processor "
+        f"alone: accuracy is {before} with exact sums (ARM, VNNI) and {after} on x86 without VNNI, "
+        f"where {reach} ({nodes})."
+    )
 
 
 def _percent(predictions: PredictionRecord | None, evidence: Evidence) -> str:
@@ -138,6 +143,7 @@ def _processor_row(variant: VariantEvidence, evidence: Evidence, chosen: str) ->
         saturating=_cell(variant.saturating_predictions, evidence),
         depends="not computed" if depends is None else f"{int(depends.sum()):,}",
         depends_status=word,
+        depends_sign=SIGNS[word],
         proof=proof,
         proof_detail=detail,
     )
@@ -165,13 +171,13 @@ def _detailed(evidence: Evidence, chosen: str) -> tuple[FlipsView, ...]:
     mine = next((v for v in evidence.variants if v.variant.recipe.name == chosen), None)
     if mine is not None and mine.predictions is not None:
         name = clean(chosen, 40)
-        views.append(_flips(f"{name} on this device, against the reference", evidence.reference_predictions, mine.predictions, evidence))
-    touched = [(int(found.sum()), v) for v in evidence.variants if (found := processor_flips(v)) is not None and found.any()]
-    if touched:
-        worst = max(touched, key=lambda pair: pair[0])[1]
-        if worst.exact_predictions is not None and worst.saturating_predictions is not None:
-            title = f"{clean(worst.variant.recipe.name, 40)} on x86 without VNNI, against the same file with exact sums"
-            views.append(_flips(title, worst.exact_predictions, worst.saturating_predictions, evidence))
+        title = f"{name} on this device, against the reference"
+        views.append(_flips(title, evidence.reference_predictions, mine.predictions, evidence))
+    counts = [(0 if (found := processor_flips(v)) is None else int(found.sum()), v) for v in evidence.variants]
+    most, worst = max(counts, key=lambda pair: pair[0], default=(0, None))
+    if most and worst is not None and worst.exact_predictions and worst.saturating_predictions:
+        title = f"{clean(worst.variant.recipe.name, 40)} on x86 without VNNI, against the same file with exact sums"
+        views.append(_flips(title, worst.exact_predictions, worst.saturating_predictions, evidence))
     return tuple(view for view in views if view is not None)
 
 
@@ -184,9 +190,10 @@ def _flips(title: str, before: PredictionRecord, after: PredictionRecord, eviden
     cells = [[int((a & b).sum()) for b in (now, ~now)] for a in (was, ~was)]
     where = _where(flips, data)
     most = f" Most in {listed(name for name, *_ in where[:2])}." if where and flips.any() else ""
+    share = percent(float(flips.mean()), 2)
     return FlipsView(
         title=title,
-        total=f"{count(int(flips.sum()), 'decision')} of {len(flips):,} flipped ({percent(float(flips.mean()), 2)}).{most}",
+        total=f"{count(int(flips.sum()), 'decision')} of {len(flips):,} flipped ({share}).{most}",
         table=((f"{cells[0][0]:,}", f"{cells[0][1]:,}"), (f"{cells[1][0]:,}", f"{cells[1][1]:,}")),
         pairs=_pairs(flips, before, after, data),
         slices=where,
@@ -203,7 +210,9 @@ def _pairs(
 ) -> tuple[tuple[str, int], ...]:
     pairs, counts = np.unique(np.c_[before.decisions[flips], after.decisions[flips]], axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:TOP_PAIRS]
-    return tuple((f"{_class(data, int(pairs[i][0]))} → {_class(data, int(pairs[i][1]))}", int(counts[i])) for i in order)
+    return tuple(
+        (f"{_class(data, int(pairs[i][0]))} → {_class(data, int(pairs[i][1]))}", int(counts[i])) for i in order
+    )
 
 
 def _where(flips: NDArray[np.bool_], data: DatasetRecord) -> tuple[tuple[str, int, float, str], ...]:
@@ -215,7 +224,12 @@ def _where(flips: NDArray[np.bool_], data: DatasetRecord) -> tuple[tuple[str, in
         totals = np.bincount(record.codes, minlength=len(record.values))
         hits = np.bincount(record.codes[flips], minlength=len(record.values))
         found += [
-            (clean(f"{column}: {value}", 48), int(hits[i]), float(hits[i] / totals[i]), percent(float(hits[i] / totals[i])))
+            (
+                clean(f"{column}: {value}", 48),
+                int(hits[i]),
+                float(hits[i] / totals[i]),
+                percent(float(hits[i] / totals[i])),
+            )
             for i, value in enumerate(record.values)
             if totals[i] >= 20
         ]

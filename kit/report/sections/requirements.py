@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kit.records import Finding, Judgement, Verdict, VariantJudgement
+from kit.records import Finding, Judgement, VariantJudgement, Verdict
 from kit.report import sentences
 from kit.report.figures import clean, confidence_text, count
 from kit.spec.types import Profile, Requirement
@@ -38,6 +38,7 @@ class RequirementRow:
     method: str
     basis: str
     sentence: str
+    reason: str
     next_step: str
     why: str
     slices: str
@@ -92,12 +93,13 @@ def _row(
         sign=SIGNS[word],
         limit=sentences.limit_text(worst),
         estimate=scale.text(worst.estimate),
-        interval=scale.interval(worst.lower, worst.upper),
+        interval=sentences.interval_text(worst),
         obtained=worst.obtained,
-        confidence=confidence_text(worst.confidence),
+        confidence="exact" if worst.confidence >= 1 else confidence_text(worst.confidence),
         method=clean(worst.method, 120),
         basis=sentences.rows_text(worst),
         sentence=sentences.sentence(worst),
+        reason=sentences.capitalized(sentences.reason(worst)),
         next_step=sentences.next_step(worst, _others_passing(judgement, variant, worst)),
         why=clean(asked.why, 300) if asked else "",
         slices=slices_text(findings),
@@ -109,7 +111,7 @@ def label_of(finding: Finding, findings: int) -> str:
     """What is required, in a few words."""
     label = sentences.LABELS.get(finding.metric, clean(finding.metric))
     by_slice = finding.metric.startswith("accuracy") and (findings > 1 or not sentences.is_whole(finding))
-    return f"{label}, worst slice" if by_slice else label
+    return "worst slice" if by_slice and finding.metric == "accuracy.drop" else label
 
 
 def slices_text(findings: Sequence[Finding]) -> str:

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.records import ColumnRecord, DatasetRecord, Evidence, Finding, PredictionRecord, VariantEvidence, VariantJudgement
+from kit.records import (
+    ColumnRecord,
+    DatasetRecord,
+    Evidence,
+    Finding,
+    PredictionRecord,
+    VariantEvidence,
+    VariantJudgement,
+)
 from kit.report import sentences
 from kit.report.figures import Scale, clean, percent, points
 from kit.report.sections.requirements import SIGNS
@@ -16,7 +24,7 @@ _PP = Scale(1e-2, "pp", 1, signed=True)
 
 @dataclass(frozen=True, slots=True)
 class SliceRow:
-    """One slice: accuracies as text, change and its interval in shares (negative is worse), its size."""
+    """One slice: accuracies (%) and change (points) as text; change and interval as shares, negative is worse."""
 
     status: str
     sign: str
@@ -51,6 +59,7 @@ class FairnessView:
 
     column: str
     sentence: str
+    reason: str
     status: str
     sign: str
     gap_text: str
@@ -93,19 +102,30 @@ def build_slices(evidence: Evidence, variant: VariantEvidence, judged: VariantJu
         return None
     rows = tuple(_row(f, evidence, variant) for f in sorted(findings, key=_order))
     slices = [r for r in rows if not r.whole]
-    passing = sum(r.status == "PASS" for r in slices)
-    worst = slices[0]
-    rest = f"; the worst is {worst.name} at {worst.change}" if worst.at is not None else ""
     return SlicesView(
-        headline=f"{passing} of {len(slices)} slices keep their accuracy within the limit{rest}.",
+        headline=_headline(slices),
         rows=rows,
         axis=_axis(rows),
         cluster_name=clean(evidence.dataset.cluster_column or "", 40),
     )
 
 
-def _order(finding: Finding) -> tuple[int, int, float]:
-    return sentences.worst_first(finding)
+def _headline(slices: list[SliceRow]) -> str:
+    """How many pass, how many are broken or undecided, and the worst."""
+    names = {"PASS": "pass", "FAIL": "broken", "INCONCLUSIVE": "undecided", sentences.NOT_TESTED: "not tested"}
+    numbers = {word: sum(row.status == word for row in slices) for word in names}
+    parts = ", ".join(f"{number} {names[word]}" for word, number in numbers.items() if number)
+    worst = next((row for row in slices if row.at is not None), None)
+    rest = (
+        ""
+        if worst is None
+        else f" The worst is {worst.name}: {worst.change} points {worst.interval}.".replace(" .", ".")
+    )
+    return f"{len(slices)} slices: {parts}.{rest}"
+
+
+def _order(finding: Finding) -> tuple[bool, tuple[int, int, float]]:
+    return not sentences.is_whole(finding), sentences.worst_first(finding)
 
 
 def _row(finding: Finding, evidence: Evidence, variant: VariantEvidence) -> SliceRow:
@@ -119,9 +139,9 @@ def _row(finding: Finding, evidence: Evidence, variant: VariantEvidence) -> Slic
         status=word,
         sign=SIGNS[word],
         name="all rows" if whole else sentences.subject_text(finding),
-        reference=percent(before),
-        optimized=percent(after),
-        change=points(change),
+        reference=percent(before).removesuffix(" %"),
+        optimized=percent(after).removesuffix(" %"),
+        change=points(change).removesuffix(" pp"),
         interval=_PP.interval(low, high),
         at=change,
         low=low,
@@ -169,9 +189,10 @@ def _fairness(column: str, evidence: Evidence, after: PredictionRecord, finding:
     return FairnessView(
         column=clean(column, 40),
         sentence=sentences.sentence(finding),
+        reason=sentences.capitalized(sentences.reason(finding)),
         status=word,
         sign=SIGNS[word],
-        gap_text=f"Gap between best and worst: {points(gaps[0]).lstrip('+')} before, {points(gaps[1]).lstrip('+')} after.",
+        gap_text="Gap between best and worst: " + " before, ".join(points(g).lstrip("+") for g in gaps) + " after.",
         groups=groups,
     )
 

@@ -17,6 +17,7 @@ class Cell:
     status: str
     sign: str
     text: str
+    subject: str
     sentence: str
 
 
@@ -62,10 +63,12 @@ def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -
     ids = list(dict.fromkeys(i for v in ordered for i in requirement_ids(v, profile)))
     passing = sum(v.verdict == "PASS" for v in ordered)
     limits = [_limit(i, ordered) for i in ids]
-    whole = next((f for v in ordered for f in v.findings if f.metric == "accuracy.drop" and sentences.is_whole(f)), None)
+    whole = next(
+        (f for v in ordered for f in v.findings if f.metric == "accuracy.drop" and sentences.is_whole(f)), None
+    )
     return VariantsView(
         headline=f"{passing} of {len(ordered)} variants {'meets' if passing == 1 else 'meet'} every requirement.",
-        why_chosen=f"Chosen: {clean(judgement.chosen)}. {clean(judgement.why_chosen, 400)}".strip(),
+        why_chosen=_why_chosen(judgement),
         columns=tuple(_column(i, ordered) for i in ids),
         limits=tuple(limits),
         rows=tuple(_row(v, known.get(v.variant), evidence, judgement.chosen, ids) for v in ordered),
@@ -73,6 +76,11 @@ def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -
         cost_scale=scale_for([v.cost for v in ordered], ordered[0].cost_unit if ordered else "1"),
         allowed=None if whole is None else -whole.limit,
     )
+
+
+def _why_chosen(judgement: Judgement) -> str:
+    why = sentences.capitalized(clean(judgement.why_chosen, 400))
+    return f"Chosen: {clean(judgement.chosen, 40)}. {why}{'' if why.endswith('.') or not why else '.'}".strip()
 
 
 def _first(requirement: str, variants: list[VariantJudgement]) -> list[Finding]:
@@ -126,11 +134,10 @@ def made_of(known: VariantEvidence) -> str:
 
 def _cell(findings: list[Finding]) -> Cell:
     if not findings:
-        return Cell("INCONCLUSIVE", SIGNS["INCONCLUSIVE"], "not judged", "Not judged.")
+        return Cell("INCONCLUSIVE", SIGNS["INCONCLUSIVE"], "not judged", "", "Not judged.")
     word = group_status(findings)
     worst = findings[0]
     text = sentences.finding_scale(worst).text(worst.estimate)
-    if worst.estimate is not None and sentences.subject_text(worst) and len(findings) > 1:
-        text = f"{text} {sentences.subject_text(worst)}"
+    subject = sentences.subject_text(worst) if len(findings) > 1 else ""
     note = slices_text(findings)
-    return Cell(word, SIGNS[word], text, f"{sentences.sentence(worst)} {note}".strip())
+    return Cell(word, SIGNS[word], text, subject, f"{sentences.sentence(worst)} {note}".strip())
