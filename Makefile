@@ -1,5 +1,5 @@
 # One task definition for a laptop and for CI. `make demo` and `make test` set up what they need in .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -24,7 +24,14 @@ class Scene:
 
 def scenes(out: Path) -> tuple[Scene, ...]:
     """The scenes, with the files that `prepare` has made below `out`."""
-    watch = ("--data", str(out / "watch" / "watch.toml"), "--profile", "wearable", "--device", "watch-emulated")
+    watch = (
+        "--data",
+        str(out / "watch" / "watch.toml"),
+        "--profile",
+        "wearable",
+        "--device",
+        "watch-emulated",
+    )
     cnn = ("certify", str(EXAMPLES / "watch" / "watch-cnn.onnx"), *watch)
     faces = ("--data", str(out / "faces" / "faces.toml"), "--profile", "face-detector", "--device", "local")
     return (

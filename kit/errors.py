@@ -96,6 +96,13 @@ class MeasurementError(EdgeproofError):
     slug = "measurement"
 
 
+class InterruptError(EdgeproofError):
+    """The user interrupted the work; `kept` says what is not lost."""
+
+    exit_code = 130
+    slug = "interrupted"
+
+
 class ConversionError(EdgeproofError):
     """A source model could not be converted, or the result does not agree with it."""
 

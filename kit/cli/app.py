@@ -10,7 +10,7 @@ import click
 
 from kit import __version__
 from kit.cli.output import show_error
-from kit.errors import EdgeproofError
+from kit.errors import EdgeproofError, InterruptError, UsageError
 
 COMMANDS = {
     "certify": ("kit.cli.certify", "Prove that an optimized model holds on a device: the main job."),
@@ -91,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = show_error(_usage_error(error), as_json=as_json)
     except EdgeproofError as error:
         code = show_error(error, as_json=as_json, verbose=verbose)
-    except (KeyboardInterrupt, click.Abort) as error:
-        code = show_error(_interrupted(error), as_json=as_json)
+    except (KeyboardInterrupt, click.Abort):
+        code = show_error(InterruptError("interrupted"), as_json=as_json)
     except BrokenPipeError:
         # The reader of our output went away (a pager, head): nothing to say and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,22 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code or 0)
 
 
-class _CommandLineError(EdgeproofError):
-    exit_code = 2
-    slug = "usage"
-
-
-class _InterruptedError(EdgeproofError):
-    exit_code = 130
-    slug = "interrupted"
-
-
 def _usage_error(error: click.ClickException) -> EdgeproofError:
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx else "edgeproof"
-    return _CommandLineError(error.format_message(), next_step=f"see: {path} --help")
-
-
-def _interrupted(error: BaseException) -> EdgeproofError:
-    kept = str(error.args[0]) if error.args else ""
-    return _InterruptedError("interrupted", kept=kept)
+    return UsageError(error.format_message(), next_step=f"see: {path} --help")

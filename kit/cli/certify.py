@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kit.cli.output import common_options, print_json, use_ascii, use_color
-from kit.errors import EdgeproofError, UsageError
+from kit.errors import EdgeproofError, InterruptError, UsageError
 
 VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
@@ -31,7 +31,7 @@ VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @common_options
 @click.pass_context
 def command(
-    ctx: click.Context, resume: str | None, runs: Path, as_json: bool, quiet: bool, verbose: bool, **options: Any
+    ctx: click.Context, /, resume: str | None, runs: Path, as_json: bool, quiet: bool, verbose: bool, **options: Any
 ) -> None:
     """Prove that MODEL, optimized, holds on a device: convert, quantize, deploy, measure, judge, certify.
 
@@ -91,7 +91,7 @@ def _certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool) ->
         error.kept = error.kept or _kept(run, inputs)
         raise
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(_kept(run, inputs)) from interrupt
+        raise InterruptError("interrupted", kept=_kept(run, inputs)) from interrupt
     finally:
         progress.close()
     show(outcome, as_json=as_json)

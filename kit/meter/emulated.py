@@ -17,12 +17,12 @@ from kit.meter.model import PowerModel, read_parameters
 from kit.records import Float64Array, MeterRecord
 from kit.spec.types import MeterSpec
 
-_OPTIONAL = {"sampling_hz": 250.0, "accuracy_share": 0.01, "noise_w": 0.002, "resolution_w": 0.0005, "seed": 0.0}
+_OPTIONAL = {"sample_rate_hz": 250.0, "accuracy_share": 0.01, "noise_w": 0.002, "resolution_w": 0.0005, "seed": 0.0}
 _MAX_SAMPLES = 2_000_000
 
 
 class EmulatedMeter:
-    """Parameters: idle_power_w, active_power_w; optional sampling_hz, accuracy_share, noise_w, resolution_w, seed.
+    """Parameters: idle_power_w, active_power_w; optional sample_rate_hz, accuracy_share, noise_w, resolution_w, seed.
 
     noise_w is one standard deviation; resolution_w the quantization step; accuracy_share the largest gain error.
     """
@@ -30,11 +30,11 @@ class EmulatedMeter:
     def __init__(self, spec: MeterSpec, cpu_time_ns: Callable[[], int], process_id: int | None) -> None:
         del cpu_time_ns  # the agent cannot answer while it computes; its process's clock can be read any time
         values = read_parameters(spec, ("idle_power_w", "active_power_w"), _OPTIONAL)
-        if not 1 <= values["sampling_hz"] <= 1000 or values["accuracy_share"] >= 1:
+        if not 1 <= values["sample_rate_hz"] <= 1000 or values["accuracy_share"] >= 1:
             raise SpecError(
-                f"out of range: sampling_hz {values['sampling_hz']:g} or accuracy_share {values['accuracy_share']:g}",
+                f"out of range: sample_rate_hz {values['sample_rate_hz']:g} or accuracy_share {values['accuracy_share']:g}",
                 where="meter emulated",
-                next_step="state sampling_hz from 1 to 1000 and accuracy_share below 1",
+                next_step="state sample_rate_hz from 1 to 1000 and accuracy_share below 1",
             )
         if process_id is None:
             raise MeasurementError(
@@ -82,7 +82,7 @@ class EmulatedMeter:
 
     def _sample(self) -> None:
         """Read on a fixed grid; a grid point that passed while this thread did not run is a lost sample."""
-        period_ns = int(1e9 / self._parameters["sampling_hz"])
+        period_ns = int(1e9 / self._parameters["sample_rate_hz"])
         due_ns = self._readings[0][0] + period_ns
         while not self._halt.wait(max(0, due_ns - time.monotonic_ns()) / 1e9) and len(self._readings) < _MAX_SAMPLES:
             try:

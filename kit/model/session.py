@@ -81,8 +81,8 @@ class HostSession:
         Raises:
             ModelError: shape or dtype do not fit, the output is ambiguous, or the runtime fails on a row.
         """
-        chosen = score_output(self.outputs, output)
         rows = as_model_rows(inputs, self.inputs[0])
+        chosen = score_output(self.outputs, output)
         parts: list[Float32Array] = []
         done = 0
         for batch in batches(rows, self.inputs[0]):

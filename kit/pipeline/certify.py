@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from kit.device import open_device
@@ -121,7 +122,7 @@ def _record_inputs(work: Work) -> None:
 def _make_variants(work: Work) -> dict[str, bytes]:
     models: dict[str, bytes] = {}
     for name in work.inputs.recipes:
-        record = work.step(f"variant/{name}", VariantRecord, lambda name=name: _make_variant(work, name))
+        record = work.step(f"variant/{name}", VariantRecord, partial(_make_variant, work, name))
         assert record is not None
         models[name] = work.run.objects.get(record.model.digest)
     return models

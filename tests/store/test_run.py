@@ -1,6 +1,5 @@
 """The run folder: nothing lost by a kill, nothing accepted that has changed, nothing done twice."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -209,4 +208,4 @@ def test_an_array_of_another_shape_than_stated_is_refused(tmp_path: Path) -> Non
 def test_objects_are_readable_by_others(tmp_path: Path) -> None:
     objects = Objects(tmp_path)
     path = objects.path(objects.put(b"x"))
-    assert os.stat(path).st_mode & 0o444 == 0o444
+    assert path.stat().st_mode & 0o444 == 0o444
