@@ -12,7 +12,11 @@ from kit.spec.types import BatterySpec, Duty
 from kit.stats.means import MeanBounds, batch_mean_bounds
 from kit.stats.special import normal_quantile
 
-MINIMUM_WINDOWS = 3
+INTERVAL_WINDOWS = 3
+"""Fewest windows that give an interval at all."""
+
+MINIMUM_WINDOWS = 8
+"""Fewest windows that decide: with fewer, correlation between windows cannot be seen."""
 
 
 def energy_per_inference_j(record: EnergyRecord) -> Float64Array:
@@ -30,7 +34,7 @@ def judge_battery(case: Case) -> tuple[Finding, ...]:
         return (absent(case, "share", "the profile states no duty cycle.", "state inferences_per_s in the profile"),)
     if battery is None or battery.other_load_w <= 0:
         return (absent(case, "share", "the device file describes no battery and load.", "describe the battery"),)
-    if len(record.window_energy_j) < MINIMUM_WINDOWS:
+    if len(record.window_energy_j) < INTERVAL_WINDOWS:
         reason = f"{count(len(record.window_energy_j), 'energy window')} cannot bound a mean."
         return (absent(case, "share", reason, f"at least {MINIMUM_WINDOWS} windows"),)
     energy = batch_mean_bounds(energy_per_inference_j(record), case.confidence)
@@ -58,6 +62,9 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, ba
     if energy.estimate <= 0:
         reason = "the meter cannot tell inference from idle: energy above idle is not positive."
         return undecided(found, reason, "a finer meter, longer windows, or a new idle measurement")
+    if energy.count < MINIMUM_WINDOWS:
+        reason = f"{_reason(found)} {energy.count} windows are too few to decide."
+        return undecided(found, reason, f"at least {MINIMUM_WINDOWS} windows")
     return certifying(case, explained(found, _reason(found), _need(case, energy, found)))
 
 

@@ -42,5 +42,5 @@ def _independent_share(values: Float64Array) -> float:
     if power <= 0.0 or count < 3:
         return 1.0
     raw = float(centred[:-1] @ centred[1:]) / power
-    r = min(max((count * raw + 1.0) / (count - 4.0), 0.0), 0.99) if count > 8 else max(raw, 0.0)
+    r = min(max((count * raw + 1.0) / (count - 4.0), 0.0), 0.99) if count >= 8 else max(raw, 0.0)
     return float(np.clip((1.0 - r) / (1.0 + r), 2.0 / count, 1.0))

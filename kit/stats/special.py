@@ -55,8 +55,15 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
 
 
 def student_t_cdf(t: float, df: float) -> float:
-    """P(T <= t) for Student's t with `df` > 0 degrees of freedom (DLMF 8.17 with x = df / (df + t^2))."""
-    tail = 0.5 * regularized_incomplete_beta(df / 2.0, 0.5, df / (df + t * t))
+    """P(T <= t) for Student's t with `df` > 0 degrees of freedom (Abramowitz and Stegun 26.7.1).
+
+    The smaller of x = df / (df + t^2) and 1 - x is the argument, so that neither a small t nor a large df loses digits.
+    """
+    square = t * t
+    if square < df:
+        tail = 0.5 * (1.0 - regularized_incomplete_beta(0.5, df / 2.0, square / (df + square)))
+    else:
+        tail = 0.5 * regularized_incomplete_beta(df / 2.0, 0.5, df / (df + square))
     return 1.0 - tail if t > 0 else tail
 
 
