@@ -73,7 +73,7 @@ def _read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, nam
             array: NDArray[Any] = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
     except _BROKEN as error:
         raise _damaged(path, error) from None
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")
 
 
 def _check_header(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], size_bytes: int) -> None:

@@ -81,15 +81,24 @@ class VariantsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "size"
 
 
+_PLAN = MeasurePlan()
+
+
 class MeasureTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much is measured; what is left out has a sensible default."""
 
-    latency_inferences: Annotated[int, Meta(ge=1, le=10_000_000, description="inferences timed, at least")] = 2000
-    latency_time: Time = "2 s"
-    memory_sessions: Annotated[int, Meta(ge=1, le=1000, description="fresh sessions, one memory figure each")] = 5
-    energy_windows: Annotated[int, Meta(ge=1, le=10_000, description="busy windows watched by the meter")] = 10
-    energy_window: Time = "0.3 s"
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of everything random, recorded")] = 0
+    latency_inferences: Annotated[int, Meta(ge=1, le=10_000_000, description="inferences timed, at least")] = (
+        _PLAN.latency_inferences
+    )
+    latency_time: Time = f"{_PLAN.latency_min_s} s"
+    memory_sessions: Annotated[int, Meta(ge=1, le=1000, description="fresh sessions, one memory figure each")] = (
+        _PLAN.memory_sessions
+    )
+    energy_windows: Annotated[int, Meta(ge=1, le=10_000, description="busy windows watched by the meter")] = (
+        _PLAN.energy_windows
+    )
+    energy_window: Time = f"{_PLAN.energy_window_s} s"
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of everything random, recorded")] = _PLAN.seed
 
 
 class RequireTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
