@@ -1,6 +1,7 @@
 """Run a model on this host, on rows: one place for session options, dtypes, batches and the choice of output."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,10 +30,14 @@ def quiet_runtime() -> Any:
     return onnxruntime
 
 
+_NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|cpp|h|hpp):\d+ .*?\) (?=[A-Z])")
+"""Error codes, and places in the runtime's own source, which say nothing about the model."""
+
+
 def reason_of(error: Exception) -> str:
-    """The first line of a runtime's message, without its prefix of codes."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].removeprefix("[ONNXRuntimeError] : ")[:300]
+    """What a runtime's message says, as one line of at most 300 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _NOISE.sub("", text)[:300]
 
 
 class HostSession:

@@ -136,7 +136,28 @@ def test_what_the_runtime_refuses_is_one_line() -> None:
     with pytest.raises(ModelError, match=r"onnxruntime .* cannot load") as caught:
         HostSession(model.SerializeToString())
     assert "\n" not in str(caught.value)
-    assert reason_of(ValueError("")) == "ValueError"
+    assert "Frobnicate" in str(caught.value)
+
+
+def test_an_opset_that_the_runtime_does_not_have_is_refused_with_the_one_it_has() -> None:
+    model = onnx.ModelProto.FromString(linear())
+    model.opset_import[0].version = onnx.defs.onnx_opset_version() + 5
+    with pytest.raises(ModelError, match=r"till opset \d+|[Oo]pset") as caught:
+        HostSession(model.SerializeToString())
+    assert "older opset" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("", "ValueError"),
+        ("[ONNXRuntimeError] : 1 : FAIL : Load\nfailed", "Load failed"),
+        ("while running N. Status Message: /src/a/b.cc:36 void* A::B(int, C*) Failed to allocate", None),
+        ("x" * 999, "x" * 300),
+    ],
+)
+def test_the_runtimes_words_come_without_its_noise(said: str, told: str | None) -> None:
+    assert reason_of(ValueError(said)) == (told or "while running N. Status Message: Failed to allocate")
 
 
 def test_several_inputs_are_refused_by_name() -> None:

@@ -8,6 +8,7 @@ from kit.model.convert.base import Converter, Source
 from kit.model.convert.sklearn import SklearnConverter
 from kit.model.convert.verify import compare, likely_cause, refuse_if_different
 from kit.model.load import LoadedModel, load_onnx, load_onnx_bytes, read_limited
+from kit.model.rehearse import rehearse
 from kit.model.session import Array, HostSession
 from kit.records import ConversionRecord, ModelRecord
 
@@ -64,10 +65,10 @@ def convert(path: Path, *, inputs: Array, trust_pickle: bool = False, output: st
 
 
 def _as_it_is(path: Path, inputs: Array, output: str | None) -> Converted:
-    """An ONNX file is its own reference; one row shows that it runs."""
+    """An ONNX file is its own reference; one row, run under limits, shows that it is safe to run."""
     model = load_onnx(path)
     try:
-        HostSession(model.data).predict(inputs[:1], output)
+        rehearse(model.data, inputs[:1], output)
     except ModelError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
         raise ModelError(error.what, where=where, next_step=error.next_step) from None
