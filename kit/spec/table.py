@@ -3,6 +3,7 @@
 import csv
 import fnmatch
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from kit.spec.rows import MEMORY_LIMIT_BYTES, Layout, Rows, TextArray, place, ro
 from kit.spec.toml import nearest
 
 BATCH_ROWS = 4096
+RECORD_LIMIT = 16 << 20  # characters of one row of a CSV file
 TEXT_LIMIT = 4096  # characters of a metadata value; longer ones are refused when values are checked
 
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
@@ -23,13 +25,15 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 def read_csv(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
     """A CSV file (RFC 4180, UTF-8, a header line). Nothing in it means "missing" except an empty cell."""
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-    records = csv.reader(text, strict=True)
+    lines = _Lines(text)
+    records = csv.reader(lines, strict=True)
     try:
         header = next(records, [])
         inputs, metadata = _columns(path, header, layout)
         positions = {name: position for position, name in enumerate(header)}
         table = _Table(path, layout, inputs)
         for record in records:
+            lines.record_characters = 0
             if len(record) != len(header):
                 if not record:
                     continue  # a blank line
@@ -47,6 +51,25 @@ def read_csv(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
     finally:
         text.detach()  # the stream is the caller's to close
     return table.rows()
+
+
+class _Lines:
+    """Lines of a text, as long as one record of them stays bounded: a file may be one endless line."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self.text, self.record_characters = text, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.text.readline(RECORD_LIMIT + 1)
+        self.record_characters += len(line)
+        if self.record_characters > RECORD_LIMIT:
+            raise csv.Error(f"a row of more than {RECORD_LIMIT} characters")
+        if not line:
+            raise StopIteration
+        return line
 
 
 class _Table:
@@ -180,7 +203,7 @@ def _columns(path: Path, names: Sequence[str], layout: Layout) -> tuple[list[str
     if not names:
         raise DatasetError("the file has no columns", where=str(path), next_step="write the file again")
     if len(set(names)) != len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        (twice, _), *_ = Counter(names).most_common(1)
         raise DatasetError(f"two columns are named {twice!r}", where=str(path), next_step="rename one")
     for name in layout.metadata:
         if name not in names:

@@ -58,6 +58,8 @@ def test_a_row_with_other_than_the_header_s_cells(table: Bundle, cells: int) -> 
         (lambda text: text + '\n"never closed', "not valid CSV"),
         (lambda text: text.replace("left", '"le"ft', 1), "not valid CSV"),
         (lambda text: text.replace("left", "l" * 200_000, 1), "field larger than field limit"),
+        (lambda text: text + "\n" + "ab," * (6 << 20), "a row of more than 16777216 characters"),
+        (lambda text: text + "\n" + '"\nab",' * (3 << 20), "a row of more than 16777216 characters"),
         (lambda text: text.replace("left", "l\xe9ft", 1).encode("latin-1"), "not UTF-8 text"),
     ],
 )
