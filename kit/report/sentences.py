@@ -99,7 +99,8 @@ def sentence(finding: Finding) -> str:
 
 def reason(finding: Finding) -> str:
     """The sentence without the verdict's word: the judge's own, or figure against limit where it gave none."""
-    return _ended(_lead(finding.reason) or _plain(finding))
+    text = _lead(finding.reason) or _plain(finding)
+    return _ended(text if is_whole(finding) else text.replace(clean(finding.subject), subject_text(finding)))
 
 
 def capitalized(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from kit.report import svg
 from kit.report.charts.requirement import colour_of, interval_mark
-from kit.report.figures import Scale
+from kit.report.figures import Scale, clean
 from kit.report.sections.slices import FairnessView, GroupRow
 from kit.report.sections.variants import VariantRow, VariantsView
 
@@ -50,12 +50,19 @@ def _variant(row: VariantRow, x: svg.Axis, cost: svg.Axis, y: float) -> str:
     mark = "mark" if row.chosen else "mark-soft"
     return "".join(
         (
-            svg.label(8, y - 7, f"{row.sign} {row.name}  {row.change_text}", colour=colour, bold=row.chosen),
+            svg.label(8, y - 7, _name(row, cost.start - 20), colour=colour, bold=row.chosen),
             interval_mark(x, low, high, change, y + 8, colour),
             svg.label(cost.start, y - 7, row.cost_text, colour="ink" if row.chosen else "soft", bold=row.chosen),
             svg.element("rect", x=cost.start, y=y + 3, width=max(1.0, bar), height=10, rx=2, **svg.fill(mark)),
         )
     )
+
+
+def _name(row: VariantRow, room: float) -> str:
+    """Sign, name and change where there is room for them, else as much of the name as fits."""
+    letters = int(room / 7)
+    full = f"{row.sign} {row.name} {row.change_text}"
+    return full if len(full) <= letters else clean(f"{row.sign} {row.name}", letters)
 
 
 def groups(view: FairnessView, width: float) -> str:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from kit.records import Float64Array, LatencyRecord, VariantJudgement
+from kit.report import sentences
 from kit.report.figures import Scale, clean, count, scale_for
 
 CURVE_POINTS = 280
@@ -72,7 +73,7 @@ def _limit(judged: VariantJudgement | None) -> tuple[float | None, str]:
     if not findings:
         return None, ""
     last = max(findings, key=lambda f: f.metric)
-    text = scale_for([last.limit], "s").text(last.limit)
+    text = sentences.limit_figure(last)
     return last.limit, f"{last.metric.partition('.')[2]} limit {text}"
 
 

@@ -47,7 +47,7 @@ def build_memory(variants: tuple[VariantEvidence, ...], judgement: Judgement) ->
         note=_note(record),
         rows=tuple(_row(n, r, judgement.chosen, scale) for n, r in measured),
         limit_bytes=limit,
-        limit_text="" if limit is None else f"limit {scale.text(limit)}",
+        limit_text="" if limit is None else f"limit {scale.tick(limit)} {scale.suffix}",
         scale=scale,
         obtained=record.obtained,
     )

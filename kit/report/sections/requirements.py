@@ -96,7 +96,7 @@ def _row(
         interval=sentences.interval_text(worst),
         obtained=worst.obtained,
         confidence="exact" if worst.confidence >= 1 else confidence_text(worst.confidence),
-        method=clean(worst.method, 120),
+        method=clean(worst.method, 240),
         basis=sentences.rows_text(worst),
         sentence=sentences.sentence(worst),
         reason=sentences.capitalized(sentences.reason(worst)),
