@@ -27,6 +27,7 @@ METER_KEYS: dict[str, dict[str, tuple[str, units.Kind, bool]]] = {
         "active_power": ("active_power_w", "power", True),
         "accuracy": ("accuracy_share", "share", False),
         "noise": ("noise_w", "power", False),
+        "resolution": ("resolution_w", "power", False),
         "sample_rate": ("sample_rate_hz", "rate", False),
     },
 }
@@ -69,6 +70,7 @@ class MeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     active_power: Power | None = None
     accuracy: Share | None = None
     noise: Power | None = None
+    resolution: Power | None = None
     sample_rate: Rate | None = None
     seed: Annotated[int, Meta(ge=0, le=2**53, description="seed of the emulated noise")] | None = None
 
@@ -133,7 +135,7 @@ def _meter(document: Document, table: MeterTable) -> MeterSpec:
     """Declared constants by their parameter names, in SI units; those left out are the driver's own."""
     keys = METER_KEYS[table.driver]
     parameters: dict[str, float] = {}
-    for name in ("idle_power", "active_power", "accuracy", "noise", "sample_rate"):
+    for name in ("idle_power", "active_power", "accuracy", "noise", "resolution", "sample_rate"):
         value, key = getattr(table, name), ("meter", name)
         if value is not None and name not in keys:
             raise document.error(key, f'the meter "{table.driver}" has no such constant', f"known: {', '.join(keys)}")

@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ idle_power = "8 mW"
 active_power = "180 mW"
 accuracy = "2 %"
 noise = "1 mW"
+resolution = "0.5 mW"
 sample_rate = "1 kHz"
 seed = 7
 [battery]
@@ -50,6 +53,7 @@ def test_a_device_in_si_units(tmp_path: Path) -> None:
             "active_power_w": 0.18,
             "accuracy_share": 0.02,
             "noise_w": 0.001,
+            "resolution_w": 0.0005,
             "sample_rate_hz": 1000.0,
             "seed": 7.0,
         },
@@ -87,11 +91,11 @@ def test_a_battery_by_its_energy(tmp_path: Path) -> None:
         ('"1 min"', '"1 mW"', 9, "timeout is a time", "ms or s"),
         ("threads = 2", "threads = 0", 8, "expected a whole number >= 1", "threads"),
         ("threads = 2", 'threads = "two"', 8, "expected a whole number, got text in quotes", "threads"),
-        ('voltage = "3.85 V"\n', "", 18, "needs capacity and voltage together", 'voltage = "3.85 V"'),
-        ('voltage = "3.85 V"', 'energy = "1 Wh"', 18, "or energy alone", "energy"),
-        ('"300 mAh"', '"300 mWh"', 19, 'capacity is a charge, not "mWh"', "mAh or Ah"),
-        ('other_load = "30 mW"\n', "", 18, "battery.other_load: this key is missing", "a power"),
-        ('"5 %"', '"500 %"', 22, "out of range", "percent"),
+        ('voltage = "3.85 V"\n', "", 19, "needs capacity and voltage together", 'voltage = "3.85 V"'),
+        ('voltage = "3.85 V"', 'energy = "1 Wh"', 19, "or energy alone", "energy"),
+        ('"300 mAh"', '"300 mWh"', 20, 'capacity is a charge, not "mWh"', "mAh or Ah"),
+        ('other_load = "30 mW"\n', "", 19, "battery.other_load: this key is missing", "a power"),
+        ('"5 %"', '"500 %"', 23, "out of range", "percent"),
     ],
 )
 def test_each_mistake_names_its_line_and_what_is_right(
@@ -146,3 +150,18 @@ def test_a_name_that_is_not_there_suggests_the_nearest() -> None:
     with pytest.raises(SpecError, match='no device named "watch"') as caught:
         load_device("watch")
     assert "watch-emulated" in caught.value.next_step
+
+
+def test_meters_take_the_parameters_of_the_shipped_files() -> None:
+    from kit.meter import open_meter
+
+    for device in list_devices():
+        if device.meter is None:
+            continue
+        meter = open_meter(device.meter, cpu_time_ns=time.process_time_ns, process_id=os.getpid())
+        try:
+            record = meter.describe()
+        finally:
+            meter.close()
+        assert device.meter.parameters.items() <= record.parameters.items()
+        assert (record.obtained == "emulated") == ("meter" in device.emulated)

@@ -52,9 +52,7 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize(
-    ("declared_bytes", "words"), [(3 << 30, "its arrays unpack to 3.0 GiB"), (4096, "claims more content")]
-)
+@pytest.mark.parametrize(("declared_bytes", "words"), [(3 << 30, "its arrays unpack to 3.0 GiB"), (4096, "damaged")])
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, declared_bytes: int, words: str) -> None:
     buffer = io.BytesIO()
     zeros = {"x": np.zeros((1 << 24, 4), np.float32)}  # 256 MiB, packed a thousand times smaller
