@@ -16,8 +16,8 @@ Array = NDArray[np.generic]
 Progress = Callable[[int, int], None]
 """Called with rows done and rows in all."""
 
-_BATCH_BYTES = 4 << 20
-_BATCH_ROWS = 256
+_BATCH_BYTES = 1 << 20
+_BATCH_ROWS = 128
 _CONFIG_EXACT = "session.x64quantprecision"
 """Session option of onnxruntime: int8 products without 16-bit saturation on x86, equal to ARM's."""
 
