@@ -6,6 +6,7 @@
 from kit.judge.base import Case, worst
 from kit.judge.choice import choose, cost_of
 from kit.judge.consistency import check_consistent
+from kit.judge.family import competitors
 from kit.judge.registry import JUDGES
 from kit.records import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement
 from kit.spec.types import DeviceSpec, Profile
@@ -16,23 +17,23 @@ __all__ = ["judge"]
 def judge(evidence: Evidence, profile: Profile, device: DeviceSpec) -> Judgement:
     """Every requirement on every variant, and the variant chosen.
 
-    Pure: equal arguments give an equal judgement, anywhere. Each claim on one of k variants that compete (all but the
-    fp32 reference) has its confidence raised to 1 - (1 - confidence) / k, since the cheapest that passes is picked.
+    Pure: equal arguments give an equal judgement, anywhere. Each claim on one of k variants that compete (see
+    `kit.judge.family`) has its confidence raised to 1 - (1 - confidence) / k, since the cheapest that passes is picked.
 
     Raises:
         MeasurementError: the records do not belong together (another model, dataset or row count), or there are none.
     """
     check_consistent(evidence)
-    candidates = sum(variant.variant.recipe.precision != "fp32" for variant in evidence.variants)
-    judged = tuple(_variant(variant, evidence, profile, device, candidates) for variant in evidence.variants)
+    family = competitors(evidence, profile)
+    judged = tuple(_variant(variant, evidence, profile, device, family) for variant in evidence.variants)
     chosen, why = choose(judged, profile)
     return Judgement(chosen.verdict, chosen.variant, why, judged, profile.digest)
 
 
 def _variant(
-    variant: VariantEvidence, evidence: Evidence, profile: Profile, device: DeviceSpec, candidates: int
+    variant: VariantEvidence, evidence: Evidence, profile: Profile, device: DeviceSpec, family: tuple[str, ...]
 ) -> VariantJudgement:
-    competing = candidates if variant.variant.recipe.precision != "fp32" else 1
+    competing = max(1, len(family)) if variant.variant.recipe.precision != "fp32" else 1
     findings: list[Finding] = []
     for requirement in profile.requirements:
         case = Case(requirement, variant, evidence, profile, device, competing)

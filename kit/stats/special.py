@@ -8,6 +8,7 @@ from statistics import NormalDist
 _TINY = 1e-300
 _EPSILON = 1e-15
 _MAX_TERMS = 20_000
+_LARGE_DF = 1e5
 
 
 def regularized_incomplete_beta(a: float, b: float, x: float) -> float:
@@ -55,11 +56,13 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
 
 
 def student_t_cdf(t: float, df: float) -> float:
-    """P(T <= t) for Student's t with `df` > 0 degrees of freedom (Abramowitz and Stegun 26.7.1).
+    """P(T <= t) for Student's t with `df` > 0 degrees of freedom (Abramowitz and Stegun 26.7.1, 26.7.8 for large df).
 
-    The smaller of x = df / (df + t^2) and 1 - x is the argument, so that neither a small t nor a large df loses digits.
+    The smaller of x = df / (df + t^2) and 1 - x is the argument, so that a small t loses no digits.
     """
     square = t * t
+    if df > _LARGE_DF:
+        return NormalDist().cdf(t * (1.0 - 0.25 / df) / math.sqrt(1.0 + 0.5 * square / df))
     if square < df:
         tail = 0.5 * (1.0 - regularized_incomplete_beta(0.5, df / 2.0, square / (df + square)))
     else:

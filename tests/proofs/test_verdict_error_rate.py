@@ -166,7 +166,7 @@ def judged_at_the_margin(runs: int, *, worse_side: float, limit: float) -> tuple
 @pytest.mark.parametrize("quick", [QUICK, FULL])
 def test_whole_judgements_at_the_margin(quick: bool) -> None:
     """Through `judge` itself, with records: one side loses exactly what is allowed to a slice and to the gap."""
-    runs = 15 if quick else 400
+    runs = 15 if quick else 200
     drop, slices, gap = judged_at_the_margin(runs, worse_side=0.05, limit=0.05)
     print(f"whole judgements at the margin: false PASS drop {drop:.3f}, slices {slices:.3f}, gap {gap:.3f}")
     assert max(drop, slices, gap) <= ALPHA + tolerance(ALPHA, runs)
@@ -177,5 +177,5 @@ def test_whole_judgements_well_within_the_margin_pass(quick: bool) -> None:
     runs = 8 if quick else 100
     drop, slices, gap = judged_at_the_margin(runs, worse_side=0.0, limit=0.05)
     print(f"whole judgements of an equal variant: PASS slices {slices:.2f}, gap {gap:.2f}")
-    assert drop == 0, "no sample shows a drop of at most exactly zero"
+    assert drop <= ALPHA + tolerance(ALPHA, runs), "the allowed drop is 0, which is the truth: it lies at the limit"
     assert min(slices, gap) >= 0.9

@@ -1,5 +1,7 @@
 """Distribution functions against scipy, and their own laws."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,12 @@ def test_student_t_quantile_equals_scipy(probability: float, df: float) -> None:
 
 @given(st.floats(-40, 40), st.floats(1, 3000))
 def test_student_t_cdf_equals_scipy(t: float, df: float) -> None:
-    assert student_t_cdf(t, df) == pytest.approx(stats.t.cdf(t, df), abs=1e-11)
+    assert student_t_cdf(t, df) == pytest.approx(stats.t.cdf(t, df), abs=1e-10)
+
+
+def test_student_t_cdf_near_zero_is_the_cauchy_closed_form() -> None:
+    """With one degree of freedom P(T <= t) = 1/2 + atan(t) / pi."""
+    assert student_t_cdf(1e-6, 1.0) == pytest.approx(0.5 + math.atan(1e-6) / math.pi, abs=1e-16)
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.9, 0.95, 0.975, 0.999])
