@@ -228,7 +228,7 @@ class TestMessages:
 
     def test_a_shape_whose_product_overflows_is_refused(self):
         sizes = ",".join(["16777216"] * 7)
-        text = '{"kind":"x","fields":{},"parts":[{"dtype":"int8","shape":[0,%s]}]}' % sizes
+        text = f'{{"kind":"x","fields":{{}},"parts":[{{"dtype":"int8","shape":[0,{sizes}]}}]}}'
         with pytest.raises(LinkError):
             unpack_message(message_bytes(text))
 
@@ -280,7 +280,7 @@ class TestGetters:
         ],
     )
     def test_wrong_ones_are_link_errors_that_name_kind_and_field(self, get):
-        with pytest.raises(LinkError, match="message 'k': .* must be .*, found"):
+        with pytest.raises(LinkError, match=r"message 'k': .* must be .*, found"):
             get(self.MESSAGE)
 
     @pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])

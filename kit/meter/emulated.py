@@ -32,7 +32,7 @@ class EmulatedMeter:
         values = read_parameters(spec, ("idle_power_w", "active_power_w"), _OPTIONAL)
         if not 1 <= values["sample_rate_hz"] <= 1000 or values["accuracy_share"] >= 1:
             raise SpecError(
-                f"out of range: sample_rate_hz {values['sample_rate_hz']:g} or accuracy_share {values['accuracy_share']:g}",
+                "sample_rate_hz or accuracy_share is out of range",
                 where="meter emulated",
                 next_step="state sample_rate_hz from 1 to 1000 and accuracy_share below 1",
             )
