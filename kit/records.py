@@ -265,7 +265,10 @@ class VariantEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What judging looks at, with a profile: nothing else."""
+    """What judging looks at, with a profile: nothing else.
+
+    `not_made` names recipes that could not be applied to this model, and why.
+    """
 
     source: ModelRecord
     conversion: ConversionRecord | None
@@ -274,6 +277,7 @@ class Evidence:
     dataset: DatasetRecord
     device: DeviceRecord
     variants: tuple[VariantEvidence, ...]
+    not_made: dict[str, str] = field(default_factory=dict)
 
 
 class Verdict(StrEnum):

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 
 from kit.digest import digest_bytes
+from kit.errors import ModelError
 from kit.model.fused import predict_on_saturating_x86
 from kit.model.integer import NotModelledError
 from kit.model.session import HostSession, Progress, score_output
@@ -14,6 +15,17 @@ from kit.spec.types import Dataset
 def predict_on_host(data: bytes, dataset: Dataset, progress: Progress | None = None) -> PredictionRecord:
     """Scores and decisions of a model on the test part, by the runtime's own kernels on this machine."""
     scores = HostSession(data).predict(dataset.test.inputs, dataset.output_name, progress)
+    if scores.shape[1] != len(dataset.classes):
+        raise ModelError(
+            f"the model gives {scores.shape[1]} scores a row, dataset {dataset.name} has {len(dataset.classes)} classes",
+            next_step="does this dataset belong to this model, and is `output` of the manifest the score output?",
+        )
+    bad_rows = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(bad_rows):
+        raise ModelError(
+            f"the reference's scores are not finite on {len(bad_rows)} rows, first row {bad_rows[0]}",
+            next_step="look at that row of the dataset; a model that divides by zero or overflows cannot be compared",
+        )
     return _record(data, dataset, scores, arithmetic="default", obtained="measured")
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from kit.device import open_device
 from kit.device.base import Device, Progress
-from kit.errors import UsageError
+from kit.errors import ConversionError, UsageError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
 from kit.model.predict import predict_on_host, predict_saturating
@@ -27,7 +27,6 @@ from kit.records import (
 from kit.store import Run
 
 T = TypeVar("T")
-X86 = ("x86_64", "amd64", "i686")
 
 
 class Watcher(Protocol):
@@ -114,18 +113,32 @@ def _record_inputs(work: Work) -> None:
     run.optional_step("model/conversion", ConversionRecord, lambda: inputs.converted.conversion)
     run.put_object(inputs.converted.data)
     reference = inputs.converted.data
-    work.step(
-        "model/predictions", PredictionRecord, lambda: predict_on_host(reference, inputs.dataset, work.progress)
-    )
+    work.step("model/predictions", PredictionRecord, lambda: predict_on_host(reference, inputs.dataset, work.progress))
 
 
 def _make_variants(work: Work) -> dict[str, bytes]:
+    """Every variant that can be made of this model; one that cannot is on record with the reason, and goes on without."""
     models: dict[str, bytes] = {}
     for name in work.inputs.recipes:
-        record = work.step(f"variant/{name}", VariantRecord, partial(_make_variant, work, name))
-        assert record is not None
-        models[name] = work.run.objects.get(record.model.digest)
+        record = work.step(f"variant/{name}", VariantRecord, partial(_try_variant, work, name))
+        if record is not None:
+            models[name] = work.run.objects.get(record.model.digest)
+    if not models:
+        reasons = "; ".join(f"{name}: {work.run.get(f'not-made/{name}', str)}" for name in work.inputs.recipes)
+        raise ConversionError(
+            f"no variant of the profile can be made of this model: {reasons}",
+            where=work.inputs.source.name,
+            next_step="add the recipe fp32 to the profile, which every model has",
+        )
     return models
+
+
+def _try_variant(work: Work, name: str) -> VariantRecord | None:
+    try:
+        return _make_variant(work, name)
+    except ConversionError as error:
+        work.run.put(f"not-made/{name}", str(error))
+        return None
 
 
 def _make_variant(work: Work, name: str) -> VariantRecord:
@@ -162,8 +175,7 @@ def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None
         )
 
     def exact() -> PredictionRecord | None:
-        differs = variant.recipe.precision == "int8" and device.identify().architecture in X86
-        return predict(exact=True) if differs else None
+        return predict(exact=True) if variant.recipe.precision == "int8" else None
 
     def saturating() -> PredictionRecord | None:
         return predict_saturating(data, inputs.dataset) if variant.saturation.can_saturate else None

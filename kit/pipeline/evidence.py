@@ -47,11 +47,17 @@ def load_bundle(run: Run) -> Bundle:
         reference_predictions=run.get("model/predictions", PredictionRecord),
         dataset=run.get("dataset/test", DatasetRecord),
         device=run.get("device/identity", DeviceRecord),
-        variants=tuple(_variant(run, name) for name in run.record.recipes),
+        variants=tuple(variant for name in run.record.recipes if (variant := _variant(run, name)) is not None),
+        not_made={
+            name: run.get(f"not-made/{name}", str) for name in run.record.recipes if f"not-made/{name}" in run.steps
+        },
     )
     return Bundle(evidence, run.get("plan/profile", Profile), run.get("plan/device", DeviceSpec))
 
 
-def _variant(run: Run, name: str) -> VariantEvidence:
+def _variant(run: Run, name: str) -> VariantEvidence | None:
+    record = run.get_optional(f"variant/{name}", VariantRecord)
+    if record is None:
+        return None
     parts = {field: run.get_optional(f"{field}/{name}", kind) for field, kind in PER_VARIANT.items()}
-    return VariantEvidence(variant=run.get(f"variant/{name}", VariantRecord), **parts)
+    return VariantEvidence(variant=record, **parts)

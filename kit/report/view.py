@@ -164,6 +164,7 @@ def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgeme
     if evidence.conversion is not None and evidence.conversion.decisions_agree < evidence.conversion.rows:
         differing = evidence.conversion.rows - evidence.conversion.decisions_agree
         found.append(f"The converted reference decides {count(differing, 'row')} differently from its source.")
+    found += [f"Variant {clean(name, 40)} was not made: {clean(why, 300)}" for name, why in evidence.not_made.items()]
     untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in findings)
     if untested:
         found.append(f"{count(untested, 'slice')} had too few rows to be tested.")
