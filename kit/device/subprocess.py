@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import signal
 import site
 import subprocess
 import sys
@@ -44,10 +45,12 @@ class SubprocessLink:
         self._in, self._out = self._stdin.fileno(), self._stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
+        self._open, self._ended = True, False
         self._tail = _Tail(cast(IO[bytes], self._process.stderr))
 
     def read(self, deadline_s: float) -> bytes:
         """See Link."""
+        self._check_open()
         if not _wait(self._out, select.POLLIN, deadline_s):
             return b""
         if data := os.read(self._out, _READ_BYTES):
@@ -56,6 +59,7 @@ class SubprocessLink:
 
     def write(self, data: bytes, deadline_s: float) -> None:
         """See Link."""
+        self._check_open()
         view = memoryview(data)
         while view:
             if not _wait(self._in, select.POLLOUT, deadline_s):
@@ -73,16 +77,24 @@ class SubprocessLink:
 
     def close(self) -> None:
         """Close the streams, then let the agent end, then ask its group to terminate, then kill the group."""
+        if self._ended:
+            return
+        self._open = False  # its descriptors may be given to others from here on
         with contextlib.suppress(OSError):
             self._stdin.close()
         self._end(0.5)
-        for signal_number in (15, 9):
+        for signal_number, patience_s in ((signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal_number)
-            self._end(0.5 if signal_number == 15 else 5.0)
+            self._end(patience_s)
         self._tail.join()
         with contextlib.suppress(OSError):
             self._stdout.close()
+        self._ended = True
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise LinkError("the link is closed", next_step="open the device again")
 
     def _end(self, patience_s: float) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
