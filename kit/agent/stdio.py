@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -39,6 +40,7 @@ def take_streams() -> tuple[int, int]:
 def serve(incoming: int, outgoing: int) -> None:
     """Answer requests until the stream ends, the host says bye, or the host is gone in the middle of a request."""
     agent, decoder = Agent(), Decoder()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is below cleans up
     threading.Thread(target=_end_with_host, args=(incoming, agent.close), daemon=True).start()
     try:
         while not agent.ended and (data := os.read(incoming, _READ_BYTES)):

@@ -1,5 +1,7 @@
 """Predictions without a device: the reference on this host, and a variant on a saturating processor, computed."""
 
+import json
+
 import numpy as np
 import onnx
 
@@ -7,6 +9,7 @@ from kit.digest import digest_bytes
 from kit.errors import ModelError
 from kit.model.fused import predict_on_saturating_x86
 from kit.model.integer import NotModelledError
+from kit.model.metadata import PREFIX, properties
 from kit.model.session import HostSession, Progress, score_output
 from kit.records import Arithmetic, Float32Array, Obtained, PredictionRecord
 from kit.spec.types import Dataset
@@ -15,9 +18,11 @@ from kit.spec.types import Dataset
 def predict_on_host(data: bytes, dataset: Dataset, progress: Progress | None = None) -> PredictionRecord:
     """Scores and decisions of a model on the test part, by the runtime's own kernels on this machine."""
     scores = HostSession(data).predict(dataset.test.inputs, dataset.output_name, progress)
-    if scores.shape[1] != len(dataset.classes):
+    _check_class_names(data, dataset)
+    count = len(dataset.classes)
+    if scores.shape[1] != count:
         raise ModelError(
-            f"the model gives {scores.shape[1]} scores a row, dataset {dataset.name} has {len(dataset.classes)} classes",
+            f"the model gives {scores.shape[1]} scores a row, dataset {dataset.name} has {count} classes",
             next_step="does this dataset belong to this model, and is `output` of the manifest the score output?",
         )
     bad_rows = np.flatnonzero(~np.isfinite(scores).all(axis=1))
@@ -27,6 +32,18 @@ def predict_on_host(data: bytes, dataset: Dataset, progress: Progress | None = N
             next_step="look at that row of the dataset; a model that divides by zero or overflows cannot be compared",
         )
     return _record(data, dataset, scores, arithmetic="default", obtained="measured")
+
+
+def _check_class_names(data: bytes, dataset: Dataset) -> None:
+    """Where the model names its classes as the dataset does, the order must be the same: column i is class i."""
+    stated = properties(onnx.ModelProto.FromString(data)).get(f"{PREFIX}classes", "[]")
+    names = tuple(json.loads(stated))
+    if names != dataset.classes and sorted(names) == sorted(dataset.classes):
+        raise ModelError(
+            f"the model's classes are in another order than dataset {dataset.name}'s: {', '.join(names)}",
+            where=dataset.path,
+            next_step="put `classes` of the manifest in the model's order",
+        )
 
 
 def predict_saturating(data: bytes, dataset: Dataset) -> PredictionRecord | None:

@@ -95,7 +95,7 @@ def _requirement(finding: Finding) -> dict[str, Any]:
         "clusters": finding.clusters,
         "obtained": finding.obtained,
         "verdict": finding.verdict.value,
-        "tested": finding.estimate is not None,
+        "tested": finding.estimate is not None and not sentences.is_untested(finding),
         "reason": finding.reason,
         "sentence": sentences.sentence(finding),
         "need": finding.need,

@@ -39,9 +39,14 @@ def subject_text(finding: Finding) -> str:
 
 
 def status(finding: Finding) -> str:
-    """The verdict's word; a slice without an estimate was not tested."""
-    untested = finding.verdict is Verdict.INCONCLUSIVE and finding.estimate is None and not is_whole(finding)
-    return NOT_TESTED if untested else finding.verdict.value
+    """The verdict's word; a slice too small to judge, or without a figure, was not tested."""
+    return NOT_TESTED if is_untested(finding) else finding.verdict.value
+
+
+def is_untested(finding: Finding) -> bool:
+    """Whether the finding is about a slice that the judge refused for its size."""
+    refused = finding.estimate is None or finding.reason.startswith(NOT_TESTED)
+    return finding.verdict is Verdict.INCONCLUSIVE and not is_whole(finding) and refused
 
 
 def finding_scale(finding: Finding) -> Scale:
@@ -64,7 +69,7 @@ def margin(finding: Finding, value: float) -> float:
 
 def worst_first(finding: Finding) -> tuple[int, int, float]:
     """Sort key: failing, undecided, passing; within each the smallest margin; what was not tested comes after."""
-    untested = finding.estimate is None
+    untested = finding.estimate is None or is_untested(finding)
     closeness = 0.0 if finding.estimate is None else margin(finding, finding.estimate)
     return (_RANK[finding.verdict], int(untested), closeness)
 

@@ -52,6 +52,12 @@ def label(x: float, y: float, text: str, *, anchor: str = "start", colour: str =
     return element("text", escape(text), x=x, y=y, text_anchor=anchor, font_size=FONT_SIZE, **fill(colour), **weight)
 
 
+def fitted(text: str, room: float, *, bold: bool = False) -> str:
+    """`text`, cut so that it surely fits into `room` pixels: an average letter at this size is 7 wide, bold 7.6."""
+    letters = max(4, int(room / (7.6 if bold else 7.0)))
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
 def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1.0, **more: str | float) -> str:
     """A straight line."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, **stroke(colour, width, **more))

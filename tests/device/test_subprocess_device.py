@@ -327,7 +327,9 @@ class TestLeavesNoOrphan:
         with pytest.raises(LinkError):
             device.conditions()
 
-    def test_after_an_interrupt_in_the_middle_of_a_request(self, device):
+    def test_after_an_interrupt_in_the_middle_of_a_request(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        device = open_device(kits.device_spec())
         process_id = device.process_id()
         digest = device.deploy(kits.linear())
         timer = later(0.4, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
@@ -338,6 +340,7 @@ class TestLeavesNoOrphan:
         device.close()
         assert time.monotonic() - start_s < 3
         assert kits.wait_gone(process_id, 1.0)
+        assert list(tmp_path.iterdir()) == []
 
     def test_of_a_wrapper_that_stays_and_ignores_the_request_to_end(self):
         code = "import signal, subprocess, sys; signal.signal(15, signal.SIG_IGN); subprocess.run(sys.argv[1:])"

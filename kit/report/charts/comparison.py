@@ -60,9 +60,9 @@ def _variant(row: VariantRow, x: svg.Axis, cost: svg.Axis, y: float) -> str:
 
 def _name(row: VariantRow, room: float) -> str:
     """Sign, name and change where there is room for them, else as much of the name as fits."""
-    letters = int(room / 7)
     full = f"{row.sign} {row.name} {row.change_text}"
-    return full if len(full) <= letters else clean(f"{row.sign} {row.name}", letters)
+    fits = svg.fitted(full, room, bold=row.chosen) == full
+    return full if fits else svg.fitted(f"{row.sign} {row.name}", room, bold=row.chosen)
 
 
 def groups(view: FairnessView, width: float) -> str:
@@ -80,10 +80,10 @@ def groups(view: FairnessView, width: float) -> str:
 
 def _group(group: GroupRow, x: svg.Axis, y: float) -> str:
     before, after = x.at(group.before), x.at(group.after)
-    text = f"{group.name}: {_PERCENT.text(group.before)} → {_PERCENT.text(group.after)}, {group.rows:,} rows"
+    text = f"{clean(group.name, 16)}: {_PERCENT.text(group.before)} → {_PERCENT.text(group.after)}, {group.rows:,} rows"
     return "".join(
         (
-            svg.label(12, y - 7, text, colour="ink"),
+            svg.label(12, y - 7, svg.fitted(text, x.end - 12), colour="ink"),
             svg.line(before, y + 8, after, y + 8, "mark", 3),
             svg.element("circle", cx=before, cy=y + 8, r=5, **{**svg.stroke("mark", 2), "fill": "none"}),
             svg.element("circle", svg.tip(text), cx=after, cy=y + 8, r=4.5, **svg.fill("mark")),

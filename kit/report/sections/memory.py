@@ -58,7 +58,7 @@ def _row(name: str, record: MemoryRecord, chosen: str, scale: Scale) -> MemoryRo
     steady = tuple(float(v) for v in record.steady_bytes)
     text = f"peak {scale.text(max(peaks))}"
     if steady:
-        text += f", steady {scale.text(float(np.median(steady)))}"
+        text = f"peak {scale.number(max(peaks))}, steady {scale.text(float(np.median(steady)))}"
     return MemoryRow(clean(name, 40), name == chosen, peaks, steady, text)
 
 

@@ -40,6 +40,7 @@ class SliceRow:
     rows: str
     clusters: str
     sentence: str
+    reason: str
     whole: bool
 
 
@@ -115,7 +116,7 @@ def _headline(slices: list[SliceRow]) -> str:
     names = {"PASS": "pass", "FAIL": "broken", "INCONCLUSIVE": "undecided", sentences.NOT_TESTED: "not tested"}
     numbers = {word: sum(row.status == word for row in slices) for word in names}
     parts = ", ".join(f"{number} {names[word]}" for word, number in numbers.items() if number)
-    worst = next((row for row in slices if row.at is not None), None)
+    worst = next((row for row in slices if row.at is not None and row.status != sentences.NOT_TESTED), None)
     rest = (
         ""
         if worst is None
@@ -150,6 +151,7 @@ def _row(finding: Finding, evidence: Evidence, variant: VariantEvidence) -> Slic
         rows=f"{finding.rows:,}",
         clusters="" if finding.clusters is None else f"{finding.clusters:,}",
         sentence=sentences.sentence(finding),
+        reason=sentences.capitalized(sentences.reason(finding)),
         whole=whole,
     )
 
