@@ -285,7 +285,7 @@ def test_goes_on_with_a_transfer_where_it_was_cut_off(shared):
 def test_progress_is_streamed_while_timing(shared):
     digest = shared.put(kits.linear())
     reply = shared.answered("time", [kits.rows(3)], digest=digest, count=5, min_s=0.7)
-    assert 2 <= len(shared.told) <= 4
+    assert 1 <= len(shared.told) <= 4
     assert [m.integer("done") for m in shared.told] == sorted(m.integer("done") for m in shared.told)
     assert all(m.integer("done") < m.integer("total") for m in shared.told)
     samples_ns = reply.tensor()

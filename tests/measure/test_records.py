@@ -193,7 +193,7 @@ class TestEnergy:
         record = measure_energy(Watched(), meter, digest, kits.rows(), PLAN)
         meter.close()
         expected_j = 0.05 * record.window_s + 0.4 * np.array(cpu_ns[1:]) / 1e9
-        np.testing.assert_allclose(record.window_energy_j, expected_j, rtol=0.05)
+        np.testing.assert_allclose(record.window_energy_j, expected_j, rtol=0.1)
 
     def test_an_estimate_on_an_emulated_device_stays_an_estimate(self):
         device = open_device(kits.device_spec(emulated=("device",)))
