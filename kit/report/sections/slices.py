@@ -107,7 +107,7 @@ def build_slices(evidence: Evidence, variant: VariantEvidence, judged: VariantJu
         headline=_headline(slices),
         rows=rows,
         axis=_axis(rows),
-        cluster_name=clean(evidence.dataset.cluster_column or "", 40),
+        cluster_name=clean(evidence.dataset.cluster_column or "", 16),
     )
 
 

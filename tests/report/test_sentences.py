@@ -1,0 +1,81 @@
+import pytest
+
+from kit.records import Verdict
+from kit.report import sentences
+from tests.report.scenes import finding
+
+
+def test_the_judges_reason_stands_after_one_verdict_word() -> None:
+    assert sentences.sentence(finding(reason="p99 holds.")) == "PASS: p99 holds."
+    assert sentences.sentence(finding(reason="PASS: p99 holds")) == "PASS: p99 holds."
+
+
+def test_without_a_reason_figure_and_limit_speak() -> None:
+    assert sentences.sentence(finding()) == "PASS: latency p99 is 14.9 ms [14.7, 15.1]; limit 16 ms."
+
+
+def test_a_slice_is_named_in_words() -> None:
+    lost = finding(
+        metric="accuracy.drop", subject="side=left", verdict=Verdict.FAIL, unit="points", limit=0.02, estimate=0.036,
+        lower=0.028, upper=0.043, reason="side=left lost 3.6 points [2.8, 4.3]; allowed 2.0.",
+    )  # fmt: skip
+    assert sentences.sentence(lost) == "FAIL: side: left lost 3.6 points [2.8, 4.3]; allowed 2.0."
+
+
+def test_an_untested_slice_is_not_called_inconclusive() -> None:
+    reason = "NOT TESTED: 12 images in age=75+; minimum 100."
+    few = finding(subject="age=75+", verdict=Verdict.INCONCLUSIVE, estimate=None, lower=None, upper=None, reason=reason)
+    assert sentences.status(few) == "NOT TESTED"
+    assert sentences.sentence(few) == "NOT TESTED: 12 images in age: 75+; minimum 100."
+
+
+def test_an_absent_figure_of_the_whole_is_inconclusive() -> None:
+    nothing = finding(verdict=Verdict.INCONCLUSIVE, estimate=None, lower=None, upper=None, obtained="absent")
+    assert sentences.sentence(nothing) == "INCONCLUSIVE: latency p99 was not obtained."
+    assert sentences.measured_text(nothing) == "not obtained"
+
+
+@pytest.mark.parametrize(("obtained", "word"), [("estimated", "cannot pass"), ("emulated", "certifies no hardware")])
+def test_how_a_figure_was_obtained_is_said(obtained: str, word: str) -> None:
+    assert word in sentences.sentence(finding(obtained=obtained))
+
+
+def test_margin_is_positive_on_the_better_side() -> None:
+    assert sentences.margin(finding(), 0.008) == pytest.approx(0.5)
+    assert sentences.margin(finding(), 0.032) == pytest.approx(-1.0)
+    at_least = finding(direction="at_least", limit=0.8, unit="share")
+    assert sentences.margin(at_least, 0.9) == pytest.approx(0.125)
+
+
+def test_a_zero_limit_is_scaled_by_its_tolerance() -> None:
+    zero = finding(limit=0.0, unit="share")
+    assert sentences.margin(zero, 0.005) == pytest.approx(-0.5)
+    declared = finding(limit=0.0, unit="share", details={"tolerance": 0.05})
+    assert sentences.margin(declared, 0.005) == pytest.approx(-0.1)
+
+
+def test_worst_first() -> None:
+    fail_far, fail_near = (finding(verdict=Verdict.FAIL, estimate=e) for e in (0.05, 0.017))
+    undecided = finding(verdict=Verdict.INCONCLUSIVE, estimate=0.016)
+    untested = finding(verdict=Verdict.INCONCLUSIVE, estimate=None)
+    ordered = sorted([finding(), untested, fail_near, undecided, fail_far], key=sentences.worst_first)
+    assert ordered == [fail_far, fail_near, undecided, untested, finding()]
+
+
+def test_a_limit_far_away_does_not_blur_the_figure() -> None:
+    fast = finding(limit=0.005, estimate=0.000143, lower=0.000141, upper=0.000148)
+    assert (sentences.limit_text(fast), sentences.measured_text(fast)) == ("≤ 5 ms", "143 µs [141, 148]")
+
+
+def test_an_exact_figure_has_no_interval() -> None:
+    size = finding(metric="model.size", unit="B", limit=300e3, estimate=71e3, lower=71e3, upper=71e3)
+    assert sentences.measured_text(size) == "71 kB"
+
+
+def test_next_step_takes_the_need_first_then_what_others_show() -> None:
+    need = finding(verdict=Verdict.INCONCLUSIVE, need="about 5,900 more rows")
+    assert sentences.next_step(need, []) == "About 5,900 more rows."
+    assert sentences.next_step(finding(verdict=Verdict.FAIL), ["fp32", "int8-tensor"]) == "Met by fp32 and int8-tensor."
+    assert "change the model" in sentences.next_step(finding(verdict=Verdict.FAIL), [])
+    assert "power meter" in sentences.next_step(finding(verdict=Verdict.INCONCLUSIVE, obtained="estimated"), [])
+    assert sentences.next_step(finding(), ["fp32"]) == ""

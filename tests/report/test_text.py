@@ -1,0 +1,73 @@
+import re
+import unicodedata
+from dataclasses import replace
+
+import pytest
+
+from kit.report import View, render_text
+from tests import builders
+from tests.report import scenes
+
+
+def cells(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
+
+
+@pytest.mark.parametrize("width", [40, 80, 132])
+@pytest.mark.parametrize("scene", [scenes.ordinary, scenes.broken, scenes.certified, scenes.untested])
+def test_no_line_is_wider_than_the_terminal(scene: object, width: int) -> None:
+    view = scene()  # type: ignore[operator]
+    assert max(cells(line) for line in render_text(view, width=width).splitlines()) <= width
+
+
+def test_the_table_has_every_requirement_with_sign_word_and_limit() -> None:
+    view = scenes.broken()
+    lines = render_text(view).splitlines()[1 : len(view.requirements) + 1]
+    for line, row in zip(lines, view.requirements, strict=True):
+        assert line.startswith(f"{row.sign}  {row.status}")
+        assert row.limit in line
+        assert row.estimate in line
+
+
+def test_how_a_figure_was_obtained_is_on_its_line() -> None:
+    line = next(line for line in render_text(scenes.ordinary()).splitlines() if "battery share" in line)
+    assert line.endswith("(estimated)")
+
+
+def test_need_story_variants_and_warnings_are_told() -> None:
+    view = scenes.broken(emulated=("meter",))
+    text = render_text(view)
+    flat = " ".join(text.split())
+    assert "FAIL" in text.split("verdict", 1)[1]
+    assert "need" in text
+    assert "on x86 without VNNI" in flat
+    assert "none can depend on the processor" in flat
+    assert all(row.name in text for row in view.variants.rows)
+    assert "Rehearsal: certifies no hardware." in flat
+    assert f"› {view.variant}" in text
+
+
+def test_colour_is_for_verdicts_only_and_off_by_default() -> None:
+    view = scenes.broken()
+    plain, coloured = render_text(view), render_text(view, color=True)
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+    painted = set(re.findall(r"\x1b\[1;\d+m(.*?)\x1b\[0m", coloured))
+    assert painted == {"FAIL", "PASS", "INCONCLUSIVE"}
+
+
+@pytest.mark.parametrize("scene", [scenes.ordinary, scenes.broken, scenes.untested])
+def test_ascii_has_nothing_else(scene: object) -> None:
+    text = render_text(scene(), ascii=True)  # type: ignore[operator]
+    assert text.isascii()
+    assert "?" not in text.replace("?  INCONCLUSIVE", "").replace("? INCONCLUSIVE", "")
+
+
+def test_a_hostile_name_cannot_move_the_cursor() -> None:
+    view = _named("\x1b[2J\x1b]0;owned\x07\r\n\u202eevil")
+    text = render_text(view)
+    assert not any(unicodedata.category(c) in {"Cc", "Cf"} for c in text.replace("\n", ""))
+
+
+def _named(name: str) -> View:
+    return scenes.view_of(builders.evidence(), builders.profile(name=name), replace(builders.device(), name=name))

@@ -1,0 +1,205 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kit.report.sections.energy import above_idle_j
+from kit.report.sections.numerics import differing, processor_flips
+from tests import builders
+from tests.report import scenes
+
+
+def test_an_undecided_run_names_what_is_undecided_and_what_would_decide() -> None:
+    view = scenes.ordinary()
+    assert view.banner.status == "INCONCLUSIVE"
+    assert view.banner.sentence.startswith("int8-channel-reduced breaks nothing of wearable on local, but ")
+    assert all(row.next_step for row in view.attention)
+    rows = sum(int(part.split()[0]) for part in view.banner.counts.partition(": ")[2].split(", "))
+    assert rows == len(view.requirements)
+
+
+def test_a_broken_run_says_what_the_nearest_variant_breaks() -> None:
+    view = scenes.broken()
+    assert view.banner.status == "FAIL"
+    assert view.banner.sentence.startswith("No variant meets wearable on local; the nearest, ")
+    assert "latency p99" in view.banner.sentence
+    assert view.requirements[0].status == "FAIL"
+    assert view.slices is not None
+    worst = next(row for row in view.slices.rows if not row.whole)
+    assert worst.name == "exercise: row"
+    assert worst.at is not None
+    assert worst.at < -0.2
+
+
+def test_a_passing_run() -> None:
+    view = scenes.certified()
+    assert view.banner.status == "PASS"
+    assert view.banner.sentence == f"{view.variant} meets every requirement of wearable on local."
+    assert view.attention == ()
+    assert view.banner.emulated == ""
+
+
+def test_estimated_energy_never_passes_and_is_named() -> None:
+    view = scenes.ordinary()
+    battery = next(row for row in view.requirements if row.id == "battery-share")
+    assert (battery.status, battery.obtained) == ("INCONCLUSIVE", "estimated")
+    assert any("Estimated from a declared model" in text for text in view.warnings)
+    assert view.energy is not None
+    assert "(estimated)" in view.energy.headline
+
+
+def test_an_emulated_part_makes_it_a_rehearsal() -> None:
+    view = scenes.broken(emulated=("meter",))
+    assert view.banner.emulated == "Rehearsal: certifies no hardware. Emulated: meter."
+    assert view.summary["emulated"] == ["meter"]
+
+
+def test_an_emulated_record_is_named_even_where_the_device_file_is_silent() -> None:
+    plans = [replace(plan, energy_obtained="emulated") for plan in builders.PLANS]
+    assert "Emulated: energy." in scenes.view_of(builders.evidence(plans)).banner.emulated
+
+
+def test_an_emulated_processor_has_no_latency() -> None:
+    device = builders.device(emulated=("processor",), timing_is_real=False)
+    view = scenes.view_of(builders.evidence(emulated=("processor",)), device=device)
+    assert any("no latency of any hardware" in text for text in view.warnings)
+
+
+def test_slices_with_too_few_rows_are_not_tested() -> None:
+    view = scenes.untested()
+    assert view.slices is not None
+    few = [row for row in view.slices.rows if row.status == "NOT TESTED"]
+    assert few
+    for row in few:
+        assert row.reason.endswith("minimum 280.")
+        assert row.sentence.startswith("NOT TESTED: ")
+    assert all(row.status != "PASS" for row in view.slices.rows)
+    assert any("too few rows" in text for text in view.warnings)
+
+
+def test_slice_accuracies_are_those_of_the_records() -> None:
+    evidence = builders.evidence()
+    view = scenes.view_of(evidence)
+    known = next(v for v in evidence.variants if v.variant.recipe.name == view.variant)
+    assert known.predictions is not None
+    mask = builders.slice_mask(evidence.dataset, "side=left")
+    right = (known.predictions.decisions == evidence.dataset.labels)[mask]
+    assert view.slices is not None
+    row = next(row for row in view.slices.rows if row.name == "side: left")
+    assert row.optimized == f"{100 * right.mean():.1f}"
+    assert row.rows == f"{mask.sum():,}"
+
+
+def test_the_processor_story_counts_what_the_records_hold() -> None:
+    evidence = builders.evidence()
+    view = scenes.view_of(evidence)
+    risky = next(v for v in evidence.variants if v.variant.recipe.name == "int8-channel")
+    depends = differing(risky.exact_predictions, risky.saturating_predictions)
+    assert depends is not None
+    told = next(text for text in view.numerics.story if text.startswith("int8-channel: "))
+    assert f"{depends.sum():,} decisions depend on the processor alone" in told
+    assert "52,000, over 32,767 (2 operators of 6 at risk)" in told
+    safe = next(text for text in view.numerics.story if text.startswith("int8-channel-reduced: "))
+    assert "none can depend on the processor" in safe
+    assert "16,000, within 32,767 (proved from its weights)" in safe
+
+
+def test_processor_flips_are_unknown_where_nothing_was_computed_and_zero_where_proved() -> None:
+    plans = [
+        replace(builders.INT8_CHANNEL, saturating_flips=None),
+        replace(builders.INT8_REDUCED, saturating_flips=None),
+    ]
+    unknown, proved = builders.evidence(plans).variants
+    assert processor_flips(unknown) is None
+    found = processor_flips(proved)
+    assert found is not None
+    assert not found.any()
+    view = scenes.view_of(builders.evidence(plans))
+    assert [row.depends for row in view.numerics.rows] == ["not computed", "0"]
+    assert "what that does was not computed" in view.numerics.story[0]
+
+
+def test_flips_add_up() -> None:
+    view = scenes.ordinary()
+    for flips in view.numerics.flips:
+        (kept, lost), (gained, wrong) = ([int(cell.replace(",", "")) for cell in row] for row in flips.table)
+        assert kept + lost + gained + wrong == 2008
+        total = int(flips.total.split()[0].replace(",", ""))
+        assert lost + gained <= total
+        assert sum(number for _, number in flips.pairs) <= total
+
+
+def test_latency_curve_is_an_empirical_distribution() -> None:
+    latency = scenes.ordinary().latency
+    assert latency is not None
+    values, shares = np.array(latency.curve).T
+    assert len(latency.curve) <= 280
+    assert np.all(np.diff(values) >= 0)
+    assert np.all(np.diff(shares) > 0)
+    assert shares[-1] == 1.0
+    assert latency.warmup == 50
+    p99 = latency.marks[-1]
+    assert p99.lower_s is not None
+    assert p99.upper_s is not None
+    assert p99.lower_s <= p99.value_s <= p99.upper_s
+
+
+def test_energy_above_idle_is_what_the_builder_put_in() -> None:
+    record = builders.evidence().variants[2].energy
+    assert record is not None
+    assert np.median(above_idle_j(record)) == pytest.approx(4e-4, rel=0.02)
+
+
+def test_what_was_not_obtained_has_no_section_and_no_zero() -> None:
+    absent = frozenset({"latency", "memory", "energy"})
+    view = scenes.view_of(builders.evidence([replace(plan, absent=absent) for plan in builders.PLANS]))
+    assert (view.latency, view.memory, view.energy) == (None, None, None)
+    row = next(row for row in view.requirements if row.id == "latency-p99")
+    assert (row.status, row.estimate, row.obtained, row.dot) == ("INCONCLUSIVE", "not obtained", "absent", None)
+    assert next(r for r in view.conditions if r.name == "latency samples").observed == "not obtained"
+
+
+def test_without_predictions_there_is_still_a_report() -> None:
+    absent = frozenset({"predictions", "exact_predictions", "saturating_predictions"})
+    view = scenes.view_of(builders.evidence([replace(plan, absent=absent) for plan in builders.PLANS]))
+    assert view.fairness == ()
+    assert {row.accuracy for row in view.variants.rows} == {"not obtained"}
+
+
+def test_fairness_groups_before_and_after() -> None:
+    (fairness,) = scenes.ordinary().fairness
+    assert fairness.column == "side"
+    assert {group.name for group in fairness.groups} == {"left", "right"}
+    assert sum(group.rows for group in fairness.groups) == 2008
+
+
+def test_conditions_that_differ_come_first() -> None:
+    conditions = scenes.ordinary().conditions
+    flags = [row.differs for row in conditions]
+    assert flags == sorted(flags, reverse=True)
+    assert conditions[0].name == "latency, time measured"
+
+
+def test_lineage_runs_from_source_to_certificate() -> None:
+    view = scenes.ordinary()
+    steps = [box.step for box in view.lineage]
+    assert steps[:4] == ["source model", "reference", "calibration", "variant"]
+    assert steps[-1] == "certificate"
+    assert dict(view.artifacts)["judgement"] == builders.digest_of("judgement")
+
+
+def test_a_conversion_that_changed_decisions_is_a_warning() -> None:
+    evidence = builders.evidence()
+    assert evidence.conversion is not None
+    changed = replace(evidence.conversion, decisions_agree=2005, differing_rows=(3, 14, 15))
+    view = scenes.view_of(replace(evidence, conversion=changed))
+    assert any("decides 3 rows differently" in text for text in view.warnings)
+    assert view.conversion is not None
+    assert view.conversion.sentence == "Compared on 2,008 rows: 3 decisions differ."
+    assert ("rows that differ", "3, 14, 15") in view.conversion.readings
+
+
+def test_an_onnx_source_has_no_conversion() -> None:
+    view = scenes.view_of(replace(builders.evidence(), conversion=None))
+    assert view.conversion is None
+    assert "reference" not in [box.step for box in view.lineage]
