@@ -11,7 +11,7 @@ from kit.device.base import Device, Progress
 from kit.errors import ConversionError, UsageError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
-from kit.model.predict import predict_on_host, predict_saturating
+from kit.model.predict import predict_saturating
 from kit.model.quantize import RECIPES, make_variant
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
@@ -77,7 +77,7 @@ def expected_seconds(inputs: Inputs) -> dict[str, float]:
         "energy": (plan.energy_windows + 2) * plan.energy_window_s,
     }
     steps = {f"{kind}/{name}": seconds for name in inputs.recipes for kind, seconds in each.items()}
-    return {"model/predictions": 0.5, "device/identity": 1.0} | steps
+    return {"device/identity": 1.0} | steps
 
 
 def measure(inputs: Inputs, run: Run, watcher: Watcher) -> Bundle:
@@ -106,18 +106,17 @@ def _record_inputs(work: Work) -> None:
         ("plan/device", inputs.device),
         ("model/source", inputs.source),
         ("model/reference", inputs.converted.reference),
+        ("model/predictions", inputs.reference_predictions),
         ("dataset/test", inputs.dataset.test.record),
     ):
         if name not in run.steps:
             run.put(name, record)
     run.optional_step("model/conversion", ConversionRecord, lambda: inputs.converted.conversion)
     run.put_object(inputs.converted.data)
-    reference = inputs.converted.data
-    work.step("model/predictions", PredictionRecord, lambda: predict_on_host(reference, inputs.dataset, work.progress))
 
 
 def _make_variants(work: Work) -> dict[str, bytes]:
-    """Every variant that can be made of this model; one that cannot is on record with the reason, and goes on without."""
+    """Every variant that can be made of this model; of one that cannot, the reason is on record."""
     models: dict[str, bytes] = {}
     for name in work.inputs.recipes:
         record = work.step(f"variant/{name}", VariantRecord, partial(_try_variant, work, name))

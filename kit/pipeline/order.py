@@ -9,7 +9,8 @@ from typing import Any
 from kit import __version__
 from kit.errors import UsageError
 from kit.model.convert import Converted, convert
-from kit.records import ModelRecord, RunRecord
+from kit.model.predict import predict_on_host
+from kit.records import ModelRecord, PredictionRecord, RunRecord
 from kit.spec import load_dataset, load_device, load_profile
 from kit.spec.types import Dataset, DeviceSpec, Profile
 from kit.store import Run
@@ -36,6 +37,7 @@ class Inputs:
     dataset: Dataset
     converted: Converted
     source: ModelRecord
+    reference_predictions: PredictionRecord
     recipes: tuple[str, ...]
 
 
@@ -54,7 +56,7 @@ def read_inputs(order: Order) -> Inputs:
     )
     source = converted.conversion.source if converted.conversion else converted.reference
     _check_slices(profile, dataset)
-    return Inputs(profile, device, dataset, converted, source, recipes)
+    return Inputs(profile, device, dataset, converted, source, predict_on_host(converted.data, dataset), recipes)
 
 
 def _recipes(order: Order, profile: Profile) -> tuple[str, ...]:

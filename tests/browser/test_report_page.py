@@ -77,6 +77,32 @@ def test_page_is_whole(page: Page, reports: dict[str, Path], name: str, width: i
     assert page.complaints() == []
 
 
+def test_on_a_phone_every_cell_has_room_for_its_text(page: Page, reports: dict[str, Path]) -> None:
+    narrow = """
+    [...document.querySelectorAll('table.cards td, table.cards tbody th')].filter(c => {
+      const width = c.getBoundingClientRect().width;
+      return width > 0 && width < 250;
+    }).map(c => c.textContent)
+    """
+    page.open(reports["broken"], width=390)
+    assert page.value(narrow) == []
+
+
+def test_no_chart_text_covers_another(page: Page, reports: dict[str, Path]) -> None:
+    covered = """
+    [...document.querySelectorAll('svg')].flatMap(s => {
+      const texts = [...s.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
+      return texts.flatMap(([one, a], i) => texts.slice(i + 1).filter(([, b]) =>
+        Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4
+      ).map(([two]) => one + ' | ' + two));
+    })
+    """
+    for name in ("ordinary", "broken", "certified"):
+        for width in (390, 820, 1280):
+            page.open(reports[name], width=width)
+            assert page.value(covered) == []
+
+
 def test_dark_recolours_page_and_drawings(page: Page, reports: dict[str, Path]) -> None:
     def colours() -> list[str]:
         curve = "document.querySelector('#latency path.s-mark')"

@@ -22,9 +22,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 def run_example(script: str, folder: Path) -> str:
     """Run a script as a user would, from another directory; its standard output."""
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / script), str(folder)]
-    done = subprocess.run(
-        command, cwd=folder.parent, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -103,9 +101,7 @@ class TestEveryDataset:
     def test_every_named_column_exists_and_labels_are_classes(self, example: tuple[str, Path]) -> None:
         name, folder = example
         dataset = manifest_of(folder, name)["dataset"]
-        named = {dataset["label"], *dataset["slices"]} | (
-            {dataset["cluster"]} if "cluster" in dataset else set()
-        )
+        named = {dataset["label"], *dataset["slices"]} | ({dataset["cluster"]} if "cluster" in dataset else set())
         for role in ("test", "calibration"):
             part = part_of(folder, name, role)
             assert named <= part.keys()

@@ -41,7 +41,7 @@ def _bounds(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
             marks.append(svg.label(at + 10, level + 4, f"p50 {mark.text}", colour="ink", bold=True))
         else:
             text = f"p99 {mark.text}"
-            marks.append(svg.label(x.end - 4, y.at(0.72), text, anchor="end", colour="ink", bold=True))
+            marks.append(svg.label(x.end - 4, y.at(0.3), text, anchor="end", colour="ink", bold=True))
     return marks
 
 
@@ -73,7 +73,7 @@ def tail(view: LatencyView, width: float) -> str:
 def _bounds_tail(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
     return [
         _dot(x.at(m.value_s), y.at(1 - m.share), f"{m.name} {m.text}")
-        + svg.label(x.at(m.value_s) + 9, y.at(1 - m.share) - 4, m.name, colour="ink", bold=True)
+        + svg.label(x.at(m.value_s) - 8, y.at(1 - m.share) + 15, m.name, anchor="end", colour="ink", bold=True)
         for m in view.marks
         if m.name in {"p50", "p99"}
     ]

@@ -25,13 +25,19 @@ def memory(view: MemoryView, width: float) -> str:
 def _sessions(row: MemoryRow, x: svg.Axis, y: float) -> str:
     colour, ink = ("mark", "ink") if row.chosen else ("soft", "soft")
     parts = [
-        svg.label(12, y - 6, svg.fitted(f"{row.variant}: {row.text}", x.end - 12), colour=ink),
+        svg.label(12, y - 6, _session_text(row, x.end - 12), colour=ink),
         svg.line(8, y + 8, x.at(max(row.peaks)), y + 8, "rule", 3),
         *(svg.line(x.at(v), y + 3, x.at(v), y + 13, colour, 1.5) for v in sorted(set(row.steady))[:40]),
     ]
     at = [x.at(peak) for peak in sorted(set(row.peaks))[:40]]
     dots = [svg.element("circle", cx=px, cy=y + 8, r=4, fill_opacity="0.75", **svg.fill(colour)) for px in at]
     return "".join([*parts, *dots])
+
+
+def _session_text(row: MemoryRow, room: float) -> str:
+    """Name, peak and steady value; without the steady one where there is no room for it."""
+    full = f"{row.variant}: {row.text}"
+    return full if svg.fitted(full, room) == full else svg.fitted(f"{row.variant}: {row.short_text}", room)
 
 
 def power(view: EnergyView, width: float) -> str:

@@ -17,6 +17,7 @@ class MemoryRow:
     peaks: tuple[float, ...]
     steady: tuple[float, ...]
     text: str
+    short_text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,10 @@ def build_memory(variants: tuple[VariantEvidence, ...], judgement: Judgement) ->
 def _row(name: str, record: MemoryRecord, chosen: str, scale: Scale) -> MemoryRow:
     peaks = tuple(float(v) for v in record.peak_bytes)
     steady = tuple(float(v) for v in record.steady_bytes)
-    text = f"peak {scale.text(max(peaks))}"
+    short_text = text = f"peak {scale.text(max(peaks))}"
     if steady:
         text = f"peak {scale.number(max(peaks))}, steady {scale.text(float(np.median(steady)))}"
-    return MemoryRow(clean(name, 40), name == chosen, peaks, steady, text)
+    return MemoryRow(clean(name, 40), name == chosen, peaks, steady, text, short_text)
 
 
 def _note(record: MemoryRecord) -> str:
