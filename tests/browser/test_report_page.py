@@ -93,7 +93,8 @@ def test_no_chart_text_covers_another(page: Page, reports: dict[str, Path]) -> N
     [...document.querySelectorAll('svg')].flatMap(s => {
       const texts = [...s.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
       return texts.flatMap(([one, a], i) => texts.slice(i + 1).filter(([, b]) =>
-        Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4
+        Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4
       ).map(([two]) => one + ' | ' + two));
     })
     """
