@@ -112,6 +112,7 @@ class _Weights:
         self.producers = {name: node for node in graph.node for name in node.output if name}
 
     def bounds(self) -> Iterator[NodeSaturation]:
+        """The bound of every int8 product of this graph and of the graphs inside it."""
         for node in self.graph.node:
             for attribute in node.attribute:
                 for inner in (attribute.g, *attribute.graphs):

@@ -56,6 +56,7 @@ class _Scanner:
         self._line, self._counted = 1, 0
 
     def document(self) -> None:
+        """Walk the whole file and note the line of every key."""
         table: KeyPath = ()
         while self._skip(_SPACE_AND_LINES) < len(self.text):
             if self._take("[["):

@@ -82,6 +82,7 @@ class _Table:
         self.parse = _parser(layout.dtype)
 
     def add(self, cells: list[str], texts: list[str]) -> None:
+        """Take one row: its input cells and its metadata; raises DatasetError naming a bad cell."""
         if self.filled == self.layout.rows:
             raise row_count_error(self.path, "the table", self.filled + 1, self.layout.rows)
         try:
@@ -94,6 +95,7 @@ class _Table:
         self.filled += 1
 
     def rows(self) -> Rows:
+        """All rows, once the table has ended; raises DatasetError if there are fewer than stated."""
         if self.filled != self.layout.rows:
             raise row_count_error(self.path, "the table", self.filled, self.layout.rows)
         metadata = {

@@ -114,6 +114,13 @@ def test_the_embedded_json_is_the_summary() -> None:
     assert json.loads(Page(render_html(view)).json) == json.loads(json.dumps(view.summary))
 
 
+def test_no_drawing_holds_what_is_not_a_number() -> None:
+    for scene in (scenes.ordinary, scenes.broken, scenes.certified, scenes.untested):
+        for tag, attributes in Page(render_html(scene())).elements:
+            for value in attributes.values():
+                assert not re.search(r"\b(nan|inf|None)\b", value or ""), (tag, attributes)
+
+
 def test_every_link_leads_to_a_section() -> None:
     for scene in (scenes.ordinary, scenes.certified, scenes.untested):
         page = Page(render_html(scene()))

@@ -150,6 +150,19 @@ def test_energy_above_idle_is_what_the_builder_put_in() -> None:
     assert np.median(above_idle_j(record)) == pytest.approx(4e-4, rel=0.02)
 
 
+def test_a_meter_without_a_first_power_is_drawn_without_it() -> None:
+    evidence = builders.evidence()
+    first = evidence.variants[0]
+    assert first.energy is not None
+    power = first.energy.trace_power_w.copy()
+    power[0] = np.nan
+    variants = [replace(v, energy=replace(v.energy, trace_power_w=power)) for v in evidence.variants if v.energy]
+    energy = scenes.view_of(replace(evidence, variants=tuple(variants))).energy
+    assert energy is not None
+    assert np.all(np.isfinite(energy.trace))
+    assert energy.trace[0][0] == 0.0
+
+
 def test_what_was_not_obtained_has_no_section_and_no_zero() -> None:
     absent = frozenset({"latency", "memory", "energy"})
     view = scenes.view_of(builders.evidence([replace(plan, absent=absent) for plan in builders.PLANS]))

@@ -48,6 +48,8 @@ def build_energy(
     if record is None or not len(record.window_energy_j) or not np.all(record.window_inferences > 0):
         return None
     net = above_idle_j(record)
+    if not np.all(np.isfinite(net)):
+        return None
     scale = scale_for([float(np.median(net))], "J")
     middle, spread = float(np.median(net)), scale.interval(float(net.min()), float(net.max()))
     busy, note = _busy(record)
@@ -67,7 +69,7 @@ def build_energy(
         busy=busy,
         busy_note=note,
         idle_w=record.idle_power_w,
-        scale=scale_for([float(record.trace_power_w.max(initial=record.idle_power_w))], "W"),
+        scale=scale_for([float(_finite(record)[1].max(initial=record.idle_power_w))], "W"),
         obtained=record.obtained,
         battery=_battery(net, finding, profile, device.battery),
     )
@@ -78,27 +80,34 @@ def above_idle_j(record: EnergyRecord) -> Float64Array:
     return (record.window_energy_j - record.idle_power_w * record.window_s) / record.window_inferences
 
 
+def _finite(record: EnergyRecord) -> tuple[Float64Array, Float64Array]:
+    """Times (s from the first sample) and powers (W) of the samples that have a power: a meter's first may have none."""
+    known = np.isfinite(record.trace_power_w)
+    t_ns, power = record.trace_t_ns[known], record.trace_power_w[known]
+    return (t_ns - t_ns[:1]) * 1e-9, power
+
+
 def _trace(record: EnergyRecord) -> tuple[tuple[float, float, float, float], ...]:
-    if len(record.trace_t_ns) < 2:
+    t, power = _finite(record)
+    if len(t) < 2:
         return ()
-    t = (record.trace_t_ns - record.trace_t_ns[0]) * 1e-9
     edges = np.unique(np.linspace(0, len(t), min(TRACE_BINS, len(t)) + 1).round().astype(np.int64))
-    parts = [(float(t[a]), record.trace_power_w[a:b]) for a, b in pairwise(edges)]
+    parts = [(float(t[a]), power[a:b]) for a, b in pairwise(edges)]
     return tuple((at, float(p.min()), float(np.median(p)), float(p.max())) for at, p in parts)
 
 
 def _busy(record: EnergyRecord) -> tuple[tuple[tuple[float, float], ...], str]:
     """Spans of inference: the windows themselves where they fill the trace, else where power is above midway."""
-    if len(record.trace_t_ns) < 2:
+    t, power = _finite(record)
+    if len(t) < 2:
         return (), ""
-    t = (record.trace_t_ns - record.trace_t_ns[0]) * 1e-9
     total = float(record.window_s.sum())
     if abs(total - float(t[-1])) <= 0.05 * total:
         ends = np.cumsum(record.window_s)
         spans = tuple((float(b - w), float(b)) for b, w in zip(ends, record.window_s, strict=True))
         return spans[::2], f"{count(len(spans), 'window')} back to back, every other one shaded"
-    midway = (record.idle_power_w + float(np.quantile(record.trace_power_w, 0.9))) / 2
-    above = np.r_[False, record.trace_power_w > midway, False]
+    midway = (record.idle_power_w + float(np.quantile(power, 0.9))) / 2
+    above = np.r_[False, power > midway, False]
     starts, stops = np.flatnonzero(~above[:-1] & above[1:]), np.flatnonzero(above[:-1] & ~above[1:])
     spans = tuple((float(t[a]), float(t[min(b, len(t) - 1)])) for a, b in zip(starts, stops, strict=True))
     return spans[:200], "shaded where power is above midway between idle and busy"

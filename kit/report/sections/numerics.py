@@ -111,9 +111,9 @@ def story(variant: VariantEvidence, evidence: Evidence) -> str:
         changed = f"{count(int(flips.sum()), 'decision')} of {len(flips):,} differ from the reference"
     depends = processor_flips(variant)
     if not saturation.can_saturate:
-        safe = f"its worst possible pair sum is {saturation.worst_pair:,}, within {saturation.limit:,}"
+        safe = f"its largest possible pair sum is {abs(saturation.worst_pair):,}, within {saturation.limit:,}"
         return f"{name}: {changed}; none can depend on the processor, because {safe} (proved from its weights)."
-    reach = f"16-bit pair sums can reach {saturation.worst_pair:,}, over {saturation.limit:,}"
+    reach = f"16-bit pair sums can reach {abs(saturation.worst_pair):,}, over {saturation.limit:,}"
     nodes = f"{count(len(saturation.nodes_at_risk), 'operator')} of {saturation.quantized_nodes} at risk"
     if depends is None:
         return f"{name}: {changed}; {reach} ({nodes}), and what that does was not computed."
@@ -153,7 +153,7 @@ def _proof(saturation: SaturationRecord) -> tuple[str, str]:
     if not saturation.quantized_nodes:
         return "no int8", "nothing is quantized"
     relation = ">" if saturation.can_saturate else "≤"
-    detail = f"worst pair {saturation.worst_pair:,} {relation} {saturation.limit:,}"
+    detail = f"worst pair {abs(saturation.worst_pair):,} {relation} {saturation.limit:,}"
     return ("can saturate" if saturation.can_saturate else "cannot saturate"), detail
 
 
