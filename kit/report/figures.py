@@ -70,7 +70,7 @@ def scale_for(values: Iterable[float | None], unit: str) -> Scale:
     if suffix == "B":
         return Scale(factor, suffix, 0)
     digits = 2 - math.floor(math.log10(largest / factor)) if largest else 1
-    least, most = (1, 3) if unit == "share" else (0, 3)
+    least, most = (1, 3 if largest < 1e-3 else 2) if unit == "share" else (0, 3)
     return Scale(factor, suffix, min(most, max(least, digits)))
 
 

@@ -6,18 +6,19 @@ from kit.report import svg
 from kit.report.sections.latency import LatencyView
 
 HEIGHT = 250.0
-_LEFT, _TOP, _BELOW = 52.0, 26.0, 42.0
+_LEFT, _TOP, _BELOW = 58.0, 26.0, 42.0
 
 
 def distribution(view: LatencyView, width: float) -> str:
     """Share of inferences not slower than a latency, with the bounds of the judged quantiles."""
     bottom = HEIGHT - _BELOW
     least, most = view.curve[0][0], _body_end(view)
-    x = svg.Axis(least - 0.03 * (most - least), most, _LEFT, width - 12)
+    log = most > 5 * view.marks[0].value_s
+    x = svg.Axis(0.9 * least if log else least - 0.03 * (most - least), most, _LEFT, width - 12, log=log)
     y = svg.Axis(0.0, 1.0, bottom, _TOP)
     curve = [(x.at(a), y.at(b)) for a, b in view.curve if a <= most]
     marks = [
-        svg.axis_below(x, _TOP, bottom, view.scale.tick, f"latency, {view.scale.suffix}", _about(width)),
+        svg.axis_below(x, _TOP, bottom, view.scale.tick, _axis_name(view, log), _about(width)),
         svg.axis_left(y, _LEFT, width - 12, lambda v: f"{v * 100:.0f} %"),
         svg.label(0, 14, "share of inferences that finish within"),
         svg.element("path", d=svg.path(curve, step=True), **svg.stroke("mark", 2, stroke_linejoin="round")),
@@ -58,7 +59,7 @@ def tail(view: LatencyView, width: float) -> str:
     y = svg.Axis(rarest, 1.0, bottom, _TOP, log=True)
     curve = [(x.at(a), y.at(b)) for a, b in points]
     marks = [
-        svg.axis_below(x, _TOP, bottom, view.scale.tick, f"latency, {view.scale.suffix}, logarithmic", _about(width)),
+        svg.axis_below(x, _TOP, bottom, view.scale.tick, _axis_name(view, True), _about(width)),
         svg.axis_left(y, _LEFT, width - 12, _share, 5),
         svg.label(0, 14, "share of inferences slower, logarithmic"),
         svg.element("path", d=svg.path(curve, step=True), **svg.stroke("mark", 2, stroke_linejoin="round")),
@@ -99,7 +100,7 @@ def over_time(view: LatencyView, width: float) -> str:
         _warmup(view, x, bottom),
         svg.axis_below(x, _TOP, bottom, lambda v: f"{v:,.0f}", "inference, in order", _about(width)),
         svg.axis_left(y, _LEFT, width - 12, view.scale.tick),
-        svg.label(0, 14, f"latency, {view.scale.suffix}{', logarithmic' if log else ''}"),
+        svg.label(0, 14, _axis_name(view, log)),
         _envelope([(x.at(b[0]), x.at(end), y.at(b[1]), y.at(b[3])) for b, end in spans]),
         svg.element("path", d=svg.path(medians), **svg.stroke("mark", 1.8)),
     ]
@@ -113,7 +114,7 @@ def _warmup(view: LatencyView, x: svg.Axis, bottom: float) -> str:
     end = x.at(view.warmup)
     size = {"width": max(2.0, end - x.start), "height": bottom - _TOP}
     box = svg.element("rect", x=x.start, y=_TOP, **size, **svg.fill("warn-soft"))
-    return box + svg.label(end + 5, _TOP + 14, "← warm-up, left out", colour="warn")
+    return box + svg.label(x.end, 14, "shaded: warm-up, left out", anchor="end", colour="warn")
 
 
 def _envelope(spans: list[tuple[float, float, float, float]]) -> str:
@@ -130,6 +131,10 @@ def _body_end(view: LatencyView) -> float:
     if view.limit_s is not None and end < view.limit_s < 1.4 * end:
         return view.limit_s * 1.03
     return end
+
+
+def _axis_name(view: LatencyView, log: bool) -> str:
+    return f"latency, {view.scale.suffix}{', logarithmic' if log else ''}"
 
 
 def _about(width: float) -> int:

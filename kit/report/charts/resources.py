@@ -55,7 +55,7 @@ def power(view: EnergyView, width: float) -> str:
         svg.element("path", d=svg.path(over + under, close=True), **svg.fill("mark-soft")),
         svg.element("path", d=svg.path([(x.at(t), y.at(m)) for t, _, m, _ in view.trace]), **svg.stroke("mark", 1.5)),
         svg.line(_LEFT, idle, width - 12, idle, "ink", 1.2, stroke_dasharray="5 4"),
-        svg.label(width - 16, idle - 6, f"idle {view.scale.text(view.idle_w)}", anchor="end", colour="ink"),
+        svg.label(width - 12, 14, f"dashed: idle {view.scale.text(view.idle_w)}", anchor="end"),
         svg.label(0, 14, f"power, {view.scale.suffix}"),
     ]
     return svg.picture(width, height, f"Power over time, {view.obtained}", view.headline, *marks)

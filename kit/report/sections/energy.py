@@ -11,6 +11,8 @@ from kit.report.figures import Scale, clean, count, quantity, scale_for
 from kit.spec.types import BatterySpec, DeviceSpec, Profile
 
 TRACE_BINS = 240
+MOST_SPANS = 60
+"""A trace that crosses midway more often is too noisy for its crossings to mean windows."""
 _DAY_S = 86_400.0
 _HOUR_S = 3_600.0
 
@@ -81,10 +83,10 @@ def above_idle_j(record: EnergyRecord) -> Float64Array:
 
 
 def _finite(record: EnergyRecord) -> tuple[Float64Array, Float64Array]:
-    """Times (s from the first sample) and powers (W) of the samples that have a power: a meter's first may have none."""
+    """Times (s from the first) and powers (W) of the samples that have a power: a meter's first may have none."""
     known = np.isfinite(record.trace_power_w)
     t_ns, power = record.trace_t_ns[known], record.trace_power_w[known]
-    return (t_ns - t_ns[:1]) * 1e-9, power
+    return (t_ns - t_ns[:1]).astype(np.float64) * 1e-9, power
 
 
 def _trace(record: EnergyRecord) -> tuple[tuple[float, float, float, float], ...]:
@@ -109,8 +111,10 @@ def _busy(record: EnergyRecord) -> tuple[tuple[tuple[float, float], ...], str]:
     midway = (record.idle_power_w + float(np.quantile(power, 0.9))) / 2
     above = np.r_[False, power > midway, False]
     starts, stops = np.flatnonzero(~above[:-1] & above[1:]), np.flatnonzero(above[:-1] & ~above[1:])
-    spans = tuple((float(t[a]), float(t[min(b, len(t) - 1)])) for a, b in zip(starts, stops, strict=True))
-    return spans[:200], "shaded where power is above midway between idle and busy"
+    spans = tuple((float(t[a]), float(t[min(int(b), len(t) - 1)])) for a, b in zip(starts, stops, strict=True))
+    if len(spans) > MOST_SPANS:
+        return (), ""
+    return spans, "shaded where power is above midway between idle and busy"
 
 
 def _life_days(battery: BatterySpec, per_hour: float, energy_j: float) -> float:

@@ -66,4 +66,4 @@ def _row(name: str, record: MemoryRecord, chosen: str, scale: Scale) -> MemoryRo
 def _note(record: MemoryRecord) -> str:
     sessions = count(len(record.peak_bytes), "fresh session")
     above = quantity(record.baseline_bytes, "B")
-    return f"{sessions} a variant, above the runtime's {above}. Method: {clean(record.method, 160)}."
+    return f"{sessions} a variant, above the runtime's {above}. Method: {clean(record.method, 400)}."

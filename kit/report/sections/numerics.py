@@ -135,12 +135,15 @@ def _processor_row(variant: VariantEvidence, evidence: Evidence, chosen: str) ->
     saturation = variant.variant.saturation
     word = "INCONCLUSIVE" if depends is None else "FAIL" if depends.any() else "PASS"
     proof, detail = _proof(saturation)
+    missing = "not obtained"
+    if not saturation.can_saturate:
+        missing = "equal, by proof" if saturation.quantized_nodes else "no int8"
     return ProcessorRow(
         variant=clean(variant.variant.recipe.name, 40),
         chosen=variant.variant.recipe.name == chosen,
-        device=_cell(variant.predictions, evidence),
-        exact=_cell(variant.exact_predictions, evidence),
-        saturating=_cell(variant.saturating_predictions, evidence),
+        device=_cell(variant.predictions, evidence, "not obtained"),
+        exact=_cell(variant.exact_predictions, evidence, missing),
+        saturating=_cell(variant.saturating_predictions, evidence, missing),
         depends="not computed" if depends is None else f"{int(depends.sum()):,}",
         depends_status=word,
         depends_sign=SIGNS[word],
@@ -157,10 +160,10 @@ def _proof(saturation: SaturationRecord) -> tuple[str, str]:
     return ("can saturate" if saturation.can_saturate else "cannot saturate"), detail
 
 
-def _cell(predictions: PredictionRecord | None, evidence: Evidence) -> ArithmeticCell:
+def _cell(predictions: PredictionRecord | None, evidence: Evidence, missing: str) -> ArithmeticCell:
     flips = differing(evidence.reference_predictions, predictions)
     if predictions is None or flips is None:
-        return ArithmeticCell("not obtained", "", None)
+        return ArithmeticCell(missing, "", None)
     share = accuracy(predictions, evidence.dataset)
     return ArithmeticCell(percent(share), f"{int(flips.sum()):,}", share)
 
