@@ -140,13 +140,17 @@ class TestEstimate:
 class TestEmulated:
     def test_an_ideal_one_sees_the_true_energy(self, spinner):
         meter = open_one("emulated", spinner.pid, accuracy_share=0.0, noise_w=0.0, resolution_w=0.0)
+        outer_start_ns = cpu_ns(spinner.pid)
         meter.start()
-        start_cpu_ns = cpu_ns(spinner.pid)
+        inner_start_ns = cpu_ns(spinner.pid)
         time.sleep(0.3)
-        true_cpu_s = (cpu_ns(spinner.pid) - start_cpu_ns) / 1e9
+        inner_s = (cpu_ns(spinner.pid) - inner_start_ns) / 1e9
         trace = meter.stop()
+        outer_s = (cpu_ns(spinner.pid) - outer_start_ns) / 1e9
         wall_s = (trace.t_ns[-1] - trace.t_ns[0]) / 1e9
-        assert energy_j(trace) == pytest.approx(0.05 * wall_s + 0.4 * true_cpu_s, rel=0.02)
+        # The trace begins and ends somewhere between the two readings of the true CPU time at each end.
+        active_j = energy_j(trace) - 0.05 * wall_s
+        assert 0.4 * inner_s * 0.85 <= active_j <= 0.4 * outer_s * 1.001
         assert len(trace.t_ns) + trace.lost_samples >= 0.9 * 250 * wall_s
 
     def test_idle_is_idle(self, sleeper):

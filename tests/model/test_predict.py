@@ -59,7 +59,7 @@ def test_another_number_of_classes_is_refused() -> None:
 def test_scores_that_are_not_finite_are_refused_with_the_row() -> None:
     inputs = np.ones((4, 3))
     inputs[2] = 1e38
-    with pytest.raises(ModelError, match="row 2: .* not finite"):
+    with pytest.raises(ModelError, match=r"row 2: .* not finite"):
         predict_on_host(net(np.full((3, 3), 1e3)), dataset(inputs))
 
 

@@ -1,0 +1,1 @@
+"""Ours against named peers, side by side in one run, as ratios; `python -m benchmarks [NAME] [--quick] [--json]`."""
