@@ -7,7 +7,7 @@ DEMO := .cache/demo
 ONLY ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo test lint proofs bench lock clean
+.PHONY: help setup demo test lint proofs bench picture lock clean
 help:  ## what there is to do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -49,3 +49,9 @@ lock: $(READY)  ## resolve the locked environment again
 
 clean:  ## remove what these tasks made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+picture: demo  ## the README's picture, from the demo's third report, in headless Chromium
+	@profile=$$(mktemp -d); report=$$(ls -d $(DEMO)/runs/*/report.html | tail -n 2 | head -n 1); \
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --disable-background-networking --disable-component-update \
+		--disable-sync --no-first-run --user-data-dir=$$profile --window-size=1280,1720 \
+		--screenshot=docs/report.png "file://$(CURDIR)/$$report" 2>/dev/null; rm -rf $$profile

@@ -63,9 +63,7 @@ def write_npz(path: Path, columns: Columns) -> None:
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
 
 
-def write_dataset(
-    folder: Path, name: str, tables: Mapping[str, Mapping[str, Any]], parts: Sequence[Part]
-) -> Path:
+def write_dataset(folder: Path, name: str, tables: Mapping[str, Mapping[str, Any]], parts: Sequence[Part]) -> Path:
     """Write every part, then `NAME.toml` beside them, and return the manifest's path.
 
     `tables` maps a TOML table (`dataset`, `input`, `output`) to its keys; values are strings, numbers and

@@ -3,13 +3,14 @@
 Usage: python examples/demo.py OUT_DIR
 """
 
+import os
 import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parent
+EXAMPLES = Path(os.path.relpath(Path(__file__).parent))
 VERDICTS = {0: "PASS", 1: "FAIL", 3: "INCONCLUSIVE"}
 
 

@@ -204,9 +204,7 @@ def main() -> None:
     scaled = ((held_out.x.reshape(-1, WINDOW, AXES) - mean) / std).astype(np.float32).transpose(0, 2, 1)
     with torch.no_grad():
         right = net(torch.from_numpy(np.ascontiguousarray(scaled))).argmax(1).numpy() == held_out.y
-    print(
-        f"{arguments.path}: {arguments.path.stat().st_size} bytes, seed {arguments.seed}, {right.mean():.2%} right"
-    )
+    print(f"{arguments.path}: {arguments.path.stat().st_size} bytes, seed {arguments.seed}, {right.mean():.2%} right")
 
 
 if __name__ == "__main__":

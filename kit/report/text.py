@@ -47,9 +47,10 @@ def _requirements(rows: tuple[RequirementRow, ...], width: int) -> list[str]:
 
 
 def _measured(row: RequirementRow) -> str:
-    """Figure, interval, the slice it is of, and how it was obtained when not measured."""
+    """Figure, interval, how it was obtained when not measured, and the slice (its column is named below)."""
     origin = f"({row.obtained})" if row.obtained in {"emulated", "estimated"} else ""
-    return " ".join(part for part in (row.estimate, row.interval, origin, row.subject) if part)
+    where = row.subject.rpartition(": ")[2]
+    return " ".join(part for part in (row.estimate, row.interval, origin, where) if part)
 
 
 def _variants(view: View, width: int) -> list[str]:
