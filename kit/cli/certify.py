@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kit.cli.output import common_options, print_json, use_ascii, use_color
+from kit.cli.output import common_options, print_json, runs_option, use_ascii, use_color
 from kit.errors import EdgeproofError, InterruptError, UsageError
 
 VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
@@ -19,13 +19,7 @@ VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.option("--device", default="local", show_default=True, help="Device: a name or a TOML file.")
 @click.option("--variant", "variants", multiple=True, help="Only this variant of the profile's; may be repeated.")
 @click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where run folders are kept.",
-)
+@runs_option
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @common_options
@@ -116,11 +110,11 @@ def _kept(run: Any, inputs: Any) -> str:
 
 def show(outcome: Any, *, as_json: bool) -> None:
     """Print a finished run: one screen, or one JSON object."""
-    from kit.report import render_text, summary
+    from kit.report import render_text
 
     if as_json:
         files = {"report": str(outcome.report), "certificate": str(outcome.certificate)}
-        print_json(summary(outcome.view) | {"files": files})
+        print_json(outcome.view.summary | {"files": files})
         return
     click.echo(render_text(outcome.view, color=use_color(sys.stdout), ascii=use_ascii(sys.stdout)))
     click.echo(f"certificate {outcome.certificate}")

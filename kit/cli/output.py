@@ -4,6 +4,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -17,6 +18,17 @@ def common_options(function: F) -> F:
     """Add the options that every command has: ``--json`` and ``-v``."""
     function = click.option("-v", "--verbose", is_flag=True, help="Say more; show a traceback for a bug.")(function)
     return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")(function)
+
+
+def runs_option(function: F) -> F:
+    """Add the option that says where run folders are."""
+    return click.option(
+        "--runs",
+        type=click.Path(path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Where run folders are kept.",
+    )(function)
 
 
 def print_json(value: object) -> None:

@@ -5,18 +5,12 @@ from pathlib import Path
 import click
 
 from kit.cli.certify import find_run, show
-from kit.cli.output import common_options
+from kit.cli.output import common_options, runs_option
 
 
 @click.command("report", epilog="\b\nExample:\n  edgeproof report 20260101 --html report.html")
 @click.argument("run_name", metavar="RUN")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where run folders are kept.",
-)
+@runs_option
 @click.option("--html", type=click.Path(path_type=Path), help="Also write the HTML report to this file.")
 @common_options
 def command(run_name: str, runs: Path, html: Path | None, as_json: bool, verbose: bool) -> None:

@@ -6,18 +6,12 @@ from pathlib import Path
 import click
 
 from kit.cli.certify import find_run
-from kit.cli.output import common_options, print_json, use_ascii
+from kit.cli.output import common_options, print_json, runs_option, use_ascii
 
 
 @click.command("verify", epilog="\b\nExample:\n  edgeproof verify runs/20260101-120000-ab12cd/certificate.json")
 @click.argument("certificate", metavar="CERTIFICATE|RUN")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where run folders are kept.",
-)
+@runs_option
 @common_options
 def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> None:
     """Check a certificate against its run folder: every digest, and every verdict judged again from the records.

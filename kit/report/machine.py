@@ -2,14 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kit.records import Evidence, Finding, Judgement, RunRecord, VariantJudgement
 from kit.report import sentences
 from kit.spec.types import DeviceSpec, Profile
-
-if TYPE_CHECKING:
-    from kit.report.view import View
 
 SCHEMA = "edgeproof/result/v1"
 
@@ -45,11 +42,6 @@ def build_summary(
         "warnings": list(warnings),
         "artifacts": dict(artifacts),
     }
-
-
-def summary(view: "View") -> dict[str, Any]:
-    """The object of a view that is already built, for ``--json``."""
-    return view.summary
 
 
 def emulated_parts(evidence: Evidence, device: DeviceSpec) -> list[str]:

@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 
-from kit.report import summary
 from kit.report.html import embedded_json
 from tests import builders
 from tests.report import scenes
@@ -13,7 +12,7 @@ REQUIREMENT_KEYS = {
 
 
 def test_summary_is_strict_json_with_every_part() -> None:
-    found = summary(scenes.ordinary())
+    found = scenes.ordinary().summary
     again = json.loads(json.dumps(found, allow_nan=False))
     assert again == json.loads(json.dumps(found))
     parts = {"schema", "run", "verdict", "chosen", "requirements", "variants", "conditions", "lineage", "warnings"}
@@ -24,7 +23,7 @@ def test_summary_is_strict_json_with_every_part() -> None:
 
 def test_summary_agrees_with_the_view() -> None:
     view = scenes.broken()
-    found = summary(view)
+    found = view.summary
     assert found["verdict"] == view.banner.status == "FAIL"
     chosen = next(v for v in found["variants"] if v["name"] == found["chosen"])
     assert chosen["requirements"] == found["requirements"]
@@ -35,11 +34,11 @@ def test_summary_agrees_with_the_view() -> None:
 def test_absent_is_null_not_zero() -> None:
     absent = frozenset({"latency"})
     view = scenes.view_of(builders.evidence([replace(plan, absent=absent) for plan in builders.PLANS]))
-    latency = next(r for r in summary(view)["requirements"] if r["metric"] == "latency.p99")
+    latency = next(r for r in view.summary["requirements"] if r["metric"] == "latency.p99")
     assert latency["estimate"] is None
     assert latency["interval"] == [None, None]
     assert (latency["obtained"], latency["verdict"], latency["tested"]) == ("absent", "INCONCLUSIVE", False)
-    assert "before" not in summary(view)["conditions"]
+    assert "before" not in view.summary["conditions"]
 
 
 def test_embedded_json_cannot_leave_its_element() -> None:
