@@ -5,13 +5,12 @@ INCONCLUSIVE. Thresholds are decimal strings, as in eval-result v0.1: a float is
 Source: in-toto Attestation Framework, Statement v1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
-from kit import __version__
 from kit.errors import CertificateError
 from kit.records import Evidence, Finding, Judgement, RunRecord, VariantEvidence, VariantJudgement
 
@@ -20,7 +19,13 @@ PREDICATE_TYPE = "urn:edgeproof:certificate:1"
 
 
 def build(
-    run: RunRecord, evidence: Evidence, judgement: Judgement, *, steps: Mapping[str, str], files: Mapping[str, str]
+    run: RunRecord,
+    evidence: Evidence,
+    judgement: Judgement,
+    *,
+    emulated: Sequence[str],
+    steps: Mapping[str, str],
+    files: Mapping[str, str],
 ) -> dict[str, Any]:
     """The certificate of a judged run.
 
@@ -28,11 +33,11 @@ def build(
         run: the plan, as it was written before anything was measured.
         evidence: what was measured.
         judgement: what follows from it.
+        emulated: every part that was emulated; none means that the certificate speaks of hardware.
         steps: digest of every stored record, by step.
         files: digest of every rendered file, by name.
     """
     chosen = chosen_evidence(evidence, judgement)
-    emulated = emulated_parts(evidence, chosen)
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": chosen.variant.model.name, "digest": _digest_set(chosen.variant.model.digest)}],
@@ -45,7 +50,7 @@ def build(
             "signed": False,
             "assuranceLevel": "self_attested",
             "run": _plain(asdict(run)),
-            "tool": {"name": "edgeproof", "version": __version__},
+            "tool": {"name": "edgeproof", "version": run.tool_version},
             "lineage": _lineage(run, evidence, chosen),
             "device": _plain(asdict(evidence.device)),
             "chosen": judgement.chosen,
@@ -57,20 +62,12 @@ def build(
     }
 
 
-def statement(judgement: Judgement, emulated: tuple[str, ...]) -> str:
+def statement(judgement: Judgement, emulated: Sequence[str]) -> str:
     """One sentence: what this certificate says, and what it does not."""
     said = f"{judgement.verdict.value}: variant {judgement.chosen} against profile {judgement.profile_digest}."
     if emulated:
         return f"{said} EMULATED ({', '.join(emulated)}): this is a rehearsal and certifies no hardware."
     return said
-
-
-def emulated_parts(evidence: Evidence, chosen: VariantEvidence) -> tuple[str, ...]:
-    """Which parts were emulated: as the device file says, and as the records say."""
-    parts = list(evidence.device.emulated)
-    if chosen.energy is not None and chosen.energy.obtained == "emulated" and "meter" not in parts:
-        parts.append("meter")
-    return tuple(parts)
 
 
 def chosen_evidence(evidence: Evidence, judgement: Judgement) -> VariantEvidence:
@@ -111,6 +108,7 @@ def parse(data: bytes, *, where: str) -> dict[str, Any]:
 
 class _Predicate(msgspec.Struct):
     verdict: str
+    statement: str
     certifiesHardware: bool  # noqa: N815 — the field's name in the document
     emulated: list[str]
     run: dict[str, Any]

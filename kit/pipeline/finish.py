@@ -1,5 +1,6 @@
 """The end of a run: judge what is stored, render the report, write the certificate; and verify all of it again."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from kit.errors import CertificateError, EdgeproofError
 from kit.judge import judge
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.records import Judgement
-from kit.report import View, build_view, render_html
+from kit.report import View, build_view, emulated_parts, render_html
 from kit.store import Run
 
 REPORT = "report.html"
@@ -41,11 +42,14 @@ def finish(run: Run) -> Outcome:
     run.put("judgement", judgement)
     view = view_of(run, bundle, judgement)
     report = run.write(REPORT, render_html(view).encode())
-    statement = certificate.build(
-        run.record, bundle.evidence, judgement, steps=run.steps, files={REPORT: digest_file(report)}
-    )
-    path = run.write(CERTIFICATE, certificate.to_bytes(statement))
+    path = run.write(CERTIFICATE, _certificate(run, bundle, judgement, {REPORT: digest_file(report)}))
     return Outcome(run, bundle, judgement, view, report, path)
+
+
+def _certificate(run: Run, bundle: Bundle, judgement: Judgement, files: Mapping[str, str]) -> bytes:
+    emulated = emulated_parts(bundle.evidence, bundle.device)
+    built = certificate.build(run.record, bundle.evidence, judgement, emulated=emulated, steps=run.steps, files=files)
+    return certificate.to_bytes(built)
 
 
 def reopen(run: Run) -> Outcome:
@@ -87,8 +91,8 @@ def verify(path: Path) -> Verification:
     run = Run.load(path.parent)
     checks: dict[str, str | None] = {}
     checks["records are those that the certificate names"] = _same_records(run, stated)
-    checks["every record and array is intact"] = _attempt(lambda: _read_all(run, stated))
-    checks["files are those that the certificate names"] = _same_files(path.parent, stated)
+    checks["every record and array is intact"] = _attempt(lambda: _read_all(run))
+    checks["files are those that the certificate names"] = _attempt(lambda: _same_files(path.parent, stated))
     checks["verdicts judged again from the records are equal"] = _attempt(lambda: _judge_again(run, path))
     return Verification(stated["verdict"], stated["statement"], checks)
 
@@ -102,12 +106,11 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _attempt(check: Any) -> str | None:
+def _attempt(check: Callable[[], str | None]) -> str | None:
     try:
-        problem: str | None = check()
+        return check()
     except EdgeproofError as error:
         return str(error)
-    return problem
 
 
 def _same_records(run: Run, stated: dict[str, Any]) -> str | None:
@@ -119,11 +122,11 @@ def _same_records(run: Run, stated: dict[str, Any]) -> str | None:
     return f"differs: {', '.join(sorted(differing))}" if differing else None
 
 
-def _read_all(run: Run, stated: dict[str, Any]) -> None:
-    lineage = stated["lineage"]
-    for digest in (lineage["referenceModel"]["digest"], lineage["variant"]["digest"]):
-        run.objects.get(digest)
-    load_bundle(run)
+def _read_all(run: Run) -> None:
+    """Reading checks each object's digest: every record, every array, and every model that was run."""
+    evidence = load_bundle(run).evidence
+    for model in (evidence.reference, *(variant.variant.model for variant in evidence.variants)):
+        run.objects.get(model.digest)
 
 
 def _same_files(folder: Path, stated: dict[str, Any]) -> str | None:
@@ -137,11 +140,8 @@ def _same_files(folder: Path, stated: dict[str, Any]) -> str | None:
 
 def _judge_again(run: Run, path: Path) -> str | None:
     bundle, judgement = judge_run(run)
-    stated = certificate.parse(_read(path), where=str(path))
-    fresh = certificate.build(
-        run.record, bundle.evidence, judgement, steps=run.steps, files=stated["predicate"]["files"]
-    )
-    fresh["predicate"]["tool"] = stated["predicate"].get("tool")
-    if certificate.to_bytes(fresh) == certificate.to_bytes(stated):
+    data = _read(path)
+    files = certificate.parse(data, where=str(path))["predicate"]["files"]
+    if _certificate(run, bundle, judgement, files) == data:
         return None
     return "the certificate does not say what its records say"
