@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from kit.digest import digest_file
@@ -178,3 +179,26 @@ def test_a_device_whose_command_is_not_there(edgeproof: Edgeproof, case: Path) -
     )
     assert done.returncode == 4, done.stderr
     assert "no-such-emulator" in done.stderr
+
+
+@pytest.mark.parametrize("changed", ["profile", "dataset", "model"])
+def test_a_run_is_not_resumed_with_other_inputs(edgeproof: Edgeproof, case: Path, changed: str) -> None:
+    """Figures for two profiles, datasets or models are never mixed in one run."""
+    words = ("certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--variant", "fp32", "--json")
+    first = edgeproof(*words, cwd=case)
+    assert first.returncode in (0, 1, 3), first.stderr
+    (run,) = (case / "runs").iterdir()
+    before = (run / "journal.jsonl").read_bytes()
+    if changed == "profile":
+        respell(case / "quick.toml", 'at_most = "2 s"', 'at_most = "3 s"')
+    elif changed == "dataset":
+        respell(case / "watch.toml", "[dataset]", "# another\n[dataset]")
+    else:
+        model = onnx.load(case / "net.onnx")
+        model.doc_string = "another"
+        onnx.save(model, case / "net.onnx")
+    again = edgeproof("certify", "--resume", run.name, cwd=case)
+    assert again.returncode == 2, again.stdout + again.stderr
+    assert "has changed since this run began" in again.stderr
+    assert {"model": "source"}.get(changed, changed) in again.stderr
+    assert (run / "journal.jsonl").read_bytes() == before
