@@ -55,7 +55,7 @@ def _measured(row: RequirementRow) -> str:
 
 def _variants(view: View, width: int) -> list[str]:
     """A line a variant, cheapest first: verdict, size, accuracy and its change, and what it breaks where that fits."""
-    names = min(28, max((_cells(row.name) for row in view.variants.rows), default=0))
+    names = min(28, max([len("variant"), *(_cells(row.name) for row in view.variants.rows)]))
     head = f"  {_fit('variant', names)}  {'':<14}  {'size':>8}  {'accuracy':>8}  {'change':>8}"
     lines = [head, *(_variant(row, view, names, width) for row in view.variants.rows)]
     return [_cut(line, width).rstrip() for line in lines] if view.variants.rows else []

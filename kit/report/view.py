@@ -164,8 +164,16 @@ def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgeme
     if evidence.conversion is not None and evidence.conversion.decisions_agree < evidence.conversion.rows:
         differing = evidence.conversion.rows - evidence.conversion.decisions_agree
         found.append(f"The converted reference decides {count(differing, 'row')} differently from its source.")
-    found += [f"Variant {clean(name, 40)} was not made: {clean(why, 300)}" for name, why in evidence.not_made.items()]
+    found += _not_made(evidence)
     untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in findings)
     if untested:
         found.append(f"{count(untested, 'slice')} had too few rows to be tested.")
     return tuple(found)
+
+
+def _not_made(evidence: Evidence) -> list[str]:
+    """One warning a reason: recipes fail together when the model has nothing that they could quantize."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in evidence.not_made.items():
+        reasons.setdefault(why, []).append(clean(name, 40))
+    return [f"Not made: {listed(names)}. {clean(why, 300)}." for why, names in reasons.items()]
