@@ -122,7 +122,8 @@ def _story(case: Case, flips: Flips) -> str:
     rows = len(flips.differs)
     if not flips.count:
         return f"none of {count(rows, 'decision')} changes on {flips.where}"
-    change = f"on {flips.where} {flips.count:,} of {count(rows, 'decision')} change"
+    why = ", whose 16-bit pair sums saturate," if flips.where == OTHER else ""
+    change = f"on {flips.where}{why} {flips.count:,} of {count(rows, 'decision')} change"
     accuracy = f"accuracy {quantity(flips.accuracy, 'share')} instead of {quantity(flips.exact_accuracy, 'share')}"
     return f"{change}; {accuracy}; most often {_most_hit(case, flips)}"
 

@@ -67,7 +67,7 @@ def _variant(row: VariantRow, view: View, names: int, width: int) -> str:
     line = f"{mark} {_fit(row.name, names)}  {verdict}  {row.size:>8}  {row.accuracy:>8}  {row.change_text:>8}"
     broken = [view.variants.columns[i] for i, cell in enumerate(row.cells) if cell.status == "FAIL"]
     more = f" +{len(broken) - 1}" if len(broken) > 1 else ""
-    note = f"  {broken[0]}{more}" if broken else "  chosen" if row.chosen else ""
+    note = f"  {broken[0]}{more}" if broken else f"  {view.variants.tag}" if row.chosen else ""
     return line + note if _cells(line + note) <= width else line
 
 

@@ -146,6 +146,8 @@ def verdict_sentence(
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     what = (", ".join(names[:2]) if more else listed(names[:2])) + more
     if judgement.verdict is Verdict.FAIL:
+        if len(judgement.variants) == 1:
+            return f"{who} does not meet {clean(profile.name, 40)} on {where}: it breaks {what}."
         return f"No variant meets {clean(profile.name, 40)} on {where}; the nearest, {who}, breaks {what}."
     verb = "is" if len(names) == 1 else "are"
     return f"{who} breaks nothing of {clean(profile.name, 40)} on {where}, but {what} {verb} undecided."

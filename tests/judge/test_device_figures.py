@@ -147,7 +147,9 @@ def test_a_worthless_file_on_another_processor_fails_in_the_fields_words() -> No
     found = one(INT8_CHANNEL, "numerics.processor_flips", 0.0)
     assert (found.verdict, found.obtained) == (Verdict.FAIL, "computed")
     assert found.details["flips_saturating"] == round(0.65 * 2008)
-    assert found.reason.startswith("on x86 without VNNI 1,305 of 2,008 decisions change; accuracy ")
+    assert found.reason.startswith(
+        "on x86 without VNNI, whose 16-bit pair sums saturate, 1,305 of 2,008 decisions change; accuracy "
+    )
     assert " instead of " in found.reason
     assert "most often " in found.reason
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from kit.records import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement
+from kit.records import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement, Verdict
 from kit.report import sentences
-from kit.report.figures import Scale, clean, percent, points, quantity, scale_for
+from kit.report.figures import Scale, clean, count, percent, points, quantity, scale_for
 from kit.report.sections.requirements import SIGNS, findings_of, group_status, label_of, requirement_ids, slices_text
 from kit.report.sections.slices import accuracy
 from kit.spec.types import Profile
@@ -48,6 +48,7 @@ class VariantsView:
 
     headline: str
     why_chosen: str
+    tag: str
     columns: tuple[str, ...]
     limits: tuple[str, ...]
     rows: tuple[VariantRow, ...]
@@ -67,8 +68,9 @@ def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -
         (f for v in ordered for f in v.findings if f.metric == "accuracy.drop" and sentences.is_whole(f)), None
     )
     return VariantsView(
-        headline=f"{passing} of {len(ordered)} variants {'meets' if passing == 1 else 'meet'} every requirement.",
+        headline=f"{passing} of {count(len(ordered), 'variant')} meet{'s' * (passing == 1)} every requirement.",
         why_chosen=_why_chosen(judgement),
+        tag=tag_of(judgement),
         columns=tuple(_column(i, ordered) for i in ids),
         limits=tuple(limits),
         rows=tuple(_row(v, known.get(v.variant), evidence, judgement.chosen, ids) for v in ordered),
@@ -78,9 +80,15 @@ def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -
     )
 
 
+def tag_of(judgement: Judgement) -> str:
+    """What the variant in depth is called: one that passes was chosen, another is only the nearest."""
+    return "chosen" if judgement.verdict is Verdict.PASS else "nearest"
+
+
 def _why_chosen(judgement: Judgement) -> str:
     why = sentences.capitalized(clean(judgement.why_chosen, 400))
-    return f"Chosen: {clean(judgement.chosen, 40)}. {why}{'' if why.endswith('.') or not why else '.'}".strip()
+    end = "" if why.endswith(".") or not why else "."
+    return f"{tag_of(judgement).capitalize()}: {clean(judgement.chosen, 40)}. {why}{end}".strip()
 
 
 def _first(requirement: str, variants: list[VariantJudgement]) -> list[Finding]:
