@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from kit.errors import CertificateError
-from kit.records import Evidence, Finding, Judgement, RunRecord, VariantEvidence, VariantJudgement
+from kit.records import Evidence, Finding, Judgement, RunRecord, VariantEvidence, VariantJudgement, Verdict
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:edgeproof:certificate:1"
@@ -45,7 +45,7 @@ def build(
         "predicate": {
             "verdict": judgement.verdict.value,
             "statement": statement(judgement, emulated),
-            "certifiesHardware": not emulated,
+            "certifiesHardware": judgement.verdict is Verdict.PASS and not emulated,
             "emulated": list(emulated),
             "signed": False,
             "assuranceLevel": "self_attested",

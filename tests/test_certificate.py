@@ -11,7 +11,7 @@ from kit import certificate
 from kit.digest import digest_bytes
 from kit.errors import CertificateError
 from kit.judge import judge
-from kit.records import Evidence, Judgement, RunRecord
+from kit.records import Evidence, Judgement, RunRecord, Verdict
 from tests import builders
 
 FILES = {"report.html": digest_bytes(b"report")}
@@ -46,12 +46,18 @@ def test_its_subject_is_the_chosen_variant(judged: tuple[Evidence, Judgement]) -
 
 
 def test_it_speaks_of_hardware_only_if_nothing_was_emulated(judged: tuple[Evidence, Judgement]) -> None:
-    real, rehearsed = build(judged)["predicate"], build(judged, "meter")["predicate"]
+    passing = (judged[0], replace(judged[1], verdict=Verdict.PASS))
+    real, rehearsed = build(passing)["predicate"], build(passing, "meter")["predicate"]
     assert real["certifiesHardware"] is True
     assert "EMULATED" not in real["statement"]
     assert rehearsed["certifiesHardware"] is False
     assert rehearsed["emulated"] == ["meter"]
     assert "EMULATED (meter)" in rehearsed["statement"]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE])
+def test_what_did_not_pass_certifies_nothing(judged: tuple[Evidence, Judgement], verdict: Verdict) -> None:
+    assert build((judged[0], replace(judged[1], verdict=verdict)))["predicate"]["certifiesHardware"] is False
 
 
 def test_it_says_that_it_is_not_signed(judged: tuple[Evidence, Judgement]) -> None:

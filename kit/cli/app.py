@@ -23,6 +23,9 @@ COMMANDS = {
 }
 """Each command: the module that has it as `command`, and its line in the group's help."""
 
+SIGPIPE_EXIT_CODE = 141
+"""What a shell gives for a program that SIGPIPE ended: no verdict must be read from a broken pipe."""
+
 EXIT_CODES = """
 Exit codes: 0 pass, 1 fail, 2 usage or bad input, 3 inconclusive, 4 device or link trouble, 5 measurement invalid,
 6 conversion failed, 70 a bug of ours, 130 interrupted.
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         # The reader of our output went away (a pager, head): nothing to say and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = SIGPIPE_EXIT_CODE
     except Exception as error:
         bug = EdgeproofError(
             f"a bug of ours: {type(error).__name__}: {error}",

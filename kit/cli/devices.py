@@ -59,5 +59,5 @@ def show(device: str, as_json: bool, verbose: bool) -> None:
         print_json({"schema": "edgeproof/device/1", "device": asdict(record)})
         return
     for name, value in asdict(record).items():
-        text = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+        text = (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
         click.echo(f"{name:<18} {text if text not in (None, '') else '(not told)'}")

@@ -29,7 +29,10 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> None:
                 "schema": "edgeproof/verification/1",
                 "holds": result.holds,
                 "verdict": result.verdict,
-                "checks": result.checks,
+                "checks": [
+                    {"name": name, "holds": problem is None, "problem": problem}
+                    for name, problem in result.checks.items()
+                ],
             }
         )
     else:

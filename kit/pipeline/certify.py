@@ -136,7 +136,7 @@ def _try_variant(work: Work, name: str) -> VariantRecord | None:
     try:
         return _make_variant(work, name)
     except ConversionError as error:
-        work.run.put(f"not-made/{name}", str(error))
+        work.run.put(f"not-made/{name}", error.what)
         return None
 
 

@@ -10,6 +10,7 @@ from kit import __version__
 from kit.errors import UsageError
 from kit.model.convert import Converted, convert
 from kit.model.predict import predict_on_host
+from kit.model.recipes import RECIPES
 from kit.records import ModelRecord, PredictionRecord, RunRecord
 from kit.spec import load_dataset, load_device, load_profile
 from kit.spec.types import Dataset, DeviceSpec, Profile
@@ -51,6 +52,7 @@ def read_inputs(order: Order) -> Inputs:
     device = load_device(order.device)
     recipes = _recipes(order, profile)
     dataset = load_dataset(Path(order.data))
+    _check_calibration(recipes, dataset)
     converted = convert(
         Path(order.model), inputs=dataset.test.inputs, trust_pickle=order.trust_pickle, output=dataset.output_name
     )
@@ -67,6 +69,16 @@ def _recipes(order: Order, profile: Profile) -> tuple[str, ...]:
             next_step=f"choose among: {', '.join(profile.recipes)}",
         )
     return tuple(name for name in profile.recipes if not order.variants or name in order.variants)
+
+
+def _check_calibration(recipes: tuple[str, ...], dataset: Dataset) -> None:
+    needing = [name for name in recipes if RECIPES[name].precision == "int8"]
+    if needing and dataset.calibration is None:
+        raise UsageError(
+            f"{needing[0]} needs typical inputs to find its ranges, and dataset {dataset.name} has no calibration part",
+            where=dataset.path,
+            next_step='add a [[part]] with role = "calibration", or certify the float model: --variant fp32',
+        )
 
 
 def _check_slices(profile: Profile, dataset: Dataset) -> None:

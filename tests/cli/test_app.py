@@ -89,8 +89,9 @@ def test_the_version_is_the_package_s() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    command = f"{sys.executable} -m kit schema profile | head -c 10"
+    command = f"{sys.executable} -m kit schema profile | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() in ("0", "141"), "a broken pipe is no verdict"
     assert "Traceback" not in done.stderr
     assert "error" not in done.stderr
 

@@ -149,6 +149,15 @@ def test_an_empty_slice_value(edgeproof: Edgeproof, case: Path) -> None:
     assert "row 11" in said
 
 
+def test_int8_without_calibration_rows(edgeproof: Edgeproof, case: Path) -> None:
+    text = (case / "watch.toml").read_text()
+    parts = text.split("[[part]]")
+    (case / "watch.toml").write_text("[[part]]".join(part for part in parts if 'role = "calibration"' not in part))
+    said = certify(edgeproof, case)
+    assert "no calibration part" in said
+    assert "--variant fp32" in said
+
+
 def test_a_dataset_that_does_not_fit_the_model(edgeproof: Edgeproof, case: Path, faces: Path) -> None:
     shutil.copy(faces / "rnet.onnx", case / "net.onnx")
     said = certify(edgeproof, case)

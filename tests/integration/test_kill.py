@@ -27,6 +27,7 @@ def start(watch: Path, folder: Path, profile: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
         env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
     )
 
