@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = show_error(error, as_json=as_json, verbose=verbose)
     except (KeyboardInterrupt, click.Abort):
         code = show_error(InterruptError("interrupted"), as_json=as_json)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # commands return their code; click exits only for a broken pipe
         # The reader of our output went away (a pager, head): nothing to say and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = SIGPIPE_EXIT_CODE

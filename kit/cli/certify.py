@@ -26,7 +26,7 @@ VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 @click.pass_context
 def command(
     ctx: click.Context, /, resume: str | None, runs: Path, as_json: bool, quiet: bool, verbose: bool, **options: Any
-) -> None:
+) -> int:
     """Prove that MODEL, optimized, holds on a device: convert, quantize, deploy, measure, judge, certify.
 
     The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive.
@@ -37,7 +37,7 @@ def command(
     del verbose
     if resume is not None:
         run = Run.load(find_run(resume, runs))
-        sys.exit(_certify(run.get("plan/order", Order), run, runs, as_json=as_json, quiet=quiet))
+        return _certify(run.get("plan/order", Order), run, runs, as_json=as_json, quiet=quiet)
     if options["model"] is None or options["data"] is None:
         missing = "MODEL" if options["model"] is None else "--data"
         raise click.UsageError(f"Missing {missing}.", ctx)
@@ -49,7 +49,7 @@ def command(
         variants=options["variants"],
         trust_pickle=options["trust_pickle"],
     )
-    sys.exit(_certify(order, None, runs, as_json=as_json, quiet=quiet))
+    return _certify(order, None, runs, as_json=as_json, quiet=quiet)
 
 
 def find_run(name: str, runs: Path) -> Path:

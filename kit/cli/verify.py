@@ -13,7 +13,7 @@ from kit.cli.output import common_options, print_json, runs_option, use_ascii
 @click.argument("certificate", metavar="CERTIFICATE|RUN")
 @runs_option
 @common_options
-def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> None:
+def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
     """Check a certificate against its run folder: every digest, and every verdict judged again from the records.
 
     The exit code is 0 if all of it holds, whatever the verdict is, and 1 if anything does not.
@@ -40,4 +40,4 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> None:
         for name, problem in result.checks.items():
             click.echo(f"{good if problem is None else bad}  {name}" + (f": {problem}" if problem else ""))
         click.echo(result.statement if result.holds else "DOES NOT HOLD: do not rely on this certificate.")
-    sys.exit(0 if result.holds else 1)
+    return 0 if result.holds else 1
