@@ -4,7 +4,7 @@ import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.rows import BoolArray, Sample, in_clusters, more_rows, outcomes, too_small
-from kit.judge.sentences import count, fixed, how, interval, percent, quantity
+from kit.judge.sentences import count, fixed, how, interval, percent, quantity, slice_name
 from kit.judge.slices import by_slice
 from kit.records import Finding, PredictionRecord, Verdict
 
@@ -58,16 +58,16 @@ def _finding(case: Case, predictions: PredictionRecord, subject: str, mask: Bool
 def _drop_sentence(case: Case, found: Finding, sample: Sample) -> str:
     assert found.estimate is not None
     assert found.upper is not None
-    who = found.subject or "accuracy"
+    who = slice_name(found.subject) or "accuracy"
     flips = (
         f"{count(sample.details['flips_to_wrong'], 'decision')} turned wrong and "
         f"{sample.details['flips_to_right']:,.0f} turned right {_among(case, sample)}"
     )
-    allowed = f"allowed {fixed(100 * found.limit)}"
+    allowed = f"allowed {quantity(found.limit, 'points')}"
     if found.verdict is Verdict.PASS:
         end = f"(upper end, {percent(found.confidence)} confidence)"
-        bound = f"{who} drops by at most {quantity(found.upper, 'points')}{how(found.obtained)} {end}"
-        return f"{bound if found.upper > 0 else f'{who} does not drop {end}'}; {allowed}; {flips}."
+        bound = f"drops by at most {quantity(found.upper, 'points')}" if found.upper > 0 else "does not drop"
+        return f"{who} {bound}{how(found.obtained)} {end}; {allowed}; {flips}."
     ends = interval(found.lower, found.upper, "points")
     moved = f"lost {quantity(found.estimate, 'points')}" if found.estimate > 0 else _gained(found.estimate)
     return f"{who} {moved}{how(found.obtained)} {ends}; {allowed}; {flips}."
@@ -83,7 +83,7 @@ def _among(case: Case, sample: Sample) -> str:
 
 def _value_sentence(case: Case, found: Finding, sample: Sample) -> str:
     assert found.estimate is not None
-    who = found.subject or "the device"
+    who = slice_name(found.subject) or "the device"
     share, ends = quantity(found.estimate, "share"), interval(found.lower, found.upper, "share")
     limit = f"limit {quantity(found.limit, 'share')}"
     return f"{who} has {share} right{how(found.obtained)} {ends} {_among(case, sample)}; {limit}."

@@ -40,6 +40,8 @@ def choose(judged: tuple[VariantJudgement, ...], profile: Profile) -> tuple[Vari
             return of[0], _why(of[0], len(of), order, profile)
     least = min(order, key=lambda one: (_broken(one), one.cost, one.variant))
     broken = count(_broken(least), "requirement")
+    if len(order) == 1:
+        return least, f"{least.variant} is the only variant, and it breaks {broken}."
     return least, f"no variant passes and none is undecided; {least.variant} breaks least: {broken}."
 
 
@@ -48,12 +50,18 @@ def _broken(one: VariantJudgement) -> int:
 
 
 def _why(chosen: VariantJudgement, alike: int, order: list[VariantJudgement], profile: Profile) -> str:
-    cost = _cost(chosen)
-    of = f"{alike} of {count(len(order), 'variant')}"
-    state = f"{of} {'passes' if alike == 1 else 'pass'}"
-    if chosen.verdict is not Verdict.PASS:
-        state = f"no variant passes, and {of} {'is' if alike == 1 else 'are'} undecided"
-    sentence = f"{state}; {chosen.variant} is the cheapest of them by {_NAMES[profile.cheapest_by]} ({cost})"
+    passes, name = chosen.verdict is Verdict.PASS, chosen.variant
+    if len(order) == 1:
+        return f"{name} is the only variant, and it {'passes' if passes else 'is undecided'}."
+    by, cost = _NAMES[profile.cheapest_by], _cost(chosen)
+    of = f"of {count(len(order), 'variant')}"
+    if alike == 1:
+        only = f"{name} is the only one {of} that"
+        sentence = f"{only} passes" if passes else f"no variant passes; {only} is undecided"
+        sentence += f", at {by} {cost}"
+    else:
+        state = f"{alike} {of} pass" if passes else f"no variant passes, and {alike} {of} are undecided"
+        sentence = f"{state}; {name} is the cheapest of them by {by} ({cost})"
     cheaper = [one for one in order[: order.index(chosen)] if one.verdict is not chosen.verdict]
     if cheaper:
         sentence += f"; {_list(cheaper)} {'costs' if len(cheaper) == 1 else 'cost'} no more but {_fate(cheaper)}"

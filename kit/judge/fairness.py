@@ -12,7 +12,7 @@ import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.rows import BoolArray, Outcomes, Sample, more_rows, outcomes, slices, too_small
-from kit.judge.sentences import how, interval, percent, quantity
+from kit.judge.sentences import how, interval, percent, quantity, slice_name
 from kit.records import Finding, PredictionRecord, Verdict
 
 METHOD = "max less min of paired drops, simultaneous score bounds (Bonferroni)"
@@ -55,15 +55,15 @@ def _column(case: Case, predictions: PredictionRecord, column: str) -> Finding:
     parts = slices(case.evidence.dataset, (column,))
     for name, mask in parts:
         if not mask.any():
-            reason = f"NOT TESTED: {name} has no rows, so no gap over {column} is known."
+            reason = f"NOT TESTED: {slice_name(name)} has no rows, so no gap over {column} is known."
             return absent(case, "points", reason, "rows of every group", column)
     rows = outcomes(case, predictions)
     groups = [Group(name, mask, rows.drop(mask)) for name, mask in parts]
     found = _finding(case, predictions, column, groups, rows)
     for group in groups:
         if small := too_small(case, group.mask):
-            reason = f"NOT TESTED: {group.name} has {small}, so the gap over {column} cannot be judged."
-            return undecided(found, reason, f"more rows, from more clusters, in {group.name}")
+            reason = f"NOT TESTED: {slice_name(group.name)} has {small}, so the gap over {column} cannot be judged."
+            return undecided(found, reason, f"more rows, from more clusters, in {slice_name(group.name)}")
     return certifying(case, found)
 
 
@@ -78,7 +78,7 @@ def _finding(case: Case, predictions: PredictionRecord, column: str, groups: lis
     )  # fmt: skip
     found = finding(case, measured, subject=column)
     widest = max(groups, key=lambda group: group.drop.design_effect / group.drop.rows)
-    need = f"in each group, as in {widest.name}: {more_rows(case, widest.drop, case.requirement.limit)}"
+    need = f"in each group, as in {slice_name(widest.name)}: {more_rows(case, widest.drop, case.requirement.limit)}"
     return explained(found, _sentence(found), need)
 
 

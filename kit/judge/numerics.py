@@ -75,7 +75,7 @@ def _judged(case: Case, flips: Flips, both: list[Flips]) -> Finding:
         return undecided(found, reason, "compute the saturating arithmetic, or run on such a processor")
     if found.verdict is Verdict.PASS and not saturation.can_saturate and not flips.count:
         reason = (
-            f"no input can saturate it on any processor (largest pair sum {saturation.worst_pair:,} of "
+            f"no input can saturate it on any processor (largest pair sum {abs(saturation.worst_pair):,} of "
             f"{saturation.limit:,}), and none of {count(found.rows, 'decision')} differs from exact arithmetic."
         )
         return explained(found, reason)

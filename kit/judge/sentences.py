@@ -25,14 +25,17 @@ def quantity(value: float, unit: str) -> str:
 
 
 def interval(lower: float | None, upper: float | None, unit: str) -> str:
-    """The interval in the unit of `quantity`, as "[2.8, 4.3]"; an end that is not known is "–"."""
+    """The interval in the unit of `quantity`, as "[98.3, 100.0]"; points are signed; an end not known is "–"."""
     if unit in ("share", "points"):
-        return f"[{_end(lower, 100)}, {_end(upper, 100)}]"
+        return f"[{_end(lower, unit)}, {_end(upper, unit)}]"
     return f"[{'–' if lower is None else quantity(lower, unit)}, {'–' if upper is None else quantity(upper, unit)}]"
 
 
-def _end(value: float | None, factor: float) -> str:
-    return "–" if value is None else fixed(factor * value)
+def _end(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    text = fixed(100 * value)
+    return f"+{text}" if unit == "points" and text != "0.0" and not text.startswith(MINUS) else text
 
 
 def fixed(value: float) -> str:
@@ -73,6 +76,11 @@ def percent(confidence: float) -> str:
 def how(obtained: Obtained) -> str:
     """A clause for what was not measured on the real thing; empty otherwise."""
     return {"emulated": " (emulated)", "estimated": " (estimated)"}.get(obtained, "")
+
+
+def slice_name(subject: str) -> str:
+    """A slice as people read it: "exercise=row" is "exercise: row"."""
+    return subject.replace("=", ": ", 1)
 
 
 def headline(finding: Finding) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from kit.judge.base import Case, absent, certifying, undecided
 from kit.judge.rows import BoolArray, Sample, slices, too_small
-from kit.judge.sentences import percent
+from kit.judge.sentences import percent, slice_name
 from kit.records import Finding, Verdict
 from kit.stats.multiple import holm
 from kit.stats.proportions import p_value_above, p_value_below
@@ -45,7 +45,7 @@ def _p_value(case: Case, sample: Sample) -> float:
 
 
 def _untested(case: Case, judge: Judge, subject: str, mask: BoolArray, small: str, unit: str) -> Finding:
-    reason, need = f"NOT TESTED: {subject} has {small}.", "more rows, from more clusters, in this slice"
+    reason, need = f"NOT TESTED: {slice_name(subject)} has {small}.", "more rows, from more clusters, in this slice"
     if not mask.any():
         return absent(case, unit, reason, need, subject)
     return undecided(judge(subject, mask)[0], reason, need)

@@ -1,5 +1,6 @@
 """Accuracy, slices and fairness: known truths, monotonicity, small slices, Holm."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.judge import judge
-from kit.judge.sentences import headline
+from kit.judge.sentences import headline, slice_name
 from kit.records import Evidence, Finding, Verdict
 from kit.spec.types import Requirement
 from tests.builders import VariantPlan, device, evidence, profile, requirement
@@ -51,7 +52,7 @@ def test_verdicts_of_plain_cases() -> None:
 def test_sentences_are_for_people() -> None:
     found = drop(0.02, VariantPlan("int8", to_wrong=0.15, to_right=0))
     assert headline(found).startswith("FAIL: accuracy lost 1")
-    assert "allowed 2.0;" in found.reason
+    assert "allowed 2.0 points;" in found.reason
     assert "of 2,008 rows in 56 recordings" in found.reason
 
 
@@ -114,7 +115,7 @@ def test_a_slice_too_small_is_not_tested(changes: dict[str, int]) -> None:
     for found in findings(evidence([VariantPlan("int8")]), asked):
         if found.rows < 300 or "minimum_clusters" in changes:
             assert found.verdict is Verdict.INCONCLUSIVE
-            assert found.reason.startswith(f"NOT TESTED: {found.subject} has ")
+            assert found.reason.startswith(f"NOT TESTED: {slice_name(found.subject)} has ")
             assert headline(found) == found.reason
             assert found.need
 
@@ -125,7 +126,7 @@ def test_a_value_without_rows_is_not_tested() -> None:
     data = replace(given.dataset, columns={"side": side})
     found = findings(replace(given, dataset=data), requirement("accuracy.drop", 0.2, by=("side",)))[-1]
     assert found.subject == "side=both"
-    assert found.reason == "NOT TESTED: side=both has 0 rows; minimum 30."
+    assert found.reason == "NOT TESTED: side: both has 0 rows; minimum 30."
     assert found.estimate is None
 
 
@@ -162,6 +163,29 @@ def test_emulated_predictions_decide_only_on_an_emulated_device() -> None:
     rehearsed = judge(given, asked, device(emulated=("processor",)))
     assert rehearsed.verdict is Verdict.PASS
     assert "(emulated)" in rehearsed.variants[0].findings[0].reason
+
+
+def test_an_accuracy_that_does_not_drop_says_its_unit_and_that_it_is_emulated() -> None:
+    given = evidence([VariantPlan("int8", to_wrong=0.0, to_right=0.1)])
+    record = given.variants[0].predictions
+    assert record is not None
+    given = replace(given, variants=(replace(given.variants[0], predictions=replace(record, obtained="emulated")),))
+    rehearsed = judge(given, profile([requirement("accuracy.drop", 0.03)]), device(emulated=("device",)))
+    (found,) = rehearsed.variants[0].findings
+    end = "(upper end, 95 % confidence); allowed 3.0 points; "
+    assert found.reason.startswith(f"accuracy does not drop (emulated) {end}")
+
+
+def test_slices_are_named_in_words_and_their_drop_is_signed() -> None:
+    given = evidence([VariantPlan("int8")])
+    for found in findings(given, requirement("accuracy.drop", 0.001, by=("exercise",))):
+        column, _, value = found.subject.partition("=")
+        assert f"{column}: {value}" in found.reason
+        assert found.subject not in found.reason
+        assert found.lower is not None
+        assert found.lower < 0
+        assert "points [−" in found.reason or "change [−" in found.reason or re.search(r"drop −[\d.]+ \[−", found.reason)
+        assert re.search(r", \+\d", found.reason)
 
 
 def gap(plan: VariantPlan, limit: float, column: str = "side", **changes: float) -> Finding:
@@ -221,7 +245,7 @@ def test_a_group_too_small_leaves_the_gap_open() -> None:
     asked = requirement("fairness.gap_change", 0.9, by=("side",), minimum_rows=1000)
     (found,) = findings(given, asked)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.reason.startswith("NOT TESTED: side=left has ")
+    assert found.reason.startswith("NOT TESTED: side: left has ")
 
 
 def test_unknown_columns_and_none_are_absent() -> None:

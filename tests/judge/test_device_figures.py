@@ -102,6 +102,7 @@ def test_a_measured_battery_share(limit: float, verdict: str) -> None:
     assert found.lower is not None
     assert found.upper is not None
     assert found.lower < expected < found.upper
+    assert found.reason.startswith("the model costs at most " if verdict == "PASS" else "the model costs 0.")
 
 
 @pytest.mark.parametrize("limit", [1e-6, 0.009, 0.99])
@@ -141,6 +142,15 @@ def test_a_variant_that_cannot_saturate_passes_by_proof() -> None:
     found = one(INT8_REDUCED, "numerics.processor_flips", 0.0)
     assert (found.verdict, found.obtained, found.upper) == (Verdict.PASS, "computed", 0.0)
     assert "largest pair sum 16,000 of 32,767" in found.reason
+
+
+def test_a_negative_pair_sum_is_told_by_its_size() -> None:
+    given = evidence([INT8_REDUCED])
+    known = given.variants[0]
+    bound = replace(known.variant.saturation, worst_pair=-32_640)
+    given = replace(given, variants=(replace(known, variant=replace(known.variant, saturation=bound)),))
+    (found,) = judge(given, profile([requirement("numerics.processor_flips", 0.0)]), device()).variants[0].findings
+    assert "largest pair sum 32,640 of 32,767" in found.reason
 
 
 def test_a_worthless_file_on_another_processor_fails_in_the_fields_words() -> None:

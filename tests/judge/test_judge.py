@@ -63,6 +63,20 @@ def test_why_chosen_is_a_sentence_with_figures(judged: Judgement) -> None:
     )
 
 
+def test_the_only_variant_is_said_to_be_the_only_one() -> None:
+    easy, hard = requirement("accuracy.value", 0.5), requirement("model.size", 5)
+    open_ = requirement("accuracy.drop", 0.0001)
+    for asked, end in ((easy, "passes"), (open_, "is undecided"), (hard, "breaks 1 requirement")):
+        judged = judge(evidence([INT8_REDUCED]), profile([asked]), device())
+        assert judged.why_chosen == f"int8-channel-reduced is the only variant, and it {end}."
+
+
+def test_the_only_one_that_passes_is_no_cheapest_of_them() -> None:
+    plans = [VariantPlan("a", size_bytes=10), VariantPlan("b", size_bytes=20)]
+    judged = judge(evidence(plans), profile([requirement("model.size", 15)]), device())
+    assert judged.why_chosen == "a is the only one of 2 variants that passes, at size 10 B."
+
+
 def test_equal_arguments_give_an_equal_judgement(judged: Judgement) -> None:
     again = judge(evidence(PLANS), profile(ROOMY), device())
     assert again == judged

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.judge.sentences import count, fixed, interval, number, percent, quantity, rounded_up
+from kit.judge.sentences import count, fixed, interval, number, percent, quantity, rounded_up, slice_name
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_quantity(value: float, unit: str, text: str) -> None:
 
 def test_intervals() -> None:
     assert interval(-0.027, 0.0, "points") == "[−2.7, 0.0]"
+    assert interval(-0.078, 0.093, "points") == "[−7.8, +9.3]"
     assert interval(None, 0.0151, "s") == "[–, 15.1 ms]"
     assert interval(0.1, None, "share") == "[10.0, –]"
 
@@ -44,6 +45,12 @@ def test_confidence_is_never_rounded_up() -> None:
     assert percent(1 - 0.05 / 3) == "98.33 %"
     assert percent(0.99666667) == "99.66 %"
     assert percent(1.0) == "100 %"
+
+
+def test_a_slice_is_named_in_words() -> None:
+    assert slice_name("exercise=row") == "exercise: row"
+    assert slice_name("age=75=") == "age: 75="
+    assert slice_name("") == ""
 
 
 def test_counts() -> None:
