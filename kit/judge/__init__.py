@@ -21,9 +21,10 @@ def judge(evidence: Evidence, profile: Profile, device: DeviceSpec) -> Judgement
     `kit.judge.family`) has its confidence raised to 1 - (1 - confidence) / k, since the cheapest that passes is picked.
 
     Raises:
-        MeasurementError: the records do not belong together (another model, dataset or row count), or there are none.
+        MeasurementError: the records do not belong together (another model, dataset, row count or origin), cannot be
+            measurements (dtypes, shapes, values), or there are none.
     """
-    check_consistent(evidence)
+    check_consistent(evidence, device)
     family = competitors(evidence, profile)
     judged = tuple(_variant(variant, evidence, profile, device, family) for variant in evidence.variants)
     chosen, why = choose(judged, profile)

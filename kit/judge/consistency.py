@@ -1,48 +1,72 @@
-"""Records that belong together: a verdict never mixes models, datasets or row counts."""
+"""Records that belong together: a verdict never mixes models, datasets, row counts or origins."""
 
 from kit.errors import MeasurementError
-from kit.records import DatasetRecord, Evidence, PredictionRecord, VariantEvidence
+from kit.judge import wellformed
+from kit.judge.wellformed import NEXT, refuse
+from kit.records import Arithmetic, DatasetRecord, Evidence, ModelRecord, PredictionRecord, VariantEvidence
+from kit.spec.types import DeviceSpec
 
-_NEXT = "run it again: a record does not belong to this run"
 
-
-def check_consistent(evidence: Evidence) -> None:
-    """Raise MeasurementError unless every record names the variant and the data that it is filed under."""
+def check_consistent(evidence: Evidence, device: DeviceSpec) -> None:
+    """Raise MeasurementError unless every record can be what it says, of the variant and data it is filed under."""
     if not evidence.variants:
         raise MeasurementError("no variant was measured", next_step="name at least one recipe in the profile")
     names = [variant.variant.recipe.name for variant in evidence.variants]
     if len(set(names)) != len(names):
-        raise MeasurementError(f"two variants have the same name: {', '.join(names)}", next_step=_NEXT)
-    _check_dataset(evidence.dataset)
-    _check_predictions("reference", evidence.reference.digest, evidence.reference_predictions, evidence.dataset)
+        raise MeasurementError(f"two variants have the same name: {', '.join(names)}", next_step=NEXT)
+    if hidden := sorted(set(device.emulated) - set(evidence.device.emulated)):
+        raise refuse(f"the device's record does not say that {', '.join(hidden)} is emulated", device.name)
+    wellformed.check_dataset(evidence.dataset)
+    reference = evidence.reference_predictions
+    if reference.obtained not in ("measured", "computed"):
+        raise refuse(f"the reference's predictions are {reference.obtained}", "reference")
+    _check_predictions("reference", evidence.reference.digest, reference, "default", evidence.dataset)
     for variant in evidence.variants:
+        _check_lineage(variant, evidence.reference)
         _check_variant(variant, evidence.dataset)
 
 
-def _check_dataset(data: DatasetRecord) -> None:
-    arrays = {"labels": data.labels, "cluster": data.cluster}
-    arrays |= {f"column {name}": column.codes for name, column in data.columns.items()}
-    for name, array in arrays.items():
-        if array.shape != (data.rows,) or data.rows == 0:
-            what = f"{name} has shape {array.shape} for {data.rows} rows"
-            raise MeasurementError(what, where=data.name, next_step=_NEXT)
+def _check_lineage(variant: VariantEvidence, reference: ModelRecord) -> None:
+    """fp32 is the reference's own file; any other recipe makes another one, from the reference."""
+    made, name = variant.variant, variant.variant.recipe.name
+    same = made.model.digest == reference.digest
+    if same != (made.recipe.precision == "fp32"):
+        raise refuse(f"a {made.recipe.precision} variant {'is' if same else 'is not'} the reference's file", name)
+    if made.parent_digest != reference.digest:
+        raise refuse("the variant was made from another model", name)
+    if made.model.size_bytes <= 0 or (same and made.model.size_bytes != reference.size_bytes):
+        raise refuse(f"a model file of {made.model.size_bytes} bytes", name)
+    wellformed.check_saturation(made.saturation, name)
 
 
 def _check_variant(variant: VariantEvidence, data: DatasetRecord) -> None:
     name, digest = variant.variant.recipe.name, variant.variant.model.digest
     for record in (variant.latency, variant.memory, variant.energy):
         if record is not None and record.variant_digest != digest:
-            raise MeasurementError(f"{type(record).__name__} is of another model", where=name, next_step=_NEXT)
-    for predictions in (variant.predictions, variant.exact_predictions, variant.saturating_predictions):
+            raise refuse(f"{type(record).__name__} is of another model", name)
+    if variant.latency is not None:
+        wellformed.check_latency(variant.latency, name)
+    if variant.memory is not None:
+        wellformed.check_memory(variant.memory, name)
+    if variant.energy is not None:
+        wellformed.check_energy(variant.energy, name)
+    arithmetics: tuple[tuple[PredictionRecord | None, Arithmetic], ...] = (
+        (variant.predictions, "default"),
+        (variant.exact_predictions, "exact"),
+        (variant.saturating_predictions, "saturating"),
+    )
+    for predictions, arithmetic in arithmetics:
         if predictions is not None:
-            _check_predictions(name, digest, predictions, data)
+            _check_predictions(name, digest, predictions, arithmetic, data)
 
 
-def _check_predictions(name: str, digest: str, predictions: PredictionRecord, data: DatasetRecord) -> None:
+def _check_predictions(
+    name: str, digest: str, predictions: PredictionRecord, arithmetic: Arithmetic, data: DatasetRecord
+) -> None:
     if predictions.model_digest != digest:
-        raise MeasurementError("predictions are of another model", where=name, next_step=_NEXT)
+        raise refuse("predictions are of another model", name)
     if predictions.data_digest != data.data_digest:
-        raise MeasurementError("predictions are of other data", where=name, next_step=_NEXT)
-    if predictions.decisions.shape != (data.rows,):
-        what = f"{len(predictions.decisions)} predictions for {data.rows} rows"
-        raise MeasurementError(what, where=name, next_step=_NEXT)
+        raise refuse("predictions are of other data", name)
+    if predictions.arithmetic != arithmetic:
+        raise refuse(f"predictions are by {predictions.arithmetic} arithmetic, not {arithmetic}", name)
+    wellformed.check_predictions(predictions, data, name)

@@ -73,7 +73,8 @@ def _reason(found: Finding) -> str:
     rest = f"{energy} an inference above idle; limit {quantity(found.limit, 'share')}"
     if found.verdict is Verdict.PASS and found.upper is not None:
         end = f"(upper end, {percent(found.confidence)} confidence)"
-        return f"the model costs at most {quantity(found.upper, 'share')} of battery life{how(found.obtained)} {end}; {rest}."
+        most = quantity(found.upper, "share")
+        return f"the model costs at most {most} of battery life{how(found.obtained)} {end}; {rest}."
     ends = interval(found.lower, found.upper, "share")
     share = quantity(found.estimate or 0.0, "share")
     return f"the model costs {share} of battery life{how(found.obtained)} {ends}; {rest}."

@@ -8,7 +8,7 @@ from kit.records import Evidence, Finding, Judgement, RunRecord, VariantJudgemen
 from kit.report import sentences
 from kit.spec.types import DeviceSpec, Profile
 
-SCHEMA = "edgeproof/result/v1"
+SCHEMA = "edgeproof/result/1"
 
 
 def build_summary(

@@ -3,7 +3,7 @@
 from typing import Final
 
 from kit.records import Finding, Verdict
-from kit.report.figures import Scale, clean, count, listed, scale_for
+from kit.report.figures import Scale, clean, confidence_text, count, listed, points, scale_for
 
 LABELS: Final = {
     "latency.p50": "latency p50",
@@ -24,6 +24,7 @@ OBTAINED_NOTES: Final = {
     "absent": "not obtained",
 }
 NOT_TESTED: Final = "NOT TESTED"
+ONE_RUN: Final = "The interval is for this run under these conditions; another run may differ by more than it."
 _WHOLE: Final = {"", "all", "all rows", "whole", "overall", "the whole", "everything"}
 _RANK: Final = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
@@ -104,8 +105,7 @@ def sentence(finding: Finding) -> str:
 
 def reason(finding: Finding) -> str:
     """The sentence without the verdict's word: the judge's own, or figure against limit where it gave none."""
-    text = _lead(finding.reason) or _plain(finding)
-    return _ended(text if is_whole(finding) else text.replace(clean(finding.subject), subject_text(finding)))
+    return _ended(_lead(finding.reason) or _plain(finding))
 
 
 def capitalized(text: str) -> str:
@@ -144,14 +144,37 @@ def next_step(finding: Finding, others_passing: list[str]) -> str:
         names = listed([clean(name, 40) for name in others_passing[:3]])
         steps.append(f"Met by {names}.")
     if finding.metric == "numerics.processor_flips" and finding.verdict is Verdict.FAIL:
-        steps.append("Use a recipe with reduced range, or run with exact integer sums.")
+        steps.append("Use a recipe with reduced range.")
     return " ".join(steps) or "No variant meets it: change the model, the recipes or the limit."
 
 
+def drop_text(finding: Finding) -> str:
+    """A drop as the judge words it: ``lost 1.7 points [−5.2, +9.4]``; a gain says what it is as a drop."""
+    drop = finding.estimate or 0.0
+    size, ends = points(abs(drop)).removeprefix("+").replace("pp", "points"), interval_text(finding)
+    gained = f"gained {size}, as a drop {points(drop).removesuffix(' pp')}"
+    return f"{gained if drop < 0 else f'lost {size}'} {ends}".strip()
+
+
+def is_exact(finding: Finding) -> bool:
+    """Whether the figure has no uncertainty: counted from the file, or without an interval by its nature."""
+    narrow = finding.estimate is not None and finding.lower == finding.upper == finding.estimate
+    return finding.confidence >= 1 or (finding.obtained == "computed" and narrow)
+
+
+def sureness(finding: Finding) -> str:
+    """``95 %``; ``proof`` where the method is one and ``exact`` where nothing is uncertain."""
+    if is_exact(finding):
+        return "proof" if "proof" in finding.method else "exact"
+    return confidence_text(finding.confidence)
+
+
 def rows_text(finding: Finding) -> str:
-    """``2,008 rows in 44 clusters``; a count without clusters is given alone; a computed figure needs none."""
+    """``2,008 rows, 44 clusters``; rows that are their own clusters are independent; a computed figure needs none."""
     if finding.obtained == "computed" and finding.rows <= 1:
         return "from the file"
     if finding.clusters is None:
         return f"n = {finding.rows:,}"
+    if finding.clusters == finding.rows:
+        return count(finding.rows, "independent row")
     return f"{count(finding.rows, 'row')}, {count(finding.clusters, 'cluster')}"

@@ -46,15 +46,32 @@ def tip(text: str) -> str:
     return element("title", escape(text))
 
 
-def label(x: float, y: float, text: str, *, anchor: str = "start", colour: str = "soft", bold: bool = False) -> str:
-    """Text at its shown size, never scaled."""
-    weight: dict[str, str | float] = {"font_weight": "600"} if bold else {}
-    return element("text", escape(text), x=x, y=y, text_anchor=anchor, font_size=FONT_SIZE, **fill(colour), **weight)
+def label(
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    colour: str = "soft",
+    bold: bool = False,
+    halo: bool = False,
+) -> str:
+    """Text at its shown size, never scaled; a `halo` in the paper's colour keeps lines behind it from its letters."""
+    more: dict[str, str | float] = {"font_weight": "600"} if bold else {}
+    if halo:
+        more |= {"stroke": LIGHT["paper"], "stroke_width": 4, "paint_order": "stroke", "stroke_linejoin": "round"}
+    colours = fill(colour, class_=f"f-{colour} s-paper") if halo else fill(colour)
+    return element("text", escape(text), x=x, y=y, text_anchor=anchor, font_size=FONT_SIZE, **colours, **more)
+
+
+def room_for(text: str, *, bold: bool = False) -> float:
+    """Pixels that `text` surely fits into: an average letter at this size is 7 wide, bold 7.6."""
+    return len(text) * (7.6 if bold else 7.0)
 
 
 def fitted(text: str, room: float, *, bold: bool = False) -> str:
-    """`text`, cut so that it surely fits into `room` pixels: an average letter at this size is 7 wide, bold 7.6."""
-    letters = max(4, int(room / (7.6 if bold else 7.0)))
+    """`text`, cut so that it surely fits into `room` pixels."""
+    letters = max(4, int(room / room_for("x", bold=bold)))
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 

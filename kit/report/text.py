@@ -4,6 +4,7 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable
 
+from kit.report import sentences
 from kit.report.sections.requirements import RequirementRow
 from kit.report.sections.variants import VariantRow
 from kit.report.view import View
@@ -54,21 +55,32 @@ def _measured(row: RequirementRow) -> str:
 
 
 def _variants(view: View, width: int) -> list[str]:
-    """A line a variant, cheapest first: verdict, size, accuracy and its change, and what it breaks where that fits."""
+    """A line a variant, cheapest first: verdict, size, accuracy, its change, and what it breaks or leaves undecided."""
     names = min(28, max([len("variant"), *(_cells(row.name) for row in view.variants.rows)]))
     head = f"  {_fit('variant', names)}  {'':<14}  {'size':>8}  {'accuracy':>8}  {'change':>8}"
-    lines = [head, *(_variant(row, view, names, width) for row in view.variants.rows)]
+    lines = [head, *(line for row in view.variants.rows for line in _variant(row, view, names, width))]
     return [_cut(line, width).rstrip() for line in lines] if view.variants.rows else []
 
 
-def _variant(row: VariantRow, view: View, names: int, width: int) -> str:
+def _variant(row: VariantRow, view: View, names: int, width: int) -> list[str]:
+    """The variant's line; its note follows under the verdict where it does not fit beside."""
     mark = "›" if row.chosen else " "
     verdict = f"{row.sign} {_fit(row.status, 12)}"
     line = f"{mark} {_fit(row.name, names)}  {verdict}  {row.size:>8}  {row.accuracy:>8}  {row.change_text:>8}"
-    broken = [view.variants.columns[i] for i, cell in enumerate(row.cells) if cell.status == "FAIL"]
-    more = f" +{len(broken) - 1}" if len(broken) > 1 else ""
-    note = f"  {broken[0]}{more}" if broken else f"  {view.variants.tag}" if row.chosen else ""
-    return line + note if _cells(line + note) <= width else line
+    note = _note(row, view)
+    if not note or _cells(f"{line}  {note}") <= width:
+        return [f"{line}  {note}"]
+    return [line, f"{'':<{names + 6}}{note}"]
+
+
+def _note(row: VariantRow, view: View) -> str:
+    """What the variant breaks, else what it leaves undecided; of one that passes, whether it is the chosen one."""
+    words = ("FAIL", "INCONCLUSIVE", sentences.NOT_TESTED)
+    found = [[view.variants.columns[i] for i, cell in enumerate(row.cells) if cell.status == word] for word in words]
+    names = found[0] or [*found[1], *found[2]]
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    tag = view.variants.tag if row.chosen else ""
+    return ", ".join(part for part in (tag, f"{names[0]}{more}" if names else "") if part)
 
 
 def _stories(view: View) -> list[str]:

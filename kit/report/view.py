@@ -17,6 +17,7 @@ from kit.report.sections.lineage import (
     ReproduceView,
     build_conditions,
     build_conversion,
+    build_inputs,
     build_lineage,
     build_reproduce,
 )
@@ -59,6 +60,7 @@ class View:
     numerics: NumericsView
     conversion: ConversionView | None
     lineage: tuple[Box, ...]
+    inputs: tuple[Box, ...]
     artifacts: tuple[tuple[str, str], ...]
     conditions: tuple[ConditionRow, ...]
     reproduce: ReproduceView
@@ -95,7 +97,8 @@ def build_view(
         variants=build_variants(evidence, judgement, profile),
         numerics=build_numerics(evidence, chosen),
         conversion=build_conversion(evidence.conversion),
-        lineage=build_lineage(evidence, known, artifacts, run),
+        lineage=build_lineage(evidence, known, artifacts),
+        inputs=build_inputs(evidence, run),
         artifacts=tuple((clean(name, 80), clean(digest, 80)) for name, digest in artifacts.items()),
         conditions=build_conditions(evidence, known, profile, device),
         reproduce=build_reproduce(run, evidence),

@@ -17,6 +17,7 @@ def test_summary_is_strict_json_with_every_part() -> None:
     assert again == json.loads(json.dumps(found))
     parts = {"schema", "run", "verdict", "chosen", "requirements", "variants", "conditions", "lineage", "warnings"}
     assert parts <= found.keys()
+    assert found["schema"] == "edgeproof/result/1"
     for requirement in found["requirements"]:
         assert requirement.keys() >= REQUIREMENT_KEYS
 
@@ -29,6 +30,14 @@ def test_summary_agrees_with_the_view() -> None:
     assert chosen["requirements"] == found["requirements"]
     assert {r["id"] for r in found["requirements"]} == {row.id for row in view.requirements}
     assert found["artifacts"]["judgement"] == builders.digest_of("judgement")
+
+
+def test_slices_are_named_in_words_in_reasons_and_by_key_in_subjects() -> None:
+    slices = [r for r in scenes.broken().summary["requirements"] if "=" in r["subject"]]
+    assert slices
+    for found in slices:
+        assert found["subject"].replace("=", ": ", 1) in found["reason"]
+        assert found["subject"] not in found["reason"] + found["sentence"]
 
 
 def test_absent_is_null_not_zero() -> None:

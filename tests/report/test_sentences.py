@@ -17,16 +17,46 @@ def test_without_a_reason_figure_and_limit_speak() -> None:
 def test_a_slice_is_named_in_words() -> None:
     lost = finding(
         metric="accuracy.drop", subject="side=left", verdict=Verdict.FAIL, unit="points", limit=0.02, estimate=0.036,
-        lower=0.028, upper=0.043, reason="side=left lost 3.6 points [2.8, 4.3]; allowed 2.0.",
+        lower=0.028, upper=0.043, reason="side: left lost 3.6 points [+2.8, +4.3]; allowed 2.0 points.",
     )  # fmt: skip
-    assert sentences.sentence(lost) == "FAIL: side: left lost 3.6 points [2.8, 4.3]; allowed 2.0."
+    assert sentences.sentence(lost) == "FAIL: side: left lost 3.6 points [+2.8, +4.3]; allowed 2.0 points."
+    assert sentences.subject_text(lost) == "side: left"
+
+
+@pytest.mark.parametrize(
+    ("drop", "lower", "upper", "text"),
+    [
+        (0.006, -0.078, 0.093, "lost 0.6 points [−7.8, +9.3]"),
+        (-0.006, -0.093, 0.078, "gained 0.6 points, as a drop −0.6 [−9.3, +7.8]"),
+        (0.0, -0.051, 0.051, "lost 0.0 points [−5.1, +5.1]"),
+    ],
+)
+def test_a_drop_keeps_the_sign_of_its_requirement(drop: float, lower: float, upper: float, text: str) -> None:
+    found = finding(metric="accuracy.drop", unit="points", limit=0.1, estimate=drop, lower=lower, upper=upper)
+    assert sentences.drop_text(found) == text
+
+
+def test_what_is_certain_names_no_confidence() -> None:
+    assert sentences.sureness(finding()) == "95 %"
+    assert sentences.sureness(finding(confidence=1.0, method="exact: bytes of the file")) == "exact"
+    same: dict[str, object] = {"estimate": 0.0, "lower": 0.0, "upper": 0.0}
+    proof = "pair sums bounded from the weights (a proof for every input)"
+    assert sentences.sureness(finding(obtained="computed", method=proof, **same)) == "proof"
+    assert sentences.sureness(finding(obtained="computed", method="no quantized operator", **same)) == "exact"
+    assert sentences.sureness(finding(obtained="measured", **same)) == "95 %"
+
+
+def test_rows_that_are_their_own_clusters_are_independent() -> None:
+    assert sentences.rows_text(finding(rows=797, clusters=797)) == "797 independent rows"
+    assert sentences.rows_text(finding(rows=2008, clusters=56)) == "2,008 rows, 56 clusters"
+    assert sentences.rows_text(finding(rows=46722)) == "n = 46,722"
 
 
 def test_an_untested_slice_is_not_called_inconclusive() -> None:
-    reason = "NOT TESTED: 12 images in age=75+; minimum 100."
+    reason = "NOT TESTED: age: 75+ has 12 images; minimum 100."
     few = finding(subject="age=75+", verdict=Verdict.INCONCLUSIVE, estimate=None, lower=None, upper=None, reason=reason)
     assert sentences.status(few) == "NOT TESTED"
-    assert sentences.sentence(few) == "NOT TESTED: 12 images in age: 75+; minimum 100."
+    assert sentences.sentence(few) == "NOT TESTED: age: 75+ has 12 images; minimum 100."
 
 
 def test_an_absent_figure_of_the_whole_is_inconclusive() -> None:
@@ -79,3 +109,8 @@ def test_next_step_takes_the_need_first_then_what_others_show() -> None:
     assert "change the model" in sentences.next_step(finding(verdict=Verdict.FAIL), [])
     assert "power meter" in sentences.next_step(finding(verdict=Verdict.INCONCLUSIVE, obtained="estimated"), [])
     assert sentences.next_step(finding(), ["fp32"]) == ""
+
+
+def test_nothing_is_proposed_that_cannot_be_certified() -> None:
+    flips = finding(metric="numerics.processor_flips", verdict=Verdict.FAIL, unit="share", limit=0.0)
+    assert sentences.next_step(flips, []) == "Use a recipe with reduced range."

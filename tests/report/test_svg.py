@@ -59,6 +59,19 @@ def test_a_limit_beyond_the_axis_is_an_arrow(value: float, shown: str) -> None:
     assert ("<line" in mark) is (value == 5.0)
 
 
+def test_a_halo_keeps_lines_from_letters_and_follows_the_paper() -> None:
+    mark = svg.label(0, 10, "name", colour="ink", halo=True)
+    assert 'class="f-ink s-paper"' in mark
+    assert 'stroke="#FFFFFF"' in mark
+    assert 'paint-order="stroke"' in mark
+    assert "stroke" not in svg.label(0, 10, "name", colour="ink")
+
+
+def test_what_is_cut_to_fit_fits() -> None:
+    for room in (40.0, 100.0, 333.0):
+        assert svg.room_for(svg.fitted("x" * 99, room, bold=True), bold=True) <= room
+
+
 GOLD_REQUIREMENT = (
     '<svg xmlns="http://www.w3.org/2000/svg" role="img" width="200" height="26" viewBox="0 0 200 26" '
     'font-family="system-ui, sans-serif"><title>p99 holds.</title>'
@@ -97,7 +110,7 @@ def test_gold_slice_cell() -> None:
     row = SliceRow(
         status="INCONCLUSIVE", sign="?", name="side: left", reference="84.5", optimized="84.0", change="−0.5",
         interval="[−1.0, +1.0]", at=-0.005, low=-0.01, high=0.01, allowed=-0.02, rows="937", clusters="28",
-        sentence="", reason="", whole=False,
+        sentence="", reason="", drop="", whole=False,
     )  # fmt: skip
     drawn = change(row, (-0.04, 0.02))
     assert GOLD_CHANGE in drawn

@@ -47,6 +47,26 @@ def test_need_story_variants_and_warnings_are_told() -> None:
     assert f"› {view.variant}" in text
 
 
+@pytest.mark.parametrize("width", [80, 132])
+def test_a_variant_that_does_not_pass_says_which_requirement(width: int) -> None:
+    plan = replace(builders.INT8_CHANNEL, saturating_flips=0.0)
+    wanted = ("model.size", "numerics.processor_flips")
+    asked = [r for r in builders.REQUIREMENTS if r.metric in wanted]
+    view = scenes.view_of(builders.evidence([builders.INT8_REDUCED, plan]), builders.profile(asked))
+    lines = render_text(view, width=width).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  int8-channel ") and "INCONCLUSIVE" in line)
+    assert "processor flips" in " ".join(lines[at : at + 2])
+
+
+def test_every_broken_variant_names_what_it_breaks_however_narrow() -> None:
+    view = scenes.broken()
+    for width in (60, 80, 132):
+        lines = render_text(view, width=width).splitlines()
+        for row in view.variants.rows:
+            at = next(i for i, line in enumerate(lines) if line[2:].startswith(f"{row.name} ") and "FAIL" in line)
+            assert "latency p99" in " ".join(lines[at : at + 2])
+
+
 def test_colour_is_for_verdicts_only_and_off_by_default() -> None:
     view = scenes.broken()
     plain, coloured = render_text(view), render_text(view, color=True)

@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kit.records import Obtained
+from kit.report import sentences
 from kit.report.sections.energy import above_idle_j
 from kit.report.sections.numerics import differing, processor_flips
 from tests import builders
@@ -119,6 +121,85 @@ def test_processor_flips_are_unknown_where_nothing_was_computed_and_zero_where_p
     assert "what that does was not computed" in view.numerics.story[0]
 
 
+def test_no_flip_so_far_is_no_pass_where_the_variant_can_saturate() -> None:
+    plans = [builders.INT8_REDUCED, replace(builders.INT8_CHANNEL, saturating_flips=0.0)]
+    view = scenes.view_of(builders.evidence(plans))
+    rows = {row.variant: row for row in view.numerics.rows}
+    risky, safe = rows["int8-channel"], rows["int8-channel-reduced"]
+    assert (risky.depends_status, risky.depends_sign, risky.depends) == ("INCONCLUSIVE", "?", "0 so far; can saturate")
+    assert (safe.depends_status, safe.depends) == ("PASS", "0")
+    column = view.variants.columns.index("processor flips")
+    cell = next(row for row in view.variants.rows if row.name == "int8-channel").cells[column]
+    assert (cell.status, cell.subject) == ("INCONCLUSIVE", risky.depends)
+    assert any("No decision so far depends on the processor, but one may" in text for text in view.numerics.story)
+
+
+def test_why_each_other_variant_does_not_pass() -> None:
+    view = scenes.certified()
+    others = {other.name: other for other in view.variants.others}
+    failing = {row.name for row in view.variants.rows if row.status != "PASS"}
+    assert set(others) == failing - {view.variant}
+    risky = others["int8-channel"]
+    assert (risky.status, risky.label) == ("FAIL", "processor flips")
+    assert risky.reasons[0].startswith("On x86 without VNNI, whose 16-bit pair sums saturate, ")
+    assert risky.reasons[0].endswith("none is allowed.")
+
+
+def test_many_broken_slices_are_told_in_few_sentences() -> None:
+    plans = [replace(p, to_wrong=0.5) if p.name != "fp32" else p for p in builders.PLANS]
+    asked = builders.requirement("accuracy.drop", 0.02, id="slices", by=("exercise", "side", "subject"))
+    others = scenes.view_of(builders.evidence(plans), builders.profile([asked])).variants.others
+    assert others
+    for other in others:
+        assert len(other.reasons) == 4
+        assert other.reasons[-1].endswith("more slices.")
+        assert all("=" not in text for text in other.reasons)
+
+
+def test_the_worst_slice_has_one_sign_in_every_sentence() -> None:
+    view = scenes.broken()
+    assert view.slices is not None
+    row = next(row for row in view.requirements if row.id == "slices")
+    lost = f"{row.estimate.removeprefix('+').removesuffix(' pp')} points {row.interval}"
+    assert f"The worst is {row.subject}: lost {lost}." in view.slices.headline
+    assert f"{row.subject} lost {lost.partition(' [')[0]}" in row.sentence
+
+
+def test_the_drawing_speaks_of_a_limit_only_where_one_is_drawn() -> None:
+    assert "right of the dashed line is allowed" in scenes.ordinary().variants.chart_note
+    assert "dashed" not in scenes.certified().variants.chart_note
+    assert scenes.certified().variants.allowed is None
+
+
+def test_an_interval_speaks_of_this_run_only() -> None:
+    view = scenes.ordinary()
+    assert view.latency is not None
+    assert view.energy is not None
+    assert view.latency.note == view.energy.note == sentences.ONE_RUN
+    unbounded = scenes.untested()
+    assert unbounded.latency is not None
+    assert unbounded.latency.note == ""
+
+
+@pytest.mark.parametrize(
+    ("peak_w", "obtained", "told"), [(2.0, "emulated", True), (0.9, "emulated", False), (2.0, "measured", False)]
+)
+def test_peaks_of_late_bookkeeping_are_explained(peak_w: float, obtained: Obtained, told: bool) -> None:
+    evidence = builders.evidence()
+    declared = {"idle_power_w": 0.4, "active_power_w": 0.5}
+    variants = []
+    for variant in evidence.variants:
+        assert variant.energy is not None
+        meter = replace(variant.energy.meter, obtained=obtained, parameters=declared)
+        power = variant.energy.trace_power_w.clip(max=0.9)
+        power[len(power) // 2] = peak_w
+        energy = replace(variant.energy, meter=meter, obtained=obtained, trace_power_w=power)
+        variants.append(replace(variant, energy=energy))
+    energy_view = scenes.view_of(replace(evidence, variants=tuple(variants))).energy
+    assert energy_view is not None
+    assert ("booked late" in energy_view.peaks_note) is told
+
+
 def test_flips_add_up() -> None:
     view = scenes.ordinary()
     for flips in view.numerics.flips:
@@ -190,14 +271,20 @@ def test_conditions_that_differ_come_first() -> None:
     conditions = scenes.ordinary().conditions
     flags = [row.differs for row in conditions]
     assert flags == sorted(flags, reverse=True)
-    assert conditions[0].name == "latency, time measured"
+    assert flags[0] is True
+
+
+def test_the_time_of_the_loop_is_not_held_against_the_sum_of_calls() -> None:
+    assert "latency, time measured" not in {row.name for row in scenes.ordinary().conditions}
+    assert "latency samples" in {row.name for row in scenes.ordinary().conditions}
 
 
 def test_lineage_runs_from_source_to_certificate() -> None:
     view = scenes.ordinary()
     steps = [box.step for box in view.lineage]
-    assert steps[:4] == ["source model", "reference", "calibration", "variant"]
-    assert steps[-1] == "certificate"
+    made = ["source model", "reference", "calibration", "variant", "device", "records", "report", "certificate"]
+    assert steps == made
+    assert [box.step for box in view.inputs] == ["dataset", "profile"]
     assert dict(view.artifacts)["judgement"] == builders.digest_of("judgement")
 
 

@@ -30,20 +30,34 @@ def distribution(view: LatencyView, width: float) -> str:
 
 
 def _bounds(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
-    """p50 and p99 as dots, with their bounds as bars; p99's text stands below the curve's end, where there is room."""
+    """p50 and p99 as dots with their figures, and their bounds as bars."""
     marks = []
     for mark in (m for m in view.marks if m.name in {"p50", "p99"}):
         at, level = x.at(mark.value_s), y.at(mark.share)
         if mark.lower_s is not None and mark.upper_s is not None:
             ends = x.at(mark.lower_s), x.at(mark.upper_s)
             marks.append(svg.line(ends[0], level, ends[1], level, "ink", 6, stroke_opacity="0.4"))
-        marks.append(_dot(at, level, f"{mark.name} {mark.text}"))
+        text = f"{mark.name} {mark.text}"
+        marks.append(_dot(at, level, text))
         if mark.name == "p50":
-            marks.append(svg.label(at + 10, level + 4, f"p50 {mark.text}", colour="ink", bold=True))
+            marks.append(svg.label(at + 10, level + 4, text, colour="ink", bold=True, halo=True))
         else:
-            text = f"p99 {mark.text}"
-            marks.append(svg.label(x.end - 4, y.at(0.3), text, anchor="end", colour="ink", bold=True))
+            marks.append(_below_the_curve(view, x, y, at, text))
     return marks
+
+
+def _below_the_curve(view: LatencyView, x: svg.Axis, y: svg.Axis, at: float, text: str) -> str:
+    """p99's figure under its dot, as near as the rising curve leaves room, with a thin line to it where that is far."""
+    room = svg.room_for(text, bold=True)
+    right = min(x.end - 4, at + room / 2)
+    left = right - room
+    rise = max((share for value, share in view.curve if x.at(value) <= left), default=0.0)
+    top, middle = y.at(view.marks[-1].share), y.at(0.5)
+    level = min(max(top + 22, y.at(rise) + 18), y.at(0.25))
+    if abs(level - middle - 4) < 16:
+        level = middle + 24
+    far = svg.line(at, top + 6, at, level - 12, "soft") if level > top + 30 else ""
+    return far + svg.label(right, level, text, anchor="end", colour="ink", bold=True, halo=True)
 
 
 def _dot(x: float, y: float, text: str) -> str:

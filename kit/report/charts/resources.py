@@ -25,7 +25,7 @@ def memory(view: MemoryView, width: float) -> str:
 def _sessions(row: MemoryRow, x: svg.Axis, y: float) -> str:
     colour, ink = ("mark", "ink") if row.chosen else ("soft", "soft")
     parts = [
-        svg.label(12, y - 6, _session_text(row, x.end - 12), colour=ink),
+        svg.label(12, y - 6, _session_text(row, x.end - 12), colour=ink, halo=True),
         svg.line(8, y + 8, x.at(max(row.peaks)), y + 8, "rule", 3),
         *(svg.line(x.at(v), y + 3, x.at(v), y + 13, colour, 1.5) for v in sorted(set(row.steady))[:40]),
     ]

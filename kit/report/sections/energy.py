@@ -13,6 +13,9 @@ from kit.spec.types import BatterySpec, DeviceSpec, Profile
 TRACE_BINS = 240
 MOST_SPANS = 60
 """A trace that crosses midway more often is too noisy for its crossings to mean windows."""
+PEAK_FACTOR = 1.5
+"""A sample above this many times the declared power is a peak of late bookkeeping, not noise."""
+LATE_PEAKS = "Peaks above the declared active power are CPU time that the kernel booked late; the sum is right."
 _DAY_S = 86_400.0
 _HOUR_S = 3_600.0
 
@@ -37,6 +40,8 @@ class EnergyView:
     trace: tuple[tuple[float, float, float, float], ...]
     busy: tuple[tuple[float, float], ...]
     busy_note: str
+    note: str
+    peaks_note: str
     idle_w: float
     scale: Scale
     obtained: str
@@ -70,11 +75,22 @@ def build_energy(
         trace=_trace(record),
         busy=busy,
         busy_note=note,
+        note=sentences.ONE_RUN if finding is not None and finding.upper is not None else "",
+        peaks_note=LATE_PEAKS if _has_late_peaks(record) else "",
         idle_w=record.idle_power_w,
         scale=scale_for([float(_finite(record)[1].max(initial=record.idle_power_w))], "W"),
         obtained=record.obtained,
         battery=_battery(net, finding, profile, device.battery),
     )
+
+
+def _has_late_peaks(record: EnergyRecord) -> bool:
+    """Whether power that was not measured exceeds by far what the meter declares for one busy core."""
+    declared = [record.meter.parameters.get(name) for name in ("idle_power_w", "active_power_w")]
+    powers = [power for power in declared if power is not None]
+    if record.meter.obtained == "measured" or len(powers) < 2:
+        return False
+    return bool((_finite(record)[1] > PEAK_FACTOR * sum(powers)).any())
 
 
 def above_idle_j(record: EnergyRecord) -> Float64Array:

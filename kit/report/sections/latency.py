@@ -32,6 +32,7 @@ class LatencyView:
     """Chart data in s. `curve` is (latency, share of inferences not slower); `bins` is (index, min, median, max)."""
 
     headline: str
+    note: str
     readings: tuple[tuple[str, str], ...]
     curve: tuple[tuple[float, float], ...]
     marks: tuple[QuantileMark, ...]
@@ -55,6 +56,7 @@ def build_latency(record: LatencyRecord | None, judged: VariantJudgement | None)
     p50, p99 = marks[0], marks[-1]
     return LatencyView(
         headline=f"Half of all inferences finish within {p50.text}, 99 % within {p99.text}.",
+        note=sentences.ONE_RUN if any(mark.upper_s is not None for mark in marks) else "",
         readings=_readings(record, kept, marks, scale),
         curve=_curve(kept),
         marks=marks,

@@ -24,7 +24,7 @@ class ConversionView:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One step of the lineage, left to right."""
+    """One step of the lineage or one of its inputs."""
 
     step: str
     name: str
@@ -69,10 +69,8 @@ def build_conversion(record: ConversionRecord | None) -> ConversionView | None:
     return ConversionView(f"Compared on {count(record.rows, 'row')}: {verdict}.", agrees, tuple(readings))
 
 
-def build_lineage(
-    evidence: Evidence, variant: VariantEvidence | None, artifacts: Mapping[str, str], run: RunRecord
-) -> tuple[Box, ...]:
-    """Boxes from source model to certificate; a step that did not happen is left out.
+def build_lineage(evidence: Evidence, variant: VariantEvidence | None, artifacts: Mapping[str, str]) -> tuple[Box, ...]:
+    """Boxes from source model to certificate, each made from the one before; a step that did not happen is left out.
 
     The certificate holds this report's digest, so the report cannot hold the certificate's.
     """
@@ -84,12 +82,23 @@ def build_lineage(
     if variant is not None:
         boxes += _variant_boxes(variant)
     device = evidence.device
-    boxes.append(_box("dataset", evidence.dataset.name, count(evidence.dataset.rows, "row"), evidence.dataset.digest))
-    boxes.append(_box("device", device.name, f"{device.runtime} {device.runtime_version}", device.agent_digest))
-    boxes.append(_box("profile", run.profile_name, count(len(run.recipes), "recipe"), run.profile_digest))
-    boxes.append(Box("records", count(len(artifacts), "stored step"), "every digest is listed below", "", ""))
-    boxes.append(Box("certificate", "certificate.json", "names this report and every digest here", "", ""))
-    return tuple(boxes)
+    how = f"{device.runtime} {device.runtime_version}, agent {device.agent_version}"
+    return (
+        *boxes,
+        _box("device", device.name, how, device.agent_digest),
+        Box("records", count(len(artifacts), "stored step"), "every digest is listed below", "", ""),
+        Box("report", "this page", "drawn from the records alone", "", ""),
+        Box("certificate", "certificate.json", "names this report and every digest here", "", ""),
+    )
+
+
+def build_inputs(evidence: Evidence, run: RunRecord) -> tuple[Box, ...]:
+    """What the chain was given beside its source model: the rows it was judged on and what was required."""
+    data = evidence.dataset
+    return (
+        _box("dataset", data.name, count(data.rows, "row"), data.digest),
+        _box("profile", run.profile_name, count(len(run.recipes), "recipe"), run.profile_digest),
+    )
 
 
 def _variant_boxes(variant: VariantEvidence) -> list[Box]:
@@ -125,11 +134,9 @@ def _planned(variant: VariantEvidence | None, profile: Profile, device: DeviceSp
     kept = None if latency is None else len(latency.samples_ns) - latency.warmup_count
     sessions = None if memory is None else len(memory.peak_bytes)
     windows = None if energy is None else len(energy.window_s)
-    lasted = None if latency is None else float(np.sum(latency.samples_ns)) * 1e-9
     span = None if energy is None or not windows else float(np.median(energy.window_s))
     return [
         _at_least("latency samples", plan.latency_inferences, kept),
-        _at_least("latency, time measured", plan.latency_min_s, lasted, "s"),
         _at_least("memory sessions", plan.memory_sessions, sessions),
         _at_least("energy windows", plan.energy_windows, windows),
         _at_least("energy window", plan.energy_window_s, span, "s"),

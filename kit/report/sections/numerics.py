@@ -13,6 +13,7 @@ from kit.report.sections.slices import accuracy
 TOP_ROWS = 8
 TOP_PAIRS = 6
 TOP_SLICES = 6
+NONE_SO_FAR = "0 so far; can saturate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,11 @@ def story(variant: VariantEvidence, evidence: Evidence) -> str:
     nodes = f"{count(len(saturation.nodes_at_risk), 'operator')} of {saturation.quantized_nodes} at risk"
     if depends is None:
         return f"{name}: {changed}; {reach} ({nodes}), and what that does was not computed."
-    before, after = (_percent(p, evidence) for p in (variant.exact_predictions, variant.saturating_predictions))
     number = int(depends.sum())
+    if not number:
+        so_far = "No decision so far depends on the processor, but one may on other inputs"
+        return f"{name}: {changed}. {so_far}: {reach} ({nodes})."
+    before, after = (_percent(p, evidence) for p in (variant.exact_predictions, variant.saturating_predictions))
     return (
         f"{name}: {changed}. {count(number, 'decision')} {'depends' if number == 1 else 'depend'} on the processor "
         f"alone: accuracy is {before} with exact sums (ARM, VNNI) and {after} on x86 without VNNI, "
@@ -133,7 +137,7 @@ def _percent(predictions: PredictionRecord | None, evidence: Evidence) -> str:
 def _processor_row(variant: VariantEvidence, evidence: Evidence, chosen: str) -> ProcessorRow:
     depends = processor_flips(variant)
     saturation = variant.variant.saturation
-    word = "INCONCLUSIVE" if depends is None else "FAIL" if depends.any() else "PASS"
+    word, told = _depends(depends, saturation)
     proof, detail = _proof(saturation)
     missing = "not obtained"
     if not saturation.can_saturate:
@@ -144,12 +148,21 @@ def _processor_row(variant: VariantEvidence, evidence: Evidence, chosen: str) ->
         device=_cell(variant.predictions, evidence, "not obtained"),
         exact=_cell(variant.exact_predictions, evidence, missing),
         saturating=_cell(variant.saturating_predictions, evidence, missing),
-        depends="not computed" if depends is None else f"{int(depends.sum()):,}",
+        depends=told,
         depends_status=word,
         depends_sign=SIGNS[word],
         proof=proof,
         proof_detail=detail,
     )
+
+
+def _depends(depends: NDArray[np.bool_] | None, saturation: SaturationRecord) -> tuple[str, str]:
+    """Verdict's word and text: no flip on record passes only where a proof says that there can be none."""
+    if depends is None:
+        return "INCONCLUSIVE", "not computed"
+    if depends.any():
+        return "FAIL", f"{int(depends.sum()):,}"
+    return ("INCONCLUSIVE", NONE_SO_FAR) if saturation.can_saturate else ("PASS", "0")
 
 
 def _proof(saturation: SaturationRecord) -> tuple[str, str]:
@@ -219,7 +232,7 @@ def _pairs(
 
 
 def _where(flips: NDArray[np.bool_], data: DatasetRecord) -> tuple[tuple[str, int, float, str], ...]:
-    """Slices by share of flipped rows: (name, flips, share, share as text), the highest first."""
+    """Slices by share of flipped rows: (name, flips, share, share as text), the highest first; none without flips."""
     found = []
     for column, record in data.columns.items():
         if len(record.values) > 200:
@@ -234,7 +247,7 @@ def _where(flips: NDArray[np.bool_], data: DatasetRecord) -> tuple[tuple[str, in
                 percent(float(hits[i] / totals[i])),
             )
             for i, value in enumerate(record.values)
-            if totals[i] >= 20
+            if totals[i] >= 20 and hits[i]
         ]
     return tuple(sorted(found, key=lambda f: (-f[2], f[0]))[:TOP_SLICES])
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kit.records import Finding, Judgement, VariantJudgement, Verdict
 from kit.report import sentences
-from kit.report.figures import clean, confidence_text, count
+from kit.report.figures import clean, count
 from kit.spec.types import Profile, Requirement
 
 SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", sentences.NOT_TESTED: "–"}
@@ -95,7 +95,7 @@ def _row(
         estimate=scale.text(worst.estimate),
         interval=sentences.interval_text(worst),
         obtained=worst.obtained,
-        confidence="exact" if worst.confidence >= 1 else confidence_text(worst.confidence),
+        confidence=sentences.sureness(worst),
         method=clean(worst.method, 240),
         basis=sentences.rows_text(worst),
         sentence=sentences.sentence(worst),

@@ -41,6 +41,7 @@ class SliceRow:
     clusters: str
     sentence: str
     reason: str
+    drop: str
     whole: bool
 
 
@@ -117,11 +118,7 @@ def _headline(slices: list[SliceRow]) -> str:
     numbers = {word: sum(row.status == word for row in slices) for word in names}
     parts = ", ".join(f"{number} {names[word]}" for word, number in numbers.items() if number)
     worst = next((row for row in slices if row.at is not None and row.status != sentences.NOT_TESTED), None)
-    rest = (
-        ""
-        if worst is None
-        else f" The worst is {worst.name}: {worst.change} points {worst.interval}.".replace(" .", ".")
-    )
+    rest = "" if worst is None else f" The worst is {worst.name}: {worst.drop}."
     return f"{len(slices)} slices: {parts}.{rest}"
 
 
@@ -152,6 +149,7 @@ def _row(finding: Finding, evidence: Evidence, variant: VariantEvidence) -> Slic
         clusters="" if finding.clusters is None else f"{finding.clusters:,}",
         sentence=sentences.sentence(finding),
         reason=sentences.capitalized(sentences.reason(finding)),
+        drop=sentences.drop_text(finding),
         whole=whole,
     )
 

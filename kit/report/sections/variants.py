@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from kit.records import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement, Verdict
 from kit.report import sentences
 from kit.report.figures import Scale, clean, count, percent, points, quantity, scale_for
+from kit.report.sections.numerics import NONE_SO_FAR
 from kit.report.sections.requirements import SIGNS, findings_of, group_status, label_of, requirement_ids, slices_text
 from kit.report.sections.slices import accuracy
 from kit.spec.types import Profile
+
+MOST_REASONS = 3
+"""A variant's broken slices beyond these are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,17 @@ class VariantRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherView:
+    """Why a variant that was not chosen does not pass: its first broken requirement, else its first undecided one."""
+
+    name: str
+    status: str
+    sign: str
+    label: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VariantsView:
     """Rows in order of cost; `columns` are the requirements' labels, one a cell."""
 
@@ -55,6 +70,8 @@ class VariantsView:
     cost_name: str
     cost_scale: Scale
     allowed: float | None
+    chart_note: str
+    others: tuple[OtherView, ...]
 
 
 def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -> VariantsView:
@@ -77,7 +94,34 @@ def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -
         cost_name={"B": "size", "s": "latency", "J": "energy"}.get(ordered[0].cost_unit if ordered else "", "cost"),
         cost_scale=scale_for([v.cost for v in ordered], ordered[0].cost_unit if ordered else "1"),
         allowed=None if whole is None else -whole.limit,
+        chart_note=_chart_note(whole),
+        others=_others(ordered, judgement.chosen, profile),
     )
+
+
+def _chart_note(whole: Finding | None) -> str:
+    """What the drawing shows: intervals and the limit only where accuracy lost was required of all rows."""
+    more = "" if whole is None else ", with its interval; right of the dashed line is allowed"
+    return f"Left: change of accuracy against the reference{more}. Right: what it costs."
+
+
+def _others(ordered: list[VariantJudgement], chosen: str, profile: Profile) -> tuple[OtherView, ...]:
+    open_ = [v for v in ordered if v.variant != chosen and v.verdict is not Verdict.PASS and v.findings]
+    return tuple(_other(v, profile) for v in open_)
+
+
+def _other(judged: VariantJudgement, profile: Profile) -> OtherView:
+    ids = requirement_ids(judged, profile)
+    groups = [found for i in ids if (found := findings_of(judged, i))]
+    words = [group_status(found) for found in groups]
+    wanted = next(word for word in ("FAIL", "INCONCLUSIVE", sentences.NOT_TESTED) if word in words)
+    findings = groups[words.index(wanted)]
+    open_ = [f for f in findings if sentences.status(f) == wanted]
+    reasons = [sentences.capitalized(sentences.reason(f)) for f in open_[:MOST_REASONS]]
+    if len(open_) > MOST_REASONS:
+        reasons.append(f"And {count(len(open_) - MOST_REASONS, 'more slice')}.")
+    label = label_of(findings[0], len(findings))
+    return OtherView(clean(judged.variant, 40), wanted, SIGNS[wanted], label, tuple(reasons))
 
 
 def tag_of(judgement: Judgement) -> str:
@@ -127,7 +171,7 @@ def _row(
         change_low=-whole.upper if whole and whole.upper is not None else None,
         change_high=-whole.lower if whole and whole.lower is not None else None,
         change_text=points(change),
-        cells=tuple(_cell(findings_of(judged, i)) for i in ids),
+        cells=tuple(_cell(findings_of(judged, i), known) for i in ids),
     )
 
 
@@ -140,12 +184,14 @@ def made_of(known: VariantEvidence) -> str:
     return ", ".join([*parts, *(["reduced range"] if recipe.reduce_range else [])])
 
 
-def _cell(findings: list[Finding]) -> Cell:
+def _cell(findings: list[Finding], known: VariantEvidence | None) -> Cell:
     if not findings:
         return Cell("INCONCLUSIVE", SIGNS["INCONCLUSIVE"], "not judged", "", "Not judged.")
     word = group_status(findings)
     worst = findings[0]
     text = sentences.finding_scale(worst).text(worst.estimate)
     subject = sentences.subject_text(worst) if len(findings) > 1 else ""
+    if worst.metric == "numerics.processor_flips" and word == "INCONCLUSIVE" and worst.estimate == 0:
+        subject = NONE_SO_FAR if known is not None and known.variant.saturation.can_saturate else ""
     note = slices_text(findings)
     return Cell(word, SIGNS[word], text, subject, f"{sentences.sentence(worst)} {note}".strip())
