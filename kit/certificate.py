@@ -44,7 +44,7 @@ def build(
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "verdict": judgement.verdict.value,
-            "statement": statement(judgement, emulated),
+            "statement": statement(run, evidence, judgement, emulated),
             "certifiesHardware": judgement.verdict is Verdict.PASS and not emulated,
             "emulated": list(emulated),
             "signed": False,
@@ -62,9 +62,12 @@ def build(
     }
 
 
-def statement(judgement: Judgement, emulated: Sequence[str]) -> str:
+def statement(run: RunRecord, evidence: Evidence, judgement: Judgement, emulated: Sequence[str]) -> str:
     """One sentence: what this certificate says, and what it does not."""
-    said = f"{judgement.verdict.value}: variant {judgement.chosen} against profile {judgement.profile_digest}."
+    said = (
+        f"{judgement.verdict.value}: {judgement.chosen} of {evidence.source.name} on {run.device_name} "
+        f"against profile {run.profile_name}."
+    )
     if emulated:
         return f"{said} EMULATED ({', '.join(emulated)}): this is a rehearsal and certifies no hardware."
     return said

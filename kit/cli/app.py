@@ -10,7 +10,7 @@ import click
 
 from kit import __version__
 from kit.cli.output import show_error
-from kit.errors import EdgeproofError, InterruptError, UsageError
+from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
 COMMANDS = {
     "certify": ("kit.cli.certify", "Prove that an optimized model holds on a device: the main job."),
@@ -100,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # The reader of our output went away (a pager, head): nothing to say and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = SIGPIPE_EXIT_CODE
+    except OSError as error:
+        code = show_error(_cannot_write(error), as_json=as_json, verbose=verbose)
     except Exception as error:
         bug = EdgeproofError(
             f"a bug of ours: {type(error).__name__}: {error}",
@@ -107,6 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         )
         code = show_error(bug, as_json=as_json, verbose=verbose, cause=error)
     sys.exit(code or 0)
+
+
+def _cannot_write(error: OSError) -> EdgeproofError:
+    where = str(error.filename) if error.filename else ""
+    what = f"cannot read or write: {error.strerror or error}"
+    return StoreError(what, where=where, next_step="look at the space, the permissions and the path")
 
 
 def _usage_error(error: click.ClickException) -> EdgeproofError:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kit.cli.output import common_options, print_json, runs_option, use_ascii, use_color
-from kit.errors import EdgeproofError, InterruptError, UsageError
+from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
 VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
@@ -36,8 +36,8 @@ def command(
 
     del verbose
     if resume is not None:
-        run = Run.load(find_run(resume, runs))
-        return _certify(run.get("plan/order", Order), run, runs, as_json=as_json, quiet=quiet)
+        run = Run.load(find_run(resume, runs), hold=True)
+        return _certify(_resumed_order(run, options["trust_pickle"]), run, runs, as_json=as_json, quiet=quiet)
     if options["model"] is None or options["data"] is None:
         missing = "MODEL" if options["model"] is None else "--data"
         raise click.UsageError(f"Missing {missing}.", ctx)
@@ -50,6 +50,17 @@ def command(
         trust_pickle=options["trust_pickle"],
     )
     return _certify(order, None, runs, as_json=as_json, quiet=quiet)
+
+
+def _resumed_order(run: Any, trust_pickle: bool) -> Any:
+    """What the run was asked to do; trust in a pickle is not inherited, since a run folder may come from anyone."""
+    from dataclasses import replace
+
+    from kit.pipeline.order import Order
+
+    order = run.get("plan/order", Order)
+    click.echo(f"resuming {order.model} with {order.data}, profile {order.profile}, device {order.device}", err=True)
+    return replace(order, trust_pickle=trust_pickle)
 
 
 def find_run(name: str, runs: Path) -> Path:
@@ -69,14 +80,13 @@ def _certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool) ->
     from kit.cli.progress import Progress
     from kit.pipeline.certify import expected_seconds, measure
     from kit.pipeline.finish import finish
-    from kit.pipeline.order import new_run, read_inputs, require_same_inputs
+    from kit.pipeline.order import read_inputs
+    from kit.pipeline.plan import new_run, require_same_inputs
 
+    if run is not None:
+        require_same_inputs(order, run.record)
     inputs = read_inputs(order)
-    if run is None:
-        run = new_run(order, inputs, runs)
-    else:
-        require_same_inputs(inputs, run.record)
-        run.hold()
+    run = run or new_run(order, inputs, runs)
     progress = Progress(expected_seconds(inputs), quiet=quiet)
     try:
         measure(inputs, run, progress)
@@ -84,6 +94,13 @@ def _certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool) ->
     except EdgeproofError as error:
         error.kept = error.kept or _kept(run, inputs)
         raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot read or write: {error.strerror}",
+            where=str(error.filename or run.path),
+            next_step="look at the space, the permissions and the path, then resume",
+            kept=_kept(run, inputs),
+        ) from error
     except KeyboardInterrupt as interrupt:
         raise InterruptError("interrupted", kept=_kept(run, inputs)) from interrupt
     finally:
@@ -105,7 +122,8 @@ def _kept(run: Any, inputs: Any) -> str:
     steps = expected_seconds(inputs)
     done = sum(step in run.steps for step in steps)
     runs = "" if run.path.parent == Path("runs") else f" --runs {run.path.parent}"
-    return f"{done}/{len(steps)} steps; edgeproof certify --resume {run.record.run_id}{runs}"
+    trust = " --trust-pickle" if "--trust-pickle" in run.record.command else ""
+    return f"{done}/{len(steps)} steps; edgeproof certify --resume {run.path.name}{runs}{trust}"
 
 
 def show(outcome: Any, *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from kit.cli.output import common_options, print_json
+from kit.cli.output import common_options, print_json, say
 
 
 @click.group("data", epilog="\b\nExample:\n  edgeproof data check watch.toml")
@@ -33,14 +33,14 @@ def check(manifest: Path, as_json: bool, verbose: bool) -> None:
             }
         )
         return
-    click.echo(f"{dataset.name}: {dataset.description}")
+    say(f"{dataset.name}: {dataset.description}")
     for part in parts:
         record = part.record
         clusters = len(set(record.cluster.tolist()))
         grouped = f"{clusters} clusters by {record.cluster_column}" if record.cluster_column else "independent rows"
-        click.echo(f"{part.role:<12} {record.rows} rows, {grouped}, {record.digest}")
+        say(f"{part.role:<12} {record.rows} rows, {grouped}, {record.digest}")
         for name, column in record.columns.items():
             counts = Counter(column.codes.tolist())
             values = ", ".join(f"{value} {counts[code]}" for code, value in enumerate(column.values[:12]))
-            click.echo(f"    {name:<10} {values}{' ...' if len(column.values) > 12 else ''}")
-    click.echo("no problem found")
+            say(f"    {name:<10} {values}{' ...' if len(column.values) > 12 else ''}")
+    say("no problem found")

@@ -2,7 +2,7 @@
 
 import click
 
-from kit.cli.output import common_options, print_json
+from kit.cli.output import common_options, print_json, say
 
 
 @click.group("devices", invoke_without_command=True, epilog="\b\nExample:\n  edgeproof devices show local")
@@ -38,13 +38,15 @@ def _list(*, as_json: bool) -> None:
         return
     for spec in specs:
         mark = f"  EMULATED: {', '.join(spec.emulated)}" if spec.emulated else ""
-        click.echo(f"{spec.name:<26} {spec.link:<13}{mark}\n    {spec.description}")
+        say(f"{spec.name:<26} {spec.link:<13}{mark}")
+        say(f"    {spec.description}")
 
 
 @command.command("show")
 @click.argument("device")
 @common_options
-def show(device: str, as_json: bool, verbose: bool) -> None:
+@click.pass_context
+def show(ctx: click.Context, /, device: str, as_json: bool, verbose: bool) -> None:
     """Ask DEVICE who it is: processor, instruction sets, memory, runtime."""
     from contextlib import closing
     from dataclasses import asdict
@@ -53,6 +55,7 @@ def show(device: str, as_json: bool, verbose: bool) -> None:
     from kit.spec import load_device
 
     del verbose
+    as_json = as_json or (ctx.parent is not None and ctx.parent.params["as_json"])
     with closing(open_device(load_device(device))) as opened:
         record = opened.identify()
     if as_json:
@@ -60,4 +63,4 @@ def show(device: str, as_json: bool, verbose: bool) -> None:
         return
     for name, value in asdict(record).items():
         text = (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
-        click.echo(f"{name:<18} {text if text not in (None, '') else '(not told)'}")
+        say(f"{name:<18} {text if text not in (None, '') else '(not told)'}")

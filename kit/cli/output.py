@@ -31,6 +31,11 @@ def runs_option(function: F) -> F:
     )(function)
 
 
+def say(text: str) -> None:
+    """One line on stdout, with what a file or a device put into it made harmless for the terminal."""
+    click.echo(_plain(text))
+
+
 def print_json(value: object) -> None:
     """One JSON object on stdout; a NaN or an infinity in it would be a bug, and raises ValueError."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

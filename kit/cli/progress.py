@@ -1,5 +1,6 @@
 """Progress on stderr: one redrawn line on a terminal, else a line now and then."""
 
+import os
 import shutil
 import sys
 import time
@@ -23,7 +24,7 @@ class Progress:
     def __init__(self, expected_s: dict[str, float], *, stream: TextIO | None = None, quiet: bool = False) -> None:
         self._expected_s = dict(expected_s)
         self._stream = stream or sys.stderr
-        self._live = not quiet and self._stream.isatty()
+        self._live = not quiet and self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._quiet = quiet
         self._finished_s = 0.0
         self._started = time.monotonic()

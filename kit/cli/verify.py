@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kit.cli.certify import find_run
-from kit.cli.output import common_options, print_json, runs_option, use_ascii
+from kit.cli.output import common_options, print_json, runs_option, say, use_ascii
 
 
 @click.command("verify", epilog="\b\nExample:\n  edgeproof verify runs/20260101-120000-ab12cd/certificate.json")
@@ -18,7 +18,7 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
 
     The exit code is 0 if all of it holds, whatever the verdict is, and 1 if anything does not.
     """
-    from kit.pipeline.finish import verify
+    from kit.pipeline.verify import verify
 
     del verbose
     path = Path(certificate)
@@ -38,6 +38,7 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
     else:
         good, bad = ("ok", "NO") if use_ascii(sys.stdout) else ("✓", "✕")
         for name, problem in result.checks.items():
-            click.echo(f"{good if problem is None else bad}  {name}" + (f": {problem}" if problem else ""))
-        click.echo(result.statement if result.holds else "DOES NOT HOLD: do not rely on this certificate.")
+            say(f"{good if problem is None else bad}  {name}" + (f": {problem}" if problem else ""))
+        say(result.statement if result.holds else "DOES NOT HOLD: do not rely on this certificate.")
+        say("unsigned  this shows that certificate, records and plan agree, not who measured")
     return 0 if result.holds else 1

@@ -1,6 +1,8 @@
 """Records to JSON and back: arrays go out as `.npy` objects by digest, everything else stays readable."""
 
 import io
+import math
+import tokenize
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +16,22 @@ T = TypeVar("T")
 PutObject = Callable[[bytes], str]
 GetObject = Callable[[str], bytes]
 
+DTYPES = ("int64", "float64", "float32")
+"""Dtypes of the arrays in records."""
+
+_MAX_HEADER = 1000
+_MALFORMED = (
+    msgspec.MsgspecError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+)
+"""What JSON, msgspec and NumPy's header reader raise on bytes that nobody vouches for."""
+
 
 def array_to_bytes(array: NDArray[Any]) -> bytes:
     """An array in NumPy's `.npy` format (version 1), without pickles."""
@@ -23,9 +41,19 @@ def array_to_bytes(array: NDArray[Any]) -> bytes:
 
 
 def array_from_bytes(data: bytes) -> NDArray[Any]:
-    """The array of `.npy` bytes; raises ValueError if they are not one, or hold objects."""
-    array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return array
+    """The array of `.npy` bytes; nothing is allocated before the header is held against the bytes that are there.
+
+    Raises:
+        ValueError: no such bytes, another dtype than a record's, or another size than the header states.
+    """
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("not .npy format version 1")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER)
+    body = memoryview(data)[stream.tell() :]
+    if fortran or str(dtype) not in DTYPES or math.prod(shape) * dtype.itemsize != len(body):
+        raise ValueError(f"{len(body)} bytes are no {dtype} array of shape {shape}")
+    return np.frombuffer(body, dtype).reshape(shape)
 
 
 def encode(record: object, put: PutObject) -> bytes:
@@ -51,7 +79,7 @@ def decode(data: bytes, kind: type[T], get: GetObject) -> T:
 
     try:
         return msgspec.convert(msgspec.json.decode(data), kind, dec_hook=hook)
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+    except _MALFORMED as error:
         raise StoreError(
             f"a stored {kind.__name__} cannot be read: {error}",
             next_step="the run folder is damaged or of another version; run the command again without --resume",

@@ -1,11 +1,15 @@
 """Objects by digest in a folder: written whole or not at all, checked whenever they are read."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 from kit.digest import digest_bytes, is_digest
 from kit.errors import StoreError
+
+MAX_OBJECT_BYTES = 1 << 30
+"""Largest object that is read: a model has at most half of it."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -23,6 +27,31 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_regular(path: Path, limit_bytes: int) -> bytes:
+    """The bytes of a regular file of at most `limit_bytes`; a run folder may come from anyone.
+
+    Raises:
+        StoreError: there is none, it is a link, a folder, a pipe or a device, or it is too large.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(path, flags), "rb") as stream:
+            state = os.fstat(stream.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise StoreError("not a regular file", where=str(path), next_step="do not trust this folder")
+            if state.st_size > limit_bytes:
+                raise StoreError(
+                    f"{state.st_size:,} bytes, more than the {limit_bytes:,} that such a file may have",
+                    where=str(path),
+                    next_step="do not trust this folder",
+                )
+            return stream.read(limit_bytes + 1)
+    except OSError as error:
+        raise StoreError(
+            f"cannot be read: {error.strerror}", where=str(path), next_step="restore the run folder from its copy"
+        ) from error
 
 
 class Objects:
@@ -49,12 +78,7 @@ class Objects:
     def get(self, digest: str) -> bytes:
         """The object's bytes. Raises StoreError if it is missing or its content has changed."""
         path = self.path(digest)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(
-                f"object {digest} is missing", where=str(self.root), next_step="restore the run folder from its copy"
-            ) from error
+        data = read_regular(path, MAX_OBJECT_BYTES)
         if digest_bytes(data) != digest:
             raise StoreError(
                 f"object {digest} has changed since it was stored",

@@ -16,10 +16,11 @@ import msgspec
 from kit.errors import StoreError
 from kit.records import RunRecord
 from kit.store.codec import decode, encode
-from kit.store.objects import Objects, write_atomically
+from kit.store.objects import Objects, read_regular, write_atomically
 
 T = TypeVar("T")
-SCHEMA = "edgeproof/run/1"
+MAX_TEXT_BYTES = 16 << 20
+"""Largest plan, journal or certificate that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,20 @@ class Run:
         return cls(root / record.run_id, record, {})
 
     @classmethod
-    def load(cls, path: Path) -> "Run":
-        """The run in folder `path`. Raises StoreError if there is none or it cannot be read."""
-        try:
-            plan = (path / "run.json").read_bytes()
-        except OSError as error:
-            raise StoreError(
-                "no run here", where=str(path), next_step="name a run folder, or an id below --runs"
-            ) from error
+    def load(cls, path: Path, *, hold: bool = False) -> "Run":
+        """The run in folder `path`; with `hold` it is kept against a second process before its journal is read.
+
+        Raises:
+            StoreError: there is no run, it cannot be read, or another process holds it.
+        """
+        if not (path / "run.json").exists():
+            raise StoreError("no run here", where=str(path), next_step="name a run folder, or an id below --runs")
         objects = Objects(path / "objects")
-        return cls(path, decode(plan, RunRecord, objects.get), dict(_read_journal(path / "journal.jsonl")))
+        run = cls(path, decode(read_regular(path / "run.json", MAX_TEXT_BYTES), RunRecord, objects.get), {})
+        if hold:
+            run.hold()
+        run.steps = dict(_read_journal(path / "journal.jsonl"))
+        return run
 
     def step(self, name: str, kind: type[T], produce: Callable[[], T]) -> T:
         """The record of step `name`: from the journal if it is there, else produced and journaled."""
@@ -86,6 +91,8 @@ class Run:
         """Store a record and journal the step; returns the record's digest."""
         self._begin()
         digest = self.objects.put(encode(record, self.objects.put))
+        if self.steps.get(name) == digest:
+            return digest
         _append_line(self.path / "journal.jsonl", msgspec.json.encode(Step(step=name, record=digest)))
         self.steps[name] = digest
         return digest
@@ -152,9 +159,9 @@ def _read_journal(path: Path) -> Iterator[tuple[str, str]]:
     """Finished steps; a last line that a kill cut short was not finished."""
     if not path.exists():
         return
-    for line in path.read_bytes().splitlines():
+    for line in read_regular(path, MAX_TEXT_BYTES).splitlines():
         try:
             step = msgspec.json.decode(line, type=Step)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
         yield step.step, step.record

@@ -9,7 +9,8 @@ import pytest
 
 from kit.certificate import PREDICATE_TYPE, STATEMENT_TYPE
 from kit.digest import digest_file, is_digest
-from kit.pipeline.finish import judge_run, verify
+from kit.pipeline.finish import judge_run
+from kit.pipeline.verify import verify
 from kit.store import Run
 from tests.integration.conftest import Edgeproof
 
@@ -147,7 +148,7 @@ def test_a_resumed_finished_run_measures_nothing_again(finished: Path, tmp_path:
     runs = Path(shutil.copytree(finished / "runs", tmp_path / "runs"))
     (run,) = runs.iterdir()
     before = (run / "journal.jsonl").read_text().splitlines()
-    done = edgeproof("certify", "--resume", run.name, "--json", cwd=tmp_path)
+    done = edgeproof("certify", "--resume", run.name, "--trust-pickle", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["verdict"] == json.loads((finished / "summary.json").read_text())["verdict"]
     after = (run / "journal.jsonl").read_text().splitlines()
     assert [line for line in after if "judgement" not in line] == [line for line in before if "judgement" not in line]

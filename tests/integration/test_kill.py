@@ -77,7 +77,7 @@ def test_a_killed_agent_gives_exit_code_4_and_keeps_the_steps(
     assert "predictions/fp32" in done
     (run,) = (tmp_path / "runs").iterdir()
     assert not (run / "report.html").exists()
-    again = edgeproof("certify", "--resume", run.name, "--json", cwd=tmp_path)
+    again = edgeproof("certify", "--resume", run.name, "--trust-pickle", "--json", cwd=tmp_path)
     assert again.returncode in (0, 1, 3), again.stdout + again.stderr
     steps = [json.loads(line)["step"] for line in journal(tmp_path).splitlines()]
     assert steps[: len(done)] == done
@@ -107,7 +107,7 @@ def test_a_killed_host_leaves_no_agent_and_can_be_resumed(
     busy.communicate(timeout=60)
     wait_for(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
     (run,) = (tmp_path / "runs").iterdir()
-    again = edgeproof("certify", "--resume", run.name[:13], "--json", cwd=tmp_path)
+    again = edgeproof("certify", "--resume", run.name[:13], "--trust-pickle", "--json", cwd=tmp_path)
     assert again.returncode in (0, 1, 3), again.stdout + again.stderr
 
 

@@ -1,0 +1,51 @@
+"""What can be known to be wrong before a run begins."""
+
+from kit.errors import UsageError
+from kit.model.convert import Converted
+from kit.model.recipes import RECIPES
+from kit.model.saturation import saturation_record
+from kit.spec.types import Dataset, DeviceSpec, Profile
+
+
+def check_calibration(recipes: tuple[str, ...], dataset: Dataset) -> None:
+    """Static int8 needs typical inputs. Raises UsageError."""
+    needing = [name for name in recipes if RECIPES[name].precision == "int8"]
+    if needing and dataset.calibration is None:
+        raise UsageError(
+            f"{needing[0]} needs typical inputs to find its ranges, and dataset {dataset.name} has no calibration part",
+            where=dataset.path,
+            next_step='add a [[part]] with role = "calibration", or certify the float model: --variant fp32',
+        )
+
+
+def check_float(converted: Converted, recipes: tuple[str, ...]) -> None:
+    """The reference must be the float model: what is already quantized can neither be the yardstick nor a parent."""
+    quantized = saturation_record(converted.model.proto).quantized_nodes
+    if quantized:
+        raise UsageError(
+            f"the model is already quantized ({quantized} int8 products), so nothing shows what quantizing it cost",
+            where=converted.reference.name,
+            next_step=f"give the float model that it was made from; the variants ({', '.join(recipes)}) are made here",
+        )
+
+
+def check_cost(profile: Profile, device: DeviceSpec) -> None:
+    """The cost that picks the cheapest must be one that will be obtained. Raises UsageError."""
+    if profile.cheapest_by == "energy" and device.meter is None:
+        raise UsageError(
+            f"profile {profile.name} picks the cheapest by energy, and device {device.name} has no meter",
+            where=profile.path,
+            next_step='set cheapest_by = "size" or "latency", or give the device a meter',
+        )
+
+
+def check_slices(profile: Profile, dataset: Dataset) -> None:
+    """Columns that a requirement slices by must be in the dataset. Raises UsageError."""
+    for requirement in profile.requirements:
+        missing = [column for column in requirement.by if column not in dataset.test.record.columns]
+        if missing:
+            raise UsageError(
+                f"requirement {requirement.id!r} slices by {missing[0]!r}, which dataset {dataset.name} does not have",
+                where=f"{profile.path}:{requirement.line}",
+                next_step=f"its slice columns are: {', '.join(dataset.test.record.columns) or 'none'}",
+            )
