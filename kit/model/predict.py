@@ -1,6 +1,7 @@
 """Predictions without a device: the reference on this host, and a variant on a saturating processor, computed."""
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -10,34 +11,66 @@ from kit.errors import ModelError
 from kit.model.fused import predict_on_saturating_x86
 from kit.model.integer import NotModelledError
 from kit.model.metadata import PREFIX, properties
-from kit.model.session import HostSession, Progress, score_output
+from kit.model.rehearse import predict_limited
+from kit.model.session import Array, HostSession, Progress, score_output
 from kit.records import Arithmetic, Float32Array, Obtained, PredictionRecord
 from kit.spec.types import Dataset
 
 
 def predict_on_host(data: bytes, dataset: Dataset, progress: Progress | None = None) -> PredictionRecord:
-    """Scores and decisions of a model on the test part, by the runtime's own kernels on this machine."""
-    scores = HostSession(data).predict(dataset.test.inputs, dataset.output_name, progress)
+    """Scores and decisions of a model on the test part, by the runtime's own kernels on this machine, row by row.
+
+    It runs in a limited process, the calibration rows too: later they are run in this one, to quantize.
+
+    Raises:
+        ModelError: classes or shapes do not fit, or the model takes too much, fails, or is not deterministic.
+    """
     _check_class_names(data, dataset)
+    scores = predict_limited(data, dataset.test.inputs, dataset.output_name, progress=progress)
     count = len(dataset.classes)
     if scores.shape[1] != count:
         raise ModelError(
             f"the model gives {scores.shape[1]} scores a row, dataset {dataset.name} has {count} classes",
             next_step="does this dataset belong to this model, and is `output` of the manifest the score output?",
         )
+    if dataset.calibration is not None:
+        _run_calibration(data, dataset.calibration.inputs, dataset.output_name)
     return _record(data, dataset, scores, arithmetic="default", obtained="measured")
 
 
+def _run_calibration(data: bytes, inputs: Array, output: str | None) -> None:
+    try:
+        predict_limited(data, inputs, output)
+    except ModelError as error:
+        raise ModelError(error.what, where=f"calibration {error.where}".strip(), next_step=error.next_step) from None
+
+
 def _check_class_names(data: bytes, dataset: Dataset) -> None:
-    """Where the model names its classes as the dataset does, the order must be the same: column i is class i."""
+    """Column i of the scores is class i: what the model calls its classes must not say otherwise.
+
+    Indices ("0", "1") as names say nothing of a dataset that names its classes by words.
+    """
     stated = properties(onnx.ModelProto.FromString(data)).get(f"{PREFIX}classes", "[]")
     names = tuple(json.loads(stated))
-    if names != dataset.classes and sorted(names) == sorted(dataset.classes):
-        raise ModelError(
-            f"the model's classes are in another order than dataset {dataset.name}'s: {', '.join(names)}",
-            where=dataset.path,
-            next_step="put `classes` of the manifest in the model's order",
-        )
+    only_indices = all(_INTEGER.fullmatch(name) for name in names)
+    if names == dataset.classes or (only_indices and not any(_INTEGER.fullmatch(name) for name in dataset.classes)):
+        return
+    same = sorted(names) == sorted(dataset.classes)
+    difference = "in another order than" if same else f"{_shown(names)}, and not"
+    listed = f": {_shown(names)}" if same else f": {_shown(dataset.classes)}"
+    raise ModelError(
+        f"the model's classes are {difference} dataset {dataset.name}'s{listed}",
+        where=dataset.path,
+        next_step="put `classes` of the manifest in the model's order" if same else _OTHER_CLASSES,
+    )
+
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_OTHER_CLASSES = "use the dataset that this model was made for, or write its classes in the manifest as the model does"
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(repr(name)[1:-1] for name in names[:12]) + (", ..." if len(names) > 12 else "")
 
 
 def predict_saturating(data: bytes, dataset: Dataset) -> PredictionRecord | None:

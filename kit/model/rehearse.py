@@ -1,7 +1,7 @@
-"""Load an untrusted model and run one row in a process of its own, under limits of memory and time.
+"""Run an untrusted model in a process of its own, row by row as a device does, under limits of memory and time.
 
-A well-formed graph can still ask for terabytes, loop for ever or crash a native library: then this process dies,
-not ours.
+A well-formed graph can still ask for terabytes, loop for ever (on one row only) or crash a native library: then the
+child process dies, not ours.
 """
 
 import io
@@ -11,21 +11,36 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, BinaryIO
 
 import numpy as np
 
 import kit
 from kit.errors import ModelError
-from kit.model.session import Array, HostSession
+from kit.model.session import Array, HostSession, Progress
+from kit.records import Float32Array
 
 LIMIT_S = 60.0
-"""Longest that loading and one row may take on the host; an edge device would need far longer."""
+"""Longest that loading, and then any one row, may take on the host; an edge device would need far longer."""
+
+PACE_S = 0.5
+"""Longest that a row may take on average, on top of LIMIT_S once."""
 
 LIMIT_BYTES = 3 << 30
-"""Address space beyond eight times the model's size: libraries, stacks and arenas take most of a gigabyte."""
+"""Address space beyond model and rows: libraries, stacks and arenas take most of a gigabyte."""
+
+REPEATED_ROWS = 32
+"""So many rows are run twice: a model that decides by chance differs on the first of them."""
 
 _USE_ANOTHER = "use a model that fits an edge device, or export it without what the message names"
+_RANDOM = "export it for inference: without dropout, random operators and state"
 
 
 def rehearse(data: bytes, row: Array, output: str | None, *, limit_s: float = LIMIT_S) -> None:
@@ -34,51 +49,187 @@ def rehearse(data: bytes, row: Array, output: str | None, *, limit_s: float = LI
     Raises:
         ModelError: it does not load or run, takes too long or too much memory, or kills the process.
     """
-    request = io.BytesIO()
-    np.savez(request, model=np.frombuffer(data, np.uint8), row=row, output=np.array(output or ""))
+    predict_limited(data, row, output, limit_s=limit_s)
+
+
+def predict_limited(
+    data: bytes, rows: Array, output: str | None, *, limit_s: float = LIMIT_S, progress: Progress | None = None
+) -> Float32Array:
+    """Scores float32 [rows, classes] of a model, each row inferred by itself, in a limited child process.
+
+    Args:
+        data: a serialized ONNX model.
+        rows: inputs [rows, *shape].
+        output: name of the output that holds the scores; None takes the single float output of rank 2.
+        limit_s: longest for loading and for one row; all may take that and PACE_S a row.
+        progress: called after every row.
+
+    Raises:
+        ModelError: it does not load or run, takes too long or too much memory, kills the process, or is not
+            deterministic: REPEATED_ROWS rows run a second time must give the same bits.
+    """
+    whole_s = limit_s + PACE_S * len(rows)
+    with _request(data, rows, output, whole_s) as request, _child(request) as process:
+        watch = _Watch(process, limit_s, whole_s)
+        reply, scores = _answer(process, watch, len(rows), progress)
+    if watch.late:
+        raise ModelError(watch.late, where=f"row {watch.done}" if len(rows) > 1 else "", next_step=_USE_ANOTHER)
+    _judge(process.returncode, reply)
+    assert scores is not None  # a reply without a complaint has them
+    return scores
+
+
+class _Watch:
+    """Kills a process that makes no step within `limit_s`, or does not end within `whole_s`; `late` says which."""
+
+    def __init__(self, process: subprocess.Popen[bytes], limit_s: float, whole_s: float) -> None:
+        self.late, self.done = "", 0
+        self._process, self._limit_s, self._whole_s = process, limit_s, whole_s
+        self._start_s = self._step_s = time.monotonic()
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def step(self, done: int) -> None:
+        """So many rows are done."""
+        self.done, self._step_s = done, time.monotonic()
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while True:
+            due_s = min(self._step_s + self._limit_s, self._start_s + self._whole_s)
+            if self._ended.wait(max(0.01, due_s - time.monotonic())):
+                return
+            now_s = time.monotonic()
+            if now_s - self._start_s > self._whole_s:
+                self.late = f"its rows take more than {PACE_S:g} s each"
+            elif now_s - self._step_s > self._limit_s:
+                self.late = f"one row takes more than {self._limit_s:g} s"
+            if self.late:
+                self._process.kill()
+                return
+
+
+@contextmanager
+def _request(data: bytes, rows: Array, output: str | None, whole_s: float) -> Iterator[IO[bytes]]:
+    """A file that the child reads; no pipe, so that nobody waits for the other."""
+    with tempfile.TemporaryFile() as file:
+        file.write(json.dumps({"output": output, "whole_s": whole_s}).encode() + b"\n")
+        np.save(file, np.frombuffer(data, np.uint8))
+        np.save(file, rows)
+        file.seek(0)
+        yield file
+
+
+@contextmanager
+def _child(request: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The child process, which does not outlive the block, interrupted or not."""
     search = os.pathsep.join([str(Path(kit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "kit.model.rehearse"],
+        stdin=request,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": search},
+    )
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "kit.model.rehearse"],
-            input=request.getvalue(),
-            capture_output=True,
-            timeout=limit_s,
-            env={**os.environ, "PYTHONPATH": search},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelError(f"one row takes more than {limit_s:g} s", next_step=_USE_ANOTHER) from None
-    _judge(done)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
 
 
-def _judge(done: subprocess.CompletedProcess[bytes]) -> None:
+@dataclass
+class _Reply:
+    """What the child says went wrong; all empty if nothing did."""
+
+    what: str = ""
+    where: str = ""
+    next_step: str = ""
+
+
+def _answer(
+    process: subprocess.Popen[bytes], watch: _Watch, rows: int, progress: Progress | None
+) -> tuple[_Reply | None, Float32Array | None]:
+    """What the child says, in lines: a number after each row, then its reply, then the scores; None if it died."""
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith(b"{"):
+                reply = _Reply(**json.loads(line))
+                rest = process.stdout.read()
+                process.wait()
+                return reply, None if reply.what else np.load(io.BytesIO(rest), allow_pickle=False)
+            watch.step(min(int(line), rows))
+            if progress is not None:
+                progress(watch.done, rows)
+        process.wait()
+    except (ValueError, TypeError, EOFError):
+        process.kill()  # it died within a line, or says what it must not
+        process.wait()
+    finally:
+        watch.end()
+    return None, None
+
+
+def _judge(returncode: int, reply: _Reply | None) -> None:
     """Raise what the child says went wrong, or what its death says."""
-    if done.returncode == 0:
-        reply = json.loads(done.stdout)
-        if reply["what"]:
-            raise ModelError(reply["what"], where=reply["where"], next_step=reply["next_step"] or _USE_ANOTHER)
+    if reply is not None and returncode == 0:
+        if reply.what:
+            raise ModelError(reply.what, where=reply.where, next_step=reply.next_step or _USE_ANOTHER)
         return
-    cause = f"exit code {done.returncode}"
-    if done.returncode < 0:
-        cause = signal.Signals(-done.returncode).name
+    cause = signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
     raise ModelError(f"the runtime crashed while it loaded the model or ran one row ({cause})", next_step=_USE_ANOTHER)
 
 
 def _main() -> None:
-    """The child: read the request, take on limits, run, answer in JSON."""
-    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as request:
-        data, row, output = request["model"].tobytes(), request["row"], str(request["output"]) or None
-    limit = LIMIT_BYTES + 8 * len(data)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    """The child: read the request, take on limits, run, answer; what libraries print goes elsewhere."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with os.fdopen(os.dup(0), "rb") as request:
+        asked = json.loads(request.readline())
+        data, rows = np.load(request).tobytes(), np.load(request)
+    limit_bytes, limit_s = LIMIT_BYTES + 8 * len(data) + 4 * rows.nbytes, int(asked["whole_s"]) + 5
+    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))  # should nobody be left to stop it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    reply = {"what": "", "where": "", "next_step": ""}
+    reply, scores = _Reply(), None
     try:
-        HostSession(data).predict(row, output)
+        scores = _predicted(data, rows, asked["output"], out)
     except ModelError as error:
-        reply = {"what": error.what, "where": error.where, "next_step": error.next_step}
+        reply = _Reply(error.what, error.where, error.next_step)
     except MemoryError:
-        reply["what"] = f"it needs more than {limit >> 20} MiB to load or to run one row"
-    sys.stdout.write(json.dumps(reply))
+        reply = _Reply(f"it needs more than {limit_bytes >> 20} MiB to load or to run one row")
+    out.write(json.dumps(asdict(reply)).encode() + b"\n")
+    if scores is not None:
+        content = io.BytesIO()  # a pipe has no position, which NumPy asks of a file
+        np.save(content, scores)
+        out.write(content.getbuffer())
+    out.close()
+
+
+def _predicted(data: bytes, rows: Array, output: str | None, out: BinaryIO) -> Float32Array:
+    """Scores of every row, and of the first few once more, by a session that has run others in between."""
+
+    def tell(done: int, _: int) -> None:
+        out.write(b"%d\n" % done)
+        out.flush()
+
+    session = HostSession(data)
+    scores = session.predict(rows, output, tell, one_by_one=True)
+    again = session.predict(rows[:REPEATED_ROWS], output, one_by_one=True)
+    same = (scores[: len(again)].view(np.uint32) == again.view(np.uint32)).all(axis=1)
+    if not same.all():
+        raise ModelError(
+            "the model gives other scores when the same row is run again, so no figure of it would mean anything",
+            where=f"row {int(np.argmin(same))}",
+            next_step=_RANDOM,
+        )
+    return scores
 
 
 if __name__ == "__main__":

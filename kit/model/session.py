@@ -75,13 +75,16 @@ class HostSession:
                 next_step="export it with the other inputs as constants",
             )
 
-    def predict(self, inputs: Array, output: str | None = None, progress: Progress | None = None) -> Float32Array:
+    def predict(
+        self, inputs: Array, output: str | None = None, progress: Progress | None = None, *, one_by_one: bool = False
+    ) -> Float32Array:
         """Scores of every row: float32 [rows, classes].
 
         Args:
             inputs: [rows, *shape] of the model's dtype, or one that converts without loss.
             output: name of the output that holds the scores; None takes the single float output of rank 2.
             progress: called after every batch.
+            one_by_one: a batch is one row, as on a device: rows then cannot influence each other.
 
         Raises:
             ModelError: shape or dtype do not fit, the output is ambiguous, or the runtime fails on a row.
@@ -90,18 +93,23 @@ class HostSession:
         chosen = score_output(self.outputs, output)
         parts: list[Float32Array] = []
         done = 0
-        for batch in batches(rows, self.inputs[0]):
+        for batch in batches(rows, self.inputs[0]) if not one_by_one else np.split(rows, len(rows)):
             parts.append(self._scores(batch, chosen, done))
             done += len(batch)
             if progress is not None:
                 progress(done, len(rows))
+        if len({part.shape[1] for part in parts}) > 1:
+            raise ModelError(
+                f"output {chosen!r} has another number of scores for some rows",
+                next_step="name the output that holds the scores of the classes",
+            )
         return np.concatenate(parts)
 
     def _scores(self, batch: Array, output: str, first_row: int) -> Float32Array:
         try:
             (scores,) = self._session.run([output], {self.inputs[0].name: batch})
         except Exception as error:
-            where = f"rows {first_row} to {first_row + len(batch) - 1}"
+            where = f"rows {first_row} to {first_row + len(batch) - 1}" if len(batch) > 1 else f"row {first_row}"
             raise ModelError(f"the runtime fails: {reason_of(error)}", where=where) from None
         if not isinstance(scores, np.ndarray) or scores.ndim != 2 or len(scores) != len(batch):
             got = getattr(scores, "shape", type(scores).__name__)

@@ -63,18 +63,39 @@ def test_scores_that_are_not_finite_are_refused_with_the_row() -> None:
         predict_on_host(net(np.full((3, 3), 1e3)), dataset(inputs))
 
 
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("0", "1", "2"), ()])
+def test_classes_that_are_named_alike_or_by_index_or_not_at_all_fit(names: tuple[str, ...]) -> None:
+    assert predict_on_host(net(np.eye(3), names), dataset(np.ones((2, 3)))).scores.shape == (2, 3)
+
+
+def test_indices_are_compared_where_the_dataset_names_its_classes_by_numbers() -> None:
+    numbered = replace(dataset(np.ones((2, 3))), classes=("1", "2", "3"))
+    with pytest.raises(ModelError, match="classes are 0, 1, 2, and not dataset d's: 1, 2, 3"):
+        predict_on_host(net(np.eye(3), ("0", "1", "2")), numbered)
+
+
 @pytest.mark.parametrize(
-    ("names", "refused"),
-    [(("a", "b", "c"), False), (("c", "a", "b"), True), (("0", "1", "2"), False), (("x", "b", "c"), False)],
+    ("names", "what"),
+    [
+        (("c", "a", "b"), "in another order than dataset d's: c, a, b"),
+        (("x", "b", "c"), "x, b, c, and not dataset d's: a, b, c"),
+        (("cat", "dog", "cow"), "cat, dog, cow, and not dataset d's: a, b, c"),
+        (("a", "b"), "a, b, and not dataset d's: a, b, c"),
+    ],
 )
-def test_classes_in_another_order_are_refused(names: tuple[str, ...], refused: bool) -> None:
-    data, rows = net(np.eye(3), names), dataset(np.ones((2, 3)))
-    if not refused:
-        assert predict_on_host(data, rows).scores.shape == (2, 3)
-        return
-    with pytest.raises(ModelError, match="another order") as caught:
-        predict_on_host(data, rows)
-    assert "c, a, b" in str(caught.value)
+def test_classes_in_another_order_or_of_another_kind_are_refused(names: tuple[str, ...], what: str) -> None:
+    with pytest.raises(ModelError, match=what) as caught:
+        predict_on_host(net(np.eye(3), names), dataset(np.ones((2, 3))))
+    assert caught.value.where == "d.toml"
+    assert caught.value.next_step
+
+
+def test_the_calibration_rows_are_run_under_limits_too() -> None:
+    rows = dataset(np.ones((4, 3)))
+    bad = replace(rows.test, inputs=np.full((3, 3), 1e38, np.float32))
+    assert predict_on_host(net(np.full((3, 3), 1e3)), rows)
+    with pytest.raises(ModelError, match=r"calibration row 0: .* not finite"):
+        predict_on_host(net(np.full((3, 3), 1e3)), replace(rows, calibration=bad))
 
 
 def test_a_named_output_is_taken(tmp_path: Path) -> None:
