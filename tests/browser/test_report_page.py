@@ -104,6 +104,61 @@ def test_no_chart_text_covers_another(page: Page, reports: dict[str, Path]) -> N
             assert page.value(covered) == []
 
 
+def test_no_line_runs_through_the_name_of_a_variant(page: Page, reports: dict[str, Path]) -> None:
+    """Under each letter of a name lies paper: an element of the drawing below the text may only be its band."""
+    crossed = """
+    (() => {
+      const chart = [...document.querySelectorAll('#variants figure svg')].find(s => s.getBoundingClientRect().width);
+      chart.scrollIntoView({block: 'center'});
+      return [...chart.querySelectorAll('text')].filter(t => /^[✓✕?] /.test(t.textContent)).flatMap(t => {
+        const box = t.getBoundingClientRect(), y = (box.top + box.bottom) / 2, found = [];
+        for (let x = box.left + 1; x < box.right; x += 1) {
+          const below = document.elementsFromPoint(x, y).filter(e => e !== t)[0];
+          if (below === chart || below.classList.contains('f-paper')) continue;
+          found.push(t.textContent + ': ' + below.outerHTML);
+        }
+        return found;
+      }).slice(0, 3);
+    })()
+    """
+    for name in ("ordinary", "broken", "certified"):
+        for width in (390, 820, 1280):
+            page.open(reports[name], width=width)
+            assert page.value(crossed) == []
+
+
+def test_p99_stands_near_its_dot(page: Page, reports: dict[str, Path]) -> None:
+    far = """
+    (() => {
+      const chart = [...document.querySelectorAll('#latency figure svg')].find(s => s.getBoundingClientRect().width);
+      const text = [...chart.querySelectorAll('text')].find(t => t.textContent.startsWith('p99 ')
+        && !t.textContent.includes('limit')).getBoundingClientRect();
+      const dot = [...chart.querySelectorAll('circle')].find(c => c.textContent.startsWith('p99 '))
+        .getBoundingClientRect();
+      return [text.top - dot.bottom, Math.max(text.left - dot.right, dot.left - text.right)];
+    })()
+    """
+    for width in (390, 820, 1280):
+        page.open(reports["ordinary"], width=width)
+        below, beside = page.value(far)
+        assert 0 <= below < 90
+        assert beside <= 0
+
+
+def test_no_arrow_of_the_lineage_dangles(page: Page, reports: dict[str, Path]) -> None:
+    """An arrow stands before its step, so that what a row's first one has is outside and clipped."""
+    rows = """
+    [...document.querySelectorAll('.chain li')].map(li => [li.getBoundingClientRect().top,
+      getComputedStyle(li, '::before').content, getComputedStyle(li, '::after').content])
+    """
+    for width in (820, 1280):
+        page.open(reports["ordinary"], width=width)
+        found = page.value(rows)
+        assert [after for _, _, after in found] == ["none"] * len(found)
+        assert [before for _, before, _ in found] == ["none"] + ['"→"'] * (len(found) - 1)
+        assert page.value("getComputedStyle(document.querySelector('.chain')).overflowX") == "clip"
+
+
 def test_dark_recolours_page_and_drawings(page: Page, reports: dict[str, Path]) -> None:
     def colours() -> list[str]:
         curve = "document.querySelector('#latency path.s-mark')"

@@ -57,6 +57,7 @@ def hostile_view(name: str) -> View:
     columns = {"exercise": data.columns["exercise"], "side": ColumnRecord(("left", name), data.columns["side"].codes)}
     data = replace(data, name=name, classes=(name, *data.classes[1:]), columns=columns, cluster_column=name)
     machine = replace(evidence.device, name=name, cpu_model=name, runtime=name, instruction_sets=(name,), link=name)
+    machine = replace(machine, emulated=(name,))
     evidence = replace(evidence, dataset=data, device=machine, source=replace(evidence.source, name=name))
     return scenes.view_of(evidence, builders.profile(name=name), builders.device(name=name, emulated=(name,)))
 

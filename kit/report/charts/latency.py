@@ -47,17 +47,23 @@ def _bounds(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
 
 
 def _below_the_curve(view: LatencyView, x: svg.Axis, y: svg.Axis, at: float, text: str) -> str:
-    """p99's figure under its dot, as near as the rising curve leaves room, with a thin line to it where that is far."""
+    """p99's figure under its dot, a thin line to it where that is far; the interval is left out where it keeps it far."""
+    top, brief = y.at(view.marks[-1].share), f"p99 {view.scale.text(view.marks[-1].value_s)}"
+    right, level = _free_place(view, x, y, at, text)
+    if level > top + 60:
+        text, (right, level) = brief, _free_place(view, x, y, at, brief)
+    leader = svg.line(at, top + 6, at, level - 12, "soft") if level > top + 30 else ""
+    return leader + svg.label(right, level, text, anchor="end", colour="ink", bold=True, halo=True)
+
+
+def _free_place(view: LatencyView, x: svg.Axis, y: svg.Axis, at: float, text: str) -> tuple[float, float]:
+    """Right end and baseline of `text`: about under `at`, below the rising curve, clear of p50's line of text."""
     room = svg.room_for(text, bold=True)
     right = min(x.end - 4, at + room / 2)
-    left = right - room
-    rise = max((share for value, share in view.curve if x.at(value) <= left), default=0.0)
-    top, middle = y.at(view.marks[-1].share), y.at(0.5)
-    level = min(max(top + 22, y.at(rise) + 18), y.at(0.25))
-    if abs(level - middle - 4) < 16:
-        level = middle + 24
-    far = svg.line(at, top + 6, at, level - 12, "soft") if level > top + 30 else ""
-    return far + svg.label(right, level, text, anchor="end", colour="ink", bold=True, halo=True)
+    rise = max((share for value, share in view.curve if x.at(value) <= right - room), default=0.0)
+    level = min(max(y.at(view.marks[-1].share) + 22, y.at(rise) + 18), y.at(0.25))
+    middle = y.at(0.5) + 4
+    return right, middle + 20 if abs(level - middle) < 16 else level
 
 
 def _dot(x: float, y: float, text: str) -> str:
