@@ -15,7 +15,7 @@ def check_consistent(evidence: Evidence, device: DeviceSpec) -> None:
     if len(set(names)) != len(names):
         raise MeasurementError(f"two variants have the same name: {', '.join(names)}", next_step=NEXT)
     if hidden := sorted(set(device.emulated) - set(evidence.device.emulated)):
-        raise refuse(f"the device's record does not say that {', '.join(hidden)} is emulated", device.name)
+        raise refuse(f"the device's record does not say that {', '.join(hidden)[:200]} is emulated", device.name)
     wellformed.check_dataset(evidence.dataset)
     reference = evidence.reference_predictions
     if reference.obtained not in ("measured", "computed"):
@@ -69,4 +69,8 @@ def _check_predictions(
         raise refuse("predictions are of other data", name)
     if predictions.arithmetic != arithmetic:
         raise refuse(f"predictions are by {predictions.arithmetic} arithmetic, not {arithmetic}", name)
+    if arithmetic == "saturating" and predictions.obtained != "computed":
+        raise refuse(f"saturating predictions are computed, these are {predictions.obtained}", name)
+    if arithmetic == "exact" and predictions.obtained not in ("measured", "emulated", "absent"):
+        raise refuse(f"exact predictions are measured on the device, these are {predictions.obtained}", name)
     wellformed.check_predictions(predictions, data, name)

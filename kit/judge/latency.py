@@ -14,7 +14,7 @@ def judge_latency(case: Case) -> tuple[Finding, ...]:
     record = case.variant.latency
     if record is None or record.obtained in ("absent", "estimated", "computed"):
         return (absent(case, "s", "latency was not measured.", "measure latency on the device"),)
-    if record.obtained == "emulated" and not case.device.timing_is_real:
+    if not case.device.timing_is_real:
         reason = "times under an emulated processor are no latency."
         return (absent(case, "s", reason, "measure on the real processor"),)
     samples_s = record.samples_ns[record.warmup_count :].astype(np.float64) * 1e-9

@@ -42,8 +42,8 @@ def judge_processor_flips(case: Case) -> tuple[Finding, ...]:
     if saturation.quantized_nodes == 0 and not saturation.can_saturate:
         return (_float(case),)
     exact, own = case.variant.exact_predictions, case.variant.predictions
-    if exact is None or own is None:
-        missing = "with exact arithmetic" if exact is None else "on the device"
+    if exact is None or own is None or "absent" in (exact.obtained, own.obtained):
+        missing = "with exact arithmetic" if exact is None or exact.obtained == "absent" else "on the device"
         return (absent(case, "share", f"predictions {missing} were not obtained.", f"run the dataset {missing}"),)
     both = [_flips(case, "this device", own, exact)]
     if case.variant.saturating_predictions is not None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kit.judge import judge
 from kit.judge.sentences import headline, slice_name
-from kit.records import Evidence, Finding, Verdict
+from kit.records import Evidence, Finding, Int64Array, PredictionRecord, Verdict
 from kit.spec.types import Requirement
 from tests.builders import VariantPlan, device, evidence, profile, requirement
 
@@ -153,7 +153,7 @@ def test_accuracy_of_a_slice_at_least() -> None:
 
 
 def test_emulated_predictions_decide_only_on_an_emulated_device() -> None:
-    given = evidence([VariantPlan("int8")])
+    given = evidence([VariantPlan("int8")], emulated=("processor",))
     record = given.variants[0].predictions
     assert record is not None
     variant = replace(given.variants[0], predictions=replace(record, obtained="emulated"))
@@ -166,7 +166,7 @@ def test_emulated_predictions_decide_only_on_an_emulated_device() -> None:
 
 
 def test_an_accuracy_that_does_not_drop_says_its_unit_and_that_it_is_emulated() -> None:
-    given = evidence([VariantPlan("int8", to_wrong=0.0, to_right=0.1)])
+    given = evidence([VariantPlan("int8", to_wrong=0.0, to_right=0.1)], emulated=("device",))
     record = given.variants[0].predictions
     assert record is not None
     given = replace(given, variants=(replace(given.variants[0], predictions=replace(record, obtained="emulated")),))
@@ -210,6 +210,10 @@ def test_gap_verdicts() -> None:
     assert gap(VariantPlan("int8"), 0.2, "subject").verdict is Verdict.PASS
 
 
+def deciding(of: PredictionRecord, decisions: Int64Array) -> PredictionRecord:
+    return replace(of, decisions=decisions, scores=np.eye(7, dtype=np.float32)[decisions])
+
+
 def test_a_gap_that_surely_widens_fails() -> None:
     """The reference's left side is surely better; the right one loses much: the lower bound clears the limit."""
     given = evidence([VariantPlan("int8", to_wrong=0, slices={"side=right": (0.4, 0.0)})], reference_accuracy=0.95)
@@ -218,8 +222,7 @@ def test_a_gap_that_surely_widens_fails() -> None:
     assert record is not None
     spoiled = (codes == 1) & (np.arange(len(labels)) % 3 == 0)
     reference, device_made = (
-        replace(of, decisions=np.where(spoiled, (labels + 1) % 7, of.decisions))
-        for of in (given.reference_predictions, record)
+        deciding(of, np.where(spoiled, (labels + 1) % 7, of.decisions)) for of in (given.reference_predictions, record)
     )
     variant = replace(given.variants[0], predictions=device_made)
     given = replace(given, reference_predictions=reference, variants=(variant,))

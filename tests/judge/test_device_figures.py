@@ -23,7 +23,8 @@ def one(
     **changes: object,
 ) -> Finding:
     asked: Profile = profile([requirement(metric, limit, confidence)], **changes)
-    return judge(evidence([plan]), asked, spec or device()).variants[0].findings[0]
+    spec = spec or device()
+    return judge(evidence([plan], emulated=spec.emulated), asked, spec).variants[0].findings[0]
 
 
 def with_samples(samples_s: np.ndarray) -> Evidence:

@@ -1,0 +1,127 @@
+"""Records that can be what they say they are: dtypes, shapes, and values that a measurement can have."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.errors import MeasurementError
+from kit.records import (
+    DatasetRecord,
+    EnergyRecord,
+    LatencyRecord,
+    MemoryRecord,
+    Obtained,
+    PredictionRecord,
+    SaturationRecord,
+)
+
+NEXT = "run it again: a record does not belong to this run"
+
+LARGEST = 1e15
+"""No time in s, energy in J or power in W of a device is larger; sums of such figures stay finite."""
+
+_WEAKER: dict[Obtained, tuple[Obtained, ...]] = {
+    "measured": ("measured", "emulated", "estimated", "absent"),
+    "emulated": ("emulated", "estimated", "absent"),
+    "estimated": ("estimated", "absent"),
+    "computed": (),
+    "absent": ("absent",),
+}
+"""What energy from a meter of each origin can be: as weak as its meter, or weaker."""
+
+
+def refuse(what: str, where: str) -> MeasurementError:
+    """The error to raise for a record at `where`."""
+    return MeasurementError(what, where=where, next_step=NEXT)
+
+
+def check_dataset(data: DatasetRecord) -> None:
+    """Labels, clusters and columns are int64 [rows], each code within what it indexes."""
+    if data.rows <= 0 or not data.classes:
+        raise refuse(f"{data.rows} rows in {len(data.classes)} classes", data.name)
+    for name, array, count in [
+        ("labels", data.labels, len(data.classes)),
+        *((f"column {name}", column.codes, len(column.values)) for name, column in data.columns.items()),
+    ]:
+        _array(name, array, np.int64, (data.rows,), data.name)
+        _within(name, array, count, data.name)
+    _array("cluster", data.cluster, np.int64, (data.rows,), data.name)
+    if data.cluster_column is None and len(np.unique(data.cluster)) != data.rows:
+        raise refuse("rows share a cluster, and no column of clusters is named", data.name)
+
+
+def check_predictions(record: PredictionRecord, data: DatasetRecord, where: str) -> None:
+    """Finite float32 scores [rows, classes], and int64 decisions [rows] that are the first of the largest scores."""
+    if record.decisions.ndim == 1 and len(record.decisions) != data.rows:
+        raise refuse(f"{len(record.decisions)} predictions for {data.rows} rows", where)
+    _array("decisions", record.decisions, np.int64, (data.rows,), where)
+    _array("scores", record.scores, np.float32, (data.rows, len(data.classes)), where)
+    _within("decisions", record.decisions, len(data.classes), where)
+    if not np.isfinite(record.scores).all():
+        raise refuse("scores that are no finite numbers", where)
+    other = np.flatnonzero(record.scores.argmax(axis=1) != record.decisions)
+    if len(other):
+        raise refuse(f"the decision of row {other[0]} is not the largest of its scores", where)
+
+
+def check_latency(record: LatencyRecord, where: str) -> None:
+    """int64 samples [n] in ns, none negative and not all 0 (a coarse clock gives some), warm-up among them."""
+    _array("latency samples", record.samples_ns, np.int64, record.samples_ns.shape[:1], where)
+    if (record.samples_ns < 0).any() or (len(record.samples_ns) and not record.samples_ns.any()):
+        raise refuse("latency samples that are no times", where)
+    if not 0 <= record.warmup_count <= len(record.samples_ns):
+        raise refuse(f"{record.warmup_count} of {len(record.samples_ns)} latency samples are warm-up", where)
+
+
+def check_memory(record: MemoryRecord, where: str) -> None:
+    """int64 peaks and steady values [sessions] in B, none negative."""
+    sessions = record.peak_bytes.shape[:1]
+    for name, array in (("peak_bytes", record.peak_bytes), ("steady_bytes", record.steady_bytes)):
+        _array(name, array, np.int64, sessions, where)
+        if (array < 0).any():
+            raise refuse(f"{name} has a negative amount of memory", where)
+
+
+def check_energy(record: EnergyRecord, where: str) -> None:
+    """Windows [n] of finite energy, positive time and inferences; a trace [samples]; no stronger than its meter."""
+    windows, samples = record.window_energy_j.shape[:1], record.trace_t_ns.shape[:1]
+    for name, array, dtype, shape in (
+        ("window_energy_j", record.window_energy_j, np.float64, windows),
+        ("window_s", record.window_s, np.float64, windows),
+        ("window_inferences", record.window_inferences, np.int64, windows),
+        ("trace_t_ns", record.trace_t_ns, np.int64, samples),
+        ("trace_power_w", record.trace_power_w, np.float64, samples),
+    ):
+        _array(name, array, dtype, shape, where)
+    for name, values in (("window_energy_j", record.window_energy_j), ("window_s", record.window_s)):
+        if not (np.abs(values) <= LARGEST).all():
+            raise refuse(f"{name} has values that no device has", where)
+    if not (math.isfinite(record.idle_power_w) and abs(record.idle_power_w) <= LARGEST):
+        raise refuse(f"idle_power_w is {record.idle_power_w}", where)
+    if (record.window_s <= 0).any() or (record.window_inferences <= 0).any():
+        raise refuse("an energy window without time or inferences", where)
+    if record.obtained not in _WEAKER[record.meter.obtained]:
+        raise refuse(f"energy is said to be {record.obtained}, its meter is {record.meter.obtained}", where)
+
+
+def check_saturation(record: SaturationRecord, where: str) -> None:
+    """Some node can saturate exactly if the record says so, and the worst pair exceeds the limit only then."""
+    at_risk = len(record.nodes_at_risk)
+    if record.can_saturate != (at_risk > 0) or at_risk > record.quantized_nodes:
+        raise refuse(f"can_saturate is {record.can_saturate}, with {at_risk} nodes at risk", where)
+    if not record.can_saturate and not -record.limit - 1 <= record.worst_pair <= record.limit:
+        raise refuse(f"the worst pair sum {record.worst_pair} exceeds {record.limit}, and nothing is at risk", where)
+
+
+def _array(name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...], where: str) -> None:
+    if array.shape != (shape or (0,)) or array.dtype != dtype:
+        what = f"{name} is {array.dtype} {list(array.shape)}, not {np.dtype(dtype)} {list(shape)}"
+        raise refuse(what, where)
+
+
+def _within(name: str, codes: NDArray[np.int64], count: int, where: str) -> None:
+    bad = np.flatnonzero((codes < 0) | (codes >= count))
+    if len(bad):
+        raise refuse(f"{name}: row {bad[0]} is {codes[bad[0]]}, and there are {count}", where)
