@@ -65,7 +65,7 @@ def _check_class_names(data: bytes, dataset: Dataset) -> None:
     )
 
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}(?:\.0)?")
 _OTHER_CLASSES = "use the dataset that this model was made for, or write its classes in the manifest as the model does"
 
 

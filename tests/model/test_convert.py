@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.neural_network import MLPClassifier
@@ -123,6 +124,43 @@ def test_a_garbled_pickle_is_one_clear_error(content: bytes, tmp_path: Path, dig
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"cannot be unpickled|not a scikit-learn model"):
         convert(path, inputs=digits.test, trust_pickle=True)
+
+
+class Code:
+    """Unpickling it runs a line of Python."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (self.line,)
+
+
+@pytest.mark.parametrize("line", ["raise SystemExit(0)", "raise GeneratorExit", "import sys; sys.exit('\\x1b[2Jbye')"])
+def test_a_pickle_cannot_end_the_command(line: str, tmp_path: Path, digits) -> None:
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(Code(line)))
+    with pytest.raises(ModelError, match=r"cannot be unpickled: \w+Exit") as caught:
+        convert(tmp_path / "m.pkl", inputs=digits.test, trust_pickle=True)
+    assert caught.value.what.isprintable()
+
+
+def test_what_a_pickle_prints_is_no_output(tmp_path: Path, digits, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(Code("import os; print('{}'); os.system('echo forged')")))
+    with pytest.raises(ModelError, match="holds a NoneType"):
+        convert(tmp_path / "m.pkl", inputs=digits.test, trust_pickle=True)
+    print("ours")
+    out, err = capfd.readouterr()
+    assert out == "ours\n"
+    assert "forged" in err
+    assert "{}" in err
+
+
+def test_what_a_talkative_model_prints_is_no_output(tmp_path: Path, digits, capfd: pytest.CaptureFixture[str]) -> None:
+    forest = RandomForestClassifier(3, random_state=0, verbose=1).fit(digits.train, digits.train_labels)
+    joblib.dump(forest, tmp_path / "m.joblib")
+    capfd.readouterr()
+    convert(tmp_path / "m.joblib", inputs=digits.test, trust_pickle=True)
+    assert capfd.readouterr().out == ""
 
 
 def test_a_module_that_is_missing_is_named(tmp_path: Path, digits) -> None:

@@ -63,7 +63,7 @@ def test_scores_that_are_not_finite_are_refused_with_the_row() -> None:
         predict_on_host(net(np.full((3, 3), 1e3)), dataset(inputs))
 
 
-@pytest.mark.parametrize("names", [("a", "b", "c"), ("0", "1", "2"), ()])
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("0", "1", "2"), ("0.0", "1.0", "2.0"), ()])
 def test_classes_that_are_named_alike_or_by_index_or_not_at_all_fit(names: tuple[str, ...]) -> None:
     assert predict_on_host(net(np.eye(3), names), dataset(np.ones((2, 3)))).scores.shape == (2, 3)
 

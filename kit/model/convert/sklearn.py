@@ -2,7 +2,11 @@
 
 import io
 import json
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,10 +64,12 @@ def _unpickled(path: Path, data: bytes) -> Any:
     from sklearn.exceptions import InconsistentVersionWarning
 
     try:
-        with warnings.catch_warnings():
+        with _output_on_standard_error(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", InconsistentVersionWarning)
             return joblib.load(io.BytesIO(data))
+    except KeyboardInterrupt:
+        raise
     except InconsistentVersionWarning as warning:
         raise ModelError(
             f"it was saved by scikit-learn {warning.original_sklearn_version}, "
@@ -77,12 +83,27 @@ def _unpickled(path: Path, data: bytes) -> Any:
             where=str(path),
             next_step=f"install the package that provides {error.name!r}",
         ) from None
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: its code must not end this command, with 0 at that
+        reason = "".join(character if character.isprintable() else " " for character in str(error)).strip()[:200]
         raise ModelError(
-            f"it cannot be unpickled: {type(error).__name__}: {str(error).strip()[:200]}",
+            f"it cannot be unpickled: {type(error).__name__}: {reason}",
             where=str(path),
             next_step="check that the file is complete and was written by joblib.dump or pickle.dump",
         ) from None
+
+
+@contextmanager
+def _output_on_standard_error() -> Iterator[None]:
+    """Nothing that a model's code prints, in Python or in a process it starts, gets among the command's output."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _features(model: Any, path: Path) -> int:
@@ -110,7 +131,7 @@ def _features(model: Any, path: Path) -> int:
 
 
 def _predict(model: Any, rows: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    with warnings.catch_warnings():
+    with _output_on_standard_error(), warnings.catch_warnings():  # forests with verbose=1 print
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         return cast(NDArray[np.floating[Any]], np.asarray(model.predict_proba(rows)))
 
@@ -121,7 +142,7 @@ def _export(model: Any, features: int, path: Path) -> bytes:
     from skl2onnx.common.data_types import FloatTensorType
 
     try:
-        with warnings.catch_warnings():
+        with _output_on_standard_error(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             proto = convert_sklearn(
                 model,
