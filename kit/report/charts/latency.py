@@ -47,7 +47,7 @@ def _bounds(view: LatencyView, x: svg.Axis, y: svg.Axis) -> list[str]:
 
 
 def _below_the_curve(view: LatencyView, x: svg.Axis, y: svg.Axis, at: float, text: str) -> str:
-    """p99's figure under its dot, a thin line to it where that is far; the interval is left out where it keeps it far."""
+    """p99's figure under its dot, a thin line to it where that is far, without its interval where there is no room."""
     top, brief = y.at(view.marks[-1].share), f"p99 {view.scale.text(view.marks[-1].value_s)}"
     right, level = _free_place(view, x, y, at, text)
     if level > top + 60:

@@ -162,7 +162,7 @@ def _machine(evidence: Evidence, device: DeviceSpec) -> list[ConditionRow]:
         _same("link", device.link, seen.link),
         ConditionRow(
             "emulated parts",
-            ", ".join(map(clean, device.emulated)) or "none",
+            ", ".join(map(clean, sorted(device.emulated))) or "none",
             ", ".join(map(clean, emulated)) or "none",
             False,
         ),
