@@ -7,7 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from kit.digest import digest_file
+from kit.digest import digest_bytes, digest_file
+from kit.model.load import load_onnx
+from kit.model.quantize import RECIPES, make_variant
 from tests.integration.conftest import ROOT, Edgeproof
 
 CNN = ROOT / "examples/watch/watch-cnn.onnx"
@@ -211,3 +213,27 @@ def test_a_run_is_not_resumed_with_other_inputs(edgeproof: Edgeproof, case: Path
     assert "has changed since this run began" in again.stderr
     assert {"model": "source"}.get(changed, changed) in again.stderr
     assert (run / "journal.jsonl").read_bytes() == before
+
+
+def test_a_model_that_is_already_quantized(edgeproof: Edgeproof, case: Path, watch: Path) -> None:
+    with np.load(watch / "calibration.npz") as arrays:
+        rows = np.array(arrays["x"])
+    variant = make_variant(load_onnx(CNN), RECIPES["int8-per-channel"], rows, digest_bytes(rows.tobytes()))
+    (case / "net.onnx").write_bytes(variant.data)
+    said = certify(edgeproof, case)
+    assert "already quantized" in said
+    assert "float model" in said
+
+
+def test_the_cheapest_by_energy_without_a_meter(edgeproof: Edgeproof, case: Path) -> None:
+    respell(case / "quick.toml", 'cheapest_by = "size"', 'cheapest_by = "energy"')
+    (case / "bare.toml").write_text('[device]\nname = "bare"\ndescription = "no meter"\n[link]\nurl = "subprocess:"\n')
+    assert "has no meter" in certify(edgeproof, case, "--device", "bare.toml")
+
+
+def test_a_folder_that_cannot_be_written(edgeproof: Edgeproof, case: Path) -> None:
+    words = ("certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--runs", "/dev/null")
+    done = edgeproof(*words, cwd=case)
+    assert done.returncode == 2
+    assert "bug of ours" not in done.stderr
+    assert "/dev/null" in done.stderr
