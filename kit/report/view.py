@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.digest import short
-from kit.records import Evidence, Finding, Judgement, RunRecord, VariantJudgement, Verdict
+from kit.records import Evidence, Judgement, RunRecord, Verdict
 from kit.report import machine, sentences
 from kit.report.figures import clean, count, listed
 from kit.report.sections.energy import EnergyView, build_energy
@@ -26,6 +26,7 @@ from kit.report.sections.numerics import NumericsView, build_numerics
 from kit.report.sections.requirements import SIGNS, RequirementRow, build_requirements, variant_of
 from kit.report.sections.slices import FairnessView, SlicesView, build_fairness, build_slices
 from kit.report.sections.variants import VariantsView, build_variants
+from kit.report.sections.warnings import find_warnings
 from kit.spec.types import DeviceSpec, Profile
 
 
@@ -154,31 +155,3 @@ def verdict_sentence(
         return f"No variant meets {clean(profile.name, 40)} on {where}; the nearest, {who}, breaks {what}."
     verb = "is" if len(names) == 1 else "are"
     return f"{who} breaks nothing of {clean(profile.name, 40)} on {where}, but {what} {verb} undecided."
-
-
-def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgement | None) -> tuple[str, ...]:
-    """What a reader must know before trusting a figure."""
-    found = []
-    if not device.timing_is_real:
-        found.append("The processor is emulated: its times are no latency of any hardware.")
-    findings: tuple[Finding, ...] = judged.findings if judged else ()
-    estimated = sorted({sentences.LABELS.get(f.metric, f.metric) for f in findings if f.obtained == "estimated"})
-    if estimated:
-        names = listed(estimated)
-        found.append(f"Estimated from a declared model, not measured: {names}. An estimate informs and never passes.")
-    if evidence.conversion is not None and evidence.conversion.decisions_agree < evidence.conversion.rows:
-        differing = evidence.conversion.rows - evidence.conversion.decisions_agree
-        found.append(f"The converted reference decides {count(differing, 'row')} differently from its source.")
-    found += _not_made(evidence)
-    untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in findings)
-    if untested:
-        found.append(f"{count(untested, 'slice')} had too few rows to be tested.")
-    return tuple(found)
-
-
-def _not_made(evidence: Evidence) -> list[str]:
-    """One warning a reason: recipes fail together when the model has nothing that they could quantize."""
-    reasons: dict[str, list[str]] = {}
-    for name, why in evidence.not_made.items():
-        reasons.setdefault(why, []).append(clean(name, 40))
-    return [f"Not made: {listed(names)}. {clean(why, 300)}." for why, names in reasons.items()]

@@ -1,0 +1,85 @@
+"""What a reader must know before trusting a figure, each as one sentence from the data."""
+
+import numpy as np
+
+from kit.records import Evidence, Finding, VariantEvidence, VariantJudgement
+from kit.report import sentences
+from kit.report.figures import clean, count, listed, percent
+from kit.spec.types import DeviceSpec
+
+
+def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgement | None) -> tuple[str, ...]:
+    """All of them, the gravest first. `judged` is the variant that is shown in depth."""
+    findings: tuple[Finding, ...] = judged.findings if judged else ()
+    shown = next((v for v in evidence.variants if judged and v.variant.recipe.name == judged.variant), None)
+    emulated = [] if device.timing_is_real else ["The processor is emulated: its times are no latency of any hardware."]
+    return (
+        *emulated,
+        *_worth_comparing(evidence),
+        *_one_answer(evidence, shown),
+        *_float_differs(evidence),
+        *_estimated(findings),
+        *_conversion(evidence),
+        *_not_made(evidence),
+        *_untested(findings),
+    )
+
+
+def _worth_comparing(evidence: Evidence) -> list[str]:
+    """A reference that is no better than a constant makes every comparison with it empty."""
+    labels = evidence.dataset.labels
+    right = float((evidence.reference_predictions.decisions == labels).mean())
+    constant = float(np.bincount(labels, minlength=1).max()) / len(labels)
+    if right > constant:
+        return []
+    return [
+        f"The reference is right on {percent(right)} of rows, no more than one answer for all would be "
+        f"({percent(constant)}): that a variant equals it says nothing."
+    ]
+
+
+def _one_answer(evidence: Evidence, shown: VariantEvidence | None) -> list[str]:
+    if shown is None or shown.predictions is None or len(set(evidence.dataset.labels.tolist())) < 2:
+        return []
+    answers = set(shown.predictions.decisions.tolist())
+    return ["On the device it gives every row the same answer."] if len(answers) == 1 else []
+
+
+def _float_differs(evidence: Evidence) -> list[str]:
+    """The same file should decide alike on host and device; where it does not, more than optimization acts."""
+    for variant in evidence.variants:
+        predictions = variant.predictions
+        same_file = variant.variant.model.digest == evidence.reference.digest
+        if same_file and predictions is not None:
+            differing = int((predictions.decisions != evidence.reference_predictions.decisions).sum())
+            if differing > 0.001 * evidence.dataset.rows:
+                rows = count(differing, "row")
+                return [f"The float model itself decides {rows} differently on the device than on this machine."]
+    return []
+
+
+def _estimated(findings: tuple[Finding, ...]) -> list[str]:
+    names = sorted({sentences.LABELS.get(f.metric, f.metric) for f in findings if f.obtained == "estimated"})
+    what = f"Estimated from a declared model, not measured: {listed(names)}."
+    return [f"{what} An estimate informs and never passes."] if names else []
+
+
+def _conversion(evidence: Evidence) -> list[str]:
+    record = evidence.conversion
+    if record is None or record.decisions_agree == record.rows:
+        return []
+    differing = record.rows - record.decisions_agree
+    return [f"The converted reference decides {count(differing, 'row')} differently from its source."]
+
+
+def _not_made(evidence: Evidence) -> list[str]:
+    """One warning a reason: recipes fail together when the model has nothing that they could quantize."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in evidence.not_made.items():
+        reasons.setdefault(why, []).append(clean(name, 40))
+    return [f"Not made: {listed(names)}. {clean(why, 300)}." for why, names in reasons.items()]
+
+
+def _untested(findings: tuple[Finding, ...]) -> list[str]:
+    untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in findings)
+    return [f"{count(untested, 'slice')} had too few rows to be tested."] if untested else []
