@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from kit.errors import DatasetError
 from kit.records import ColumnRecord, Int64Array
 from kit.spec.rows import Rows, TextArray, place
+from kit.spec.text import hidden_character
 from kit.spec.toml import nearest
 
 VALUE_LENGTH_LIMIT = 200
 SLICES_LIMIT = 1000
+COPIES_LIMIT = 0.01
+"""Largest share of test rows that may be copies across clusters: sensors and small images coincide now and then."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -93,6 +95,29 @@ def refuse_leak(test: Rows, calibration: Rows) -> None:
             )
 
 
+def refuse_copies(test: Rows, cluster: Int64Array) -> None:
+    """Rows of different clusters count as independent, which copies of one row are not. Exact copies only.
+
+    `cluster` int64 [rows]; where a dataset has none, every row is its own.
+    """
+    _, codes = np.unique(np.array(_row_digests(test.inputs)), return_inverse=True)
+    codes = codes.reshape(-1)
+    order = np.lexsort((np.arange(len(codes)), cluster, codes))
+    same_content, other_cluster = np.diff(codes[order]) == 0, np.diff(cluster[order]) != 0
+    across = np.unique(codes[order][1:][same_content & other_cluster])
+    copied = np.isin(codes, across)
+    if copied.sum() <= COPIES_LIMIT * len(codes):
+        return
+    first = int(copied.argmax())
+    second = int(((codes == codes[first]) & (cluster != cluster[first])).argmax())
+    raise DatasetError(
+        f"{int(copied.sum())} of {len(codes)} rows have the same inputs as a row of another cluster, "
+        f"and at most {COPIES_LIMIT:.0%} may: row {second} (from 0) is a copy",
+        where=f"{test.path}: row {first} (from 0)",
+        next_step="leave out the copies, or give copies of one row the same value in a `cluster` column",
+    )
+
+
 def _row_digests(inputs: NDArray[np.generic]) -> list[bytes]:
     flat = np.ascontiguousarray(inputs).reshape(len(inputs), -1).view(np.uint8)
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in flat]
@@ -103,7 +128,8 @@ def _wrong_text(text: str) -> str:
         return "the value is missing"
     if len(text) > VALUE_LENGTH_LIMIT:
         return f"a value of {len(text)} characters, and at most {VALUE_LENGTH_LIMIT} are read"
-    return "a value with control characters" if _CONTROL.search(text) else ""
+    hidden = hidden_character(text)
+    return f"a value with a hidden character ({hidden})" if hidden else ""
 
 
 def _sort_key(values: TextArray, code: int) -> tuple[int, int, str]:

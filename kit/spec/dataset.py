@@ -94,6 +94,7 @@ def load_dataset(path: str | Path) -> Dataset:
     if "calibration" in rows:
         checks.refuse_leak(rows["test"], rows["calibration"])
     parts = {role: _part(file, role, table) for role, table in rows.items()}
+    checks.refuse_copies(rows["test"], parts["test"].record.cluster)
     return Dataset(
         name=file.dataset.name,
         description=file.dataset.description,

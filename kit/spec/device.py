@@ -1,5 +1,6 @@
 """Device files: how a device is reached, its meter and battery, and what of it is emulated (``devices/*.toml``)."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,12 @@ METER_KEYS: dict[str, dict[str, tuple[str, units.Kind, bool]]] = {
     },
 }
 """For each meter driver: the keys of [meter], the parameter that each sets, its unit, and whether it must be there."""
+
+METER_BOUNDS = {
+    "sample_rate_hz": (1.0, 1000.0, "from 1 Hz to 1 kHz"),
+    "accuracy_share": (0.0, math.nextafter(1, 0), "below 100 %"),
+}
+"""Least and most that the emulated meter takes, and in words: said when the file is read, not after a long run."""
 
 
 class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,6 +133,12 @@ def _check_emulation(document: Document, file: DeviceFile) -> None:
         raise document.error(key, "a part is listed twice", "list each part once")
     if file.meter and file.meter.driver == "emulated" and "meter" not in emulated:
         raise document.error(key, "the meter is emulated and not listed", 'add "meter", so that every output says so')
+    if not file.device.timing_is_real and not emulated:
+        raise document.error(
+            key,
+            "its times are not real, and nothing is listed as emulated",
+            'write what is, such as ["processor"], so that every output says so',
+        )
     if "processor" in emulated and file.device.timing_is_real:
         what = "an emulated processor's times are no latency"
         raise document.error(("device", "timing_is_real"), what, "write timing_is_real = false")
@@ -146,6 +159,7 @@ def _meter(document: Document, table: MeterTable) -> MeterSpec:
             continue
         parameter, kind, _ = keys[name]
         parameters[parameter] = quantity(document, key, value, kind)
+        _check_bounds(document, key, str(value), parameter, parameters[parameter])
     if table.seed is not None:
         if table.driver != "emulated":
             raise document.error(("meter", "seed"), f'the meter "{table.driver}" has nothing random', "remove it")
@@ -153,6 +167,12 @@ def _meter(document: Document, table: MeterTable) -> MeterSpec:
     if parameters["active_power_w"] < parameters["idle_power_w"]:
         raise document.error(("meter", "active_power"), "is less than idle_power", "check both")
     return MeterSpec(table.driver, parameters)
+
+
+def _check_bounds(document: Document, key: tuple[str, str], text: str, parameter: str, value: float) -> None:
+    least, most, words = METER_BOUNDS.get(parameter, (-math.inf, math.inf, ""))
+    if not least <= value <= most:
+        raise document.error(key, f"{text} is not {words}", f"state one {words}")
 
 
 def _battery(document: Document, table: BatteryTable) -> BatterySpec:

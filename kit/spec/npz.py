@@ -1,5 +1,6 @@
 """Read an NPZ file without trusting it: no pickles, and nothing is unpacked before its declared size is checked."""
 
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -71,7 +72,9 @@ def _read_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, nam
             _check_header(path, name, shape, dtype, info.file_size)
             content = member.read(info.file_size)
             array: NDArray[Any] = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
-    except _BROKEN as error:
+    except DatasetError:
+        raise
+    except Exception as error:  # NumPy evaluates the header as Python text, which can fail in any way
         raise _damaged(path, error) from None
     return np.asarray(array, order="C")
 
@@ -107,9 +110,12 @@ def _text(path: Path, name: str, array: NDArray[Any]) -> TextArray:
         )
         raise DatasetError(what, where=f"{path}: array {name}", next_step="save it as text or integers, one a row")
     try:
-        return array.astype(np.str_)
+        texts: TextArray = array.astype(np.str_)
+        if texts.dtype.itemsize and np.ascontiguousarray(texts).view(np.uint32).max(initial=0) > sys.maxunicode:
+            raise ValueError("no character has such a number")
+        return texts
     except (UnicodeDecodeError, ValueError):
-        what = "it holds bytes that are not ASCII"
+        what = "it holds bytes that are not ASCII, or numbers that are no character"
         raise DatasetError(what, where=f"{path}: array {name}", next_step="save it as text (dtype U)") from None
 
 

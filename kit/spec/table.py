@@ -3,6 +3,7 @@
 import csv
 import fnmatch
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ BATCH_ROWS = 4096
 RECORD_LIMIT = 16 << 20  # characters of one row of a CSV file
 TEXT_LIMIT = 4096  # characters of a metadata value; longer ones are refused when values are checked
 
+PATTERN_WORK_LIMIT = 20_000_000  # patterns with wildcards times characters of all column names: about a second
+
+_WILDCARD = re.compile(r"[*?[]")
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -211,8 +215,10 @@ def _columns(path: Path, names: Sequence[str], layout: Layout) -> tuple[list[str
         if name not in names:
             raise DatasetError(f'there is no column "{name}"', where=str(path), next_step=nearest(name, names))
     inputs: dict[str, None] = {}
+    known = set(names)
+    _bound_patterns(path, layout.columns, names)
     for pattern in layout.columns:
-        found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+        found = _matching(pattern, names, known)
         if not found:
             raise DatasetError(f'there is no column "{pattern}"', where=str(path), next_step=nearest(pattern, names))
         inputs.update(dict.fromkeys(found))
@@ -223,6 +229,22 @@ def _columns(path: Path, names: Sequence[str], layout: Layout) -> tuple[list[str
         what = f"{len(inputs)} input columns, and the shape {list(layout.shape)} has {layout.values_per_row} values"
         raise DatasetError(what, where=str(path), next_step="correct `columns` or `shape` in the manifest")
     return list(inputs), layout.metadata
+
+
+def _matching(pattern: str, names: Sequence[str], known: set[str]) -> list[str]:
+    """Names that a pattern means, in the file's order; one without wildcards means itself."""
+    if not _WILDCARD.search(pattern):
+        return [pattern] if pattern in known else []
+    matches = re.compile(fnmatch.translate(pattern)).match
+    return [name for name in names if matches(name)]
+
+
+def _bound_patterns(path: Path, patterns: Sequence[str], names: Sequence[str]) -> None:
+    """Every pattern is tried on every name: manifest and header could make that take hours."""
+    wild = sum(1 for pattern in patterns if _WILDCARD.search(pattern))
+    if wild * sum(len(name) + 1 for name in names) > PATTERN_WORK_LIMIT:
+        what = f"{wild} patterns to try on {len(names)} columns, which is more than is tried"
+        raise DatasetError(what, where=str(path), next_step='write fewer patterns in `columns`, such as "ax*"')
 
 
 def _parser(dtype: np.dtype[Any]) -> Callable[[str], Any]:

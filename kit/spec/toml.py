@@ -13,10 +13,10 @@ import msgspec
 from kit.digest import digest_bytes
 from kit.errors import SpecError
 from kit.spec.lines import DEPTH_LIMIT, KeyPath, TooDeepError, key_lines
+from kit.spec.text import hidden_character, shown
 
 SIZE_LIMIT_BYTES = 1 << 20
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _VALIDATION = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _WORDS = {
@@ -62,11 +62,14 @@ def key_text(key: KeyPath) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
 
 
+_NEAR_LENGTH, _NEAR_WORDS = 200, 2000  # names may be a hostile file's, and the comparison is quadratic
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``did you mean "rate"?``, or the known words where none is near (at most twelve are shown)."""
-    words = sorted(known)
+    words = sorted(name for name in known if len(name) <= _NEAR_LENGTH)[:_NEAR_WORDS]
     by_fold = {candidate.casefold(): candidate for candidate in words}
-    near = difflib.get_close_matches(word.casefold(), by_fold, n=1)
+    near = difflib.get_close_matches(word[:_NEAR_LENGTH].casefold(), by_fold, n=1)
     if near:
         return f'did you mean "{by_fold[near[0]]}"?'
     shown = ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
@@ -74,7 +77,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def read(path: Path) -> Document:
-    """Read a TOML file of at most 1 MiB. Raises SpecError: unreadable, not UTF-8, not TOML, control characters."""
+    """Read a TOML file of at most 1 MiB. Raises SpecError: unreadable, not UTF-8, not TOML, hidden characters."""
     content = _content(path)
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
@@ -90,7 +93,7 @@ def read(path: Path) -> Document:
     except (ValueError, RecursionError) as error:
         raise _syntax_error(path, text, error) from None
     document = Document(path, digest_bytes(content), data, lines)
-    _refuse_control_characters(document, (), data)
+    _refuse_hidden_characters(document, (), data)
     return document
 
 
@@ -127,22 +130,23 @@ def _syntax_error(path: Path, text: str, error: Exception) -> SpecError:
     message = str(error) or "nested too deep"
     place = _TOML_PLACE.search(message)
     line = int(place.group(1)) if place and place.group(1) else text.rstrip("\n").count("\n") + 1
-    what = _CONTROL.sub("?", _TOML_PLACE.sub("", message))
+    what = shown(_TOML_PLACE.sub("", message))
     at = f", at column {place.group(2)}" if place and place.group(2) else ""
     return SpecError(f"not valid TOML: {what}{at}", where=f"{path}:{line}", next_step="see https://toml.io/en/v1.0.0")
 
 
-def _refuse_control_characters(document: Document, key: KeyPath, value: Any) -> None:
-    """Text ends up on terminals and in reports, where an escape sequence could forge a verdict."""
+def _refuse_hidden_characters(document: Document, key: KeyPath, value: Any) -> None:
+    """Text ends up on a line of a terminal or report, where escapes, line ends or bidi marks could forge a verdict."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            _refuse_control_characters(document, key, name)
-            _refuse_control_characters(document, (*key, name), inner)
+            _refuse_hidden_characters(document, key, name)
+            _refuse_hidden_characters(document, (*key, name), inner)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _refuse_control_characters(document, (*key, index), inner)
-    elif isinstance(value, str) and _CONTROL.search(value):
-        raise document.error(key, "text with control characters", "remove them: only printable text is allowed")
+            _refuse_hidden_characters(document, (*key, index), inner)
+    elif isinstance(value, str) and (hidden := hidden_character(value)):
+        next_step = "remove it: a text is one line without control, zero-width and bidirectional characters"
+        raise document.error(key, f"text with a hidden character ({hidden})", next_step)
 
 
 def _explain(document: Document, shape: type[msgspec.Struct], message: str) -> SpecError:

@@ -30,6 +30,17 @@ class Unit:
     bare: bool = False
 
     @property
+    def range_text(self) -> str:
+        """The sensible range in words; a difference of shares is told in points, as it is written."""
+        if self.si == "1":
+            return (
+                f"{self.least:g} to {self.most:g}"
+                if self.bare
+                else f"{self.least * 100:g} to {self.most * 100:g} points"
+            )
+        return f"{self.least:g} to {self.most:g} {self.si}"
+
+    @property
     def pattern(self) -> str:
         """Regular expression (ECMA 262) of the written form, for JSON Schema."""
         units = "|".join(re.escape(name) for name in self.scales)
@@ -116,7 +127,7 @@ def parse(value: str | int | float, kind: Kind, subject: str = "this") -> float:
         raise SpecError(f"{subject} is {unit.noun}, {wrong}", next_step=unit.example)
     if not unit.least <= result <= unit.most:
         raise SpecError(
-            f"{value} is out of range: {subject} is {unit.noun} from {unit.least:g} to {unit.most:g} {unit.si}",
+            f"{value} is out of range: {subject} is {unit.noun} from {unit.range_text}",
             next_step=unit.example,
         )
     return result

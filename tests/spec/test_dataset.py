@@ -148,7 +148,18 @@ def test_a_missing_metadata_value(bundle: Bundle, name: str, empty: str) -> None
     assert error.what == "the value is missing"
 
 
-@pytest.mark.parametrize(("bad", "words"), [("\x1b[31mPASS", "control characters"), ("l" * 201, "201 characters")])
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("\x1b[31mPASS", "hidden character (U+001B)"),
+        ("\u202eSSAP", "hidden character (U+202E)"),
+        ("a\u200bb", "hidden character (U+200B)"),
+        ("a\u2028b", "hidden character (U+2028)"),
+        ("a\tb", "hidden character (U+0009)"),
+        ("a\nb", "hidden character (U+000A)"),
+        ("l" * 201, "201 characters"),
+    ],
+)
 def test_metadata_that_would_spoil_a_terminal(bundle: Bundle, bad: str, words: str) -> None:
     values = bundle.parts["test"]["side"].astype("U300")
     values[2] = bad
@@ -383,3 +394,38 @@ def test_the_shape_may_have_several_dimensions(bundle: Bundle) -> None:
     flat[3 * 4 + 2 if bundle.kind == "npz" else (3, 2)] = np.nan
     place = "x[1, 0]" if bundle.kind == "npz" else "ay0"
     assert refused(bundle).where.endswith(f"row 3 (from 0), column {place}")
+
+
+def copied(tmp_path: Path, rows: int, copies: list[tuple[int, int]], cluster: list[int] | None) -> Path:
+    """A test part of which the second row of each pair is a copy of the first."""
+    part = columns(rows, 3)
+    for original, copy in copies:
+        part["x"][copy] = part["x"][original]
+    bundle = Bundle(tmp_path, parts={"test": part})
+    if cluster is None:
+        del bundle.dataset["cluster"]
+    else:
+        part["recording"] = np.array(cluster)
+    return bundle.write()
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_copies_of_rows_do_not_count_as_independent_ones(tmp_path: Path, clustered: bool) -> None:
+    cluster = list(range(300)) if clustered else None
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(copied(tmp_path, 300, [(250, 8), (250, 299), (40, 41)], cluster))
+    assert caught.value.where == f"{tmp_path / 'test.npz'}: row 8 (from 0)"
+    assert "5 of 300 rows have the same inputs as a row of another cluster" in caught.value.what
+    assert "row 250 (from 0) is a copy" in caught.value.what
+    assert "leave out the copies" in caught.value.next_step
+    assert "`cluster`" in caught.value.next_step
+
+
+def test_copies_within_a_cluster_and_a_rare_coincidence_are_allowed(tmp_path: Path) -> None:
+    assert load_dataset(copied(tmp_path, 300, [(0, row) for row in range(1, 150)], [0] * 150 + list(range(1, 151))))
+    assert load_dataset(copied(tmp_path, 300, [(10, 20)], None))  # 2 of 300 rows
+
+
+def test_one_row_two_thousand_times_is_no_evidence(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"row 0 \(from 0\): 2000 of 2000 rows"):
+        load_dataset(copied(tmp_path, 2000, [(0, row) for row in range(2000)], list(range(2000))))

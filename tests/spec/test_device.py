@@ -95,6 +95,9 @@ def test_a_battery_by_its_energy(tmp_path: Path) -> None:
         ('voltage = "3.85 V"', 'energy = "1 Wh"', 19, "or energy alone", "energy"),
         ('"300 mAh"', '"300 mWh"', 20, 'capacity is a charge, not "mWh"', "mAh or Ah"),
         ('other_load = "30 mW"\n', "", 19, "battery.other_load: this key is missing", "a power"),
+        ('"1 kHz"', '"0.5 Hz"', 17, "sample_rate: 0.5 Hz is not from 1 Hz to 1 kHz", "1 kHz"),
+        ('"1 kHz"', '"1.001 kHz"', 17, "sample_rate: 1.001 kHz is not from 1 Hz to 1 kHz", "1 kHz"),
+        ('"2 %"', '"100 %"', 14, "accuracy: 100 % is not below 100 %", "below 100 %"),
         ('"5 %"', '"500 %"', 23, "out of range", "percent"),
     ],
 )
@@ -108,6 +111,37 @@ def test_each_mistake_names_its_line_and_what_is_right(
     assert caught.value.where == f"{path}:{line}"
     assert what in caught.value.what
     assert next_step in caught.value.next_step
+
+
+@pytest.mark.parametrize("device", ['name = "d"', 'name = "d"\nemulated = []'])
+def test_times_that_are_not_real_are_of_something_emulated(tmp_path: Path, device: str) -> None:
+    text = f'[device]\n{device}\ntiming_is_real = false\n[link]\nurl = "subprocess:"\n'
+    with pytest.raises(SpecError, match="nothing is listed as emulated") as caught:
+        load_device(write(tmp_path, text))
+    assert "processor" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("rate", "accuracy", "taken"),
+    [(1.0, "0 %", True), (1000.0, "99.9 %", True), (0.99, "0 %", False), (1000.1, "0 %", False), (1.0, "100 %", False)],
+)
+def test_the_emulated_meter_takes_what_the_file_may_say(
+    tmp_path: Path, rate: float, accuracy: str, taken: bool
+) -> None:
+    from kit.meter import open_meter
+
+    path = write(tmp_path, GOOD.replace('"1 kHz"', f'"{rate} Hz"').replace('"2 %"', f'"{accuracy}"'))
+    if taken:
+        meter = load_device(path).meter
+        assert meter is not None
+        open_meter(meter, cpu_time_ns=time.process_time_ns, process_id=os.getpid()).close()
+        return
+    with pytest.raises(SpecError):
+        load_device(path)
+    parameters = {"idle_power_w": 1.0, "active_power_w": 1.0, "sample_rate_hz": rate}
+    spec = MeterSpec("emulated", parameters | {"accuracy_share": float(accuracy.removesuffix(" %")) / 100})
+    with pytest.raises(SpecError, match="out of range"):
+        open_meter(spec, cpu_time_ns=time.process_time_ns, process_id=os.getpid())
 
 
 def test_an_estimate_has_nothing_random(tmp_path: Path) -> None:

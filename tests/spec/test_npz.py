@@ -88,6 +88,38 @@ def test_a_header_that_claims_more_than_there_is(tmp_path: Path, shape: str) -> 
     assert refused(Bundle(tmp_path, raw={"test": buffer.getvalue()})).what
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': " + b"(" * 3000 + b")}",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (True,4)}",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"0," * 2000 + b")}",
+        b"{'descr': ('<f4',(4,)), 'fortran_order': False, 'shape': (4,)}",
+        b"{'descr': '|V0', 'fortran_order': False, 'shape': (4,)}",
+        b"\x00\xff",
+        b"",
+    ],
+)
+def test_a_header_that_is_no_header(tmp_path: Path, header: bytes) -> None:
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    entry = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(192)
+    buffer = io.BytesIO(npz({name: array for name, array in columns(12, 1).items() if name != "x"}))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("x.npy", entry)
+    assert "damaged" in refused(Bundle(tmp_path, raw={"test": buffer.getvalue()})).what
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(0xD800, "a hidden character (U+D800)"), (0x110000, "numbers that are no character")]
+)
+def test_text_that_is_no_unicode(tmp_path: Path, number: int, words: str) -> None:
+    values = np.array(["left", "right"] * 6)
+    values.view(np.uint32)[3] = number
+    bundle = Bundle(tmp_path)
+    bundle.parts["test"]["side"] = values
+    assert words in refused(bundle).what
+
+
 def test_an_encrypted_entry_is_refused(tmp_path: Path) -> None:
     content = bytearray(npz(columns(12, 1), zipfile.ZIP_STORED))
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

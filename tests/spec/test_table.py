@@ -1,13 +1,17 @@
 import io
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from kit.errors import DatasetError
 from kit.spec.dataset import load_dataset
+from kit.spec.rows import Layout
+from kit.spec.table import read_csv
 from tests.spec.bundle import Bundle, flat
 
 
@@ -157,3 +161,25 @@ def test_parquet_categories_are_text(tmp_path: Path) -> None:
     sides = pyarrow.array(["left", "right"] * 6).dictionary_encode()
     bundle.raw["test"] = parquet(bundle, side=sides)
     assert load_dataset(bundle.write()).test.record.columns["side"].values == ("left", "right")
+
+
+@pytest.mark.parametrize("wild", [False, True])
+def test_very_many_patterns_end_at_once(tmp_path: Path, wild: bool) -> None:
+    names = [f"a{index}" for index in range(20_000)]
+    layout = Layout(None, tuple(f"{name}*" if wild else name for name in names), np.dtype("f4"), (20_000,), ("y",), 1)
+    stream = io.BytesIO(f"y,{','.join(names)}\nq{',1' * 20_000}\n".encode())
+    started = time.monotonic()
+    if wild:
+        with pytest.raises(DatasetError, match="20000 patterns to try on 20001 columns") as caught:
+            read_csv(tmp_path / "d.csv", stream, layout)
+        assert "fewer patterns" in caught.value.next_step
+    else:
+        assert read_csv(tmp_path / "d.csv", stream, layout).inputs.sum() == 20_000
+    assert time.monotonic() - started < 5
+
+
+def test_a_pattern_is_a_pattern_only_with_wildcards() -> None:
+    layout = Layout(None, ("b[01]", "a?", "c"), np.dtype("f4"), (5,), ("y",), 1)
+    rows = read_csv(Path("d.csv"), io.BytesIO(b"y,a1,a2,b0,b1,c\nq,1,2,3,4,5\n"), layout)
+    assert rows.inputs.tolist() == [[3, 4, 1, 2, 5]]
+    assert rows.input_columns == ("b0", "b1", "a1", "a2", "c")

@@ -118,8 +118,14 @@ def write(tmp_path: Path, content: str | bytes) -> Path:
         ('x = 1\ny = "never closed\n', 2, "not valid TOML"),
         ('x = """never\nclosed', 2, "not valid TOML"),
         (b"a = 1\nb = '\xff'\n", 2, "not UTF-8"),
-        ("a = 1\nb = '\\u001b'\nc = \"\\u001b[31mPASS\"\n", 3, "control characters"),
-        ('a = 1\n"\\u009b" = 1\n', 1, "control characters"),
+        ("a = 1\nb = '\\u001b'\nc = \"\\u001b[31mPASS\"\n", 3, "hidden character (U+001B)"),
+        ('a = 1\n"\\u009b" = 1\n', 1, "hidden character (U+009B)"),
+        ("a = 1\nb = 'PASS\u202eLIAF'\n", 2, "hidden character (U+202E)"),
+        ("a = ['x', 'a\u200bb']\n", 1, "hidden character (U+200B)"),
+        ("a = 'one\u2028two'\n", 1, "hidden character (U+2028)"),
+        ("a = 'one\u2029two'\n", 1, "hidden character (U+2029)"),
+        ('a = """one\ntwo"""\n', 1, "hidden character (U+000A)"),
+        ('a = "one\\ttwo"\n', 1, "hidden character (U+0009)"),
         ("a = 1\nb = " + "[" * 5000 + "]" * 5000, 2, f"nested more than {DEPTH_LIMIT} deep"),
         ("a = 1\nb = " + "{a=" * 5000, 2, f"nested more than {DEPTH_LIMIT} deep"),
         ("a = 1\n" + ".".join("a" * 50_000) + " = 1", 2, f"nested more than {DEPTH_LIMIT} deep"),
@@ -214,3 +220,16 @@ def test_the_scanner_ends_on_anything(text: str) -> None:
         return
     # An escaped key is known to the scanner as it is written; its table still has a line.
     assert "\\" in text or set(lines) == _paths(data)
+
+
+def test_letters_marks_and_signs_of_any_script_are_read(tmp_path: Path) -> None:
+    texts = "é ñ Ω 漢字 हिन्दी ± µW 🙂 a\u00a0b"
+    assert read(write(tmp_path, f'a = "{texts}"\n')).data == {"a": texts}
+    assert read(write(tmp_path, 'a = """one \\\n  two"""\n')).data == {"a": "one two"}  # a line end that TOML drops
+
+
+def test_the_nearest_of_very_many_and_very_long_names_comes_at_once() -> None:
+    started = time.monotonic()
+    nearest("x" * 1_000_000, ["y" * 1_000_000, *(f"name{index}" for index in range(100_000))])
+    assert time.monotonic() - started < 3
+    assert nearest("nme5", ["y" * 1_000_000, "name5"]) == 'did you mean "name5"?'

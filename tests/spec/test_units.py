@@ -144,3 +144,17 @@ def test_each_example_is_itself_right(kind: Kind) -> None:
     (example,) = re.findall(r'"([^"]+)"', UNITS[kind].example)
     assert parse(example, kind) > 0
     assert re.search(UNITS[kind].pattern, example)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "range_text"),
+    [
+        ("101 points", "points", "from 0 to 100 points"),
+        ("150 %", "share", "from 0 to 1"),
+        ("1e9 V", "voltage", "from 0.001 to 10000 V"),
+    ],
+)
+def test_a_range_is_told_in_the_unit_it_is_written_in(text: str, kind: Kind, range_text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(text, kind, "a thing")
+    assert str(caught.value).endswith(range_text)
