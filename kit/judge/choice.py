@@ -1,12 +1,13 @@
 """Which variant a run certifies: the cheapest that passes, by the cost that the profile names."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from kit.judge.energy import energy_per_inference_j
-from kit.judge.sentences import count, quantity
-from kit.records import VariantEvidence, VariantJudgement, Verdict
+from kit.judge.sentences import count, how, quantity
+from kit.records import Obtained, VariantEvidence, VariantJudgement, Verdict
 from kit.spec.types import Profile
 
 _NAMES = {"size": "size", "latency": "median latency", "energy": "energy an inference above idle"}
@@ -16,7 +17,8 @@ _UNITS = {"size": "B", "latency": "s", "energy": "J"}
 def cost_of(variant: VariantEvidence, profile: Profile) -> tuple[float, str]:
     """Cost and unit: file size in B, median latency after warm-up in s, or mean energy above idle in J.
 
-    A cost that was not obtained is infinite: it never makes a variant the cheapest.
+    A cost that was not obtained is infinite: it never makes a variant the cheapest. So is energy that the meter cannot
+    tell from idle.
     """
     unit = _UNITS[profile.cheapest_by]
     if profile.cheapest_by == "size":
@@ -26,18 +28,30 @@ def cost_of(variant: VariantEvidence, profile: Profile) -> tuple[float, str]:
         return (math.inf if samples is None or not len(samples) else float(np.median(samples)) * 1e-9), unit
     if variant.energy is None or not len(variant.energy.window_energy_j):
         return math.inf, unit
-    return float(energy_per_inference_j(variant.energy).mean()), unit
+    energy_j = float(energy_per_inference_j(variant.energy).mean())
+    return (energy_j if energy_j > 0 else math.inf), unit
 
 
-def choose(judged: tuple[VariantJudgement, ...], profile: Profile) -> tuple[VariantJudgement, str]:
+def cost_obtained(variant: VariantEvidence, profile: Profile) -> Obtained:
+    """How the cost of `cost_of` was obtained."""
+    if profile.cheapest_by == "size":
+        return "computed"
+    record = variant.latency if profile.cheapest_by == "latency" else variant.energy
+    return "absent" if record is None else record.obtained
+
+
+def choose(
+    judged: tuple[VariantJudgement, ...], profile: Profile, obtained: Mapping[str, Obtained]
+) -> tuple[VariantJudgement, str]:
     """The variant chosen and why, as one sentence: cheapest that passes, else cheapest undecided, else least broken.
 
-    Ties in cost go to the first name.
+    Ties in cost go to the first name. `obtained` says of each variant's name how its cost was.
     """
+    costs = {one.variant: _cost(one, obtained[one.variant]) for one in judged}
     order = sorted(judged, key=lambda one: (one.cost, one.variant))
     for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE):
         if of := [one for one in order if one.verdict is verdict]:
-            return of[0], _why(of[0], len(of), order, profile)
+            return of[0], _why(of[0], len(of), order, profile, costs)
     least = min(order, key=lambda one: (_broken(one), one.cost, one.variant))
     broken = count(_broken(least), "requirement")
     if len(order) == 1:
@@ -49,11 +63,13 @@ def _broken(one: VariantJudgement) -> int:
     return len({finding.requirement for finding in one.findings if finding.verdict is Verdict.FAIL})
 
 
-def _why(chosen: VariantJudgement, alike: int, order: list[VariantJudgement], profile: Profile) -> str:
+def _why(
+    chosen: VariantJudgement, alike: int, order: list[VariantJudgement], profile: Profile, costs: Mapping[str, str]
+) -> str:
     passes, name = chosen.verdict is Verdict.PASS, chosen.variant
     if len(order) == 1:
         return f"{name} is the only variant, and it {'passes' if passes else 'is undecided'}."
-    by, cost = _NAMES[profile.cheapest_by], _cost(chosen)
+    by, cost = _NAMES[profile.cheapest_by], costs[name]
     of = f"of {count(len(order), 'variant')}"
     if alike == 1:
         only = f"{name} is the only one {of} that"
@@ -64,16 +80,16 @@ def _why(chosen: VariantJudgement, alike: int, order: list[VariantJudgement], pr
         sentence = f"{state}; {name} is the cheapest of them by {by} ({cost})"
     cheaper = [one for one in order[: order.index(chosen)] if one.verdict is not chosen.verdict]
     if cheaper:
-        sentence += f"; {_list(cheaper)} {'costs' if len(cheaper) == 1 else 'cost'} no more but {_fate(cheaper)}"
+        sentence += f"; {_list(cheaper, costs)} {'costs' if len(cheaper) == 1 else 'cost'} no more but {_fate(cheaper)}"
     return sentence + "."
 
 
-def _cost(one: VariantJudgement) -> str:
-    return quantity(one.cost, one.cost_unit) if math.isfinite(one.cost) else "not measured"
+def _cost(one: VariantJudgement, obtained: Obtained) -> str:
+    return quantity(one.cost, one.cost_unit) + how(obtained) if math.isfinite(one.cost) else "not measured"
 
 
-def _list(variants: list[VariantJudgement]) -> str:
-    return " and ".join(f"{one.variant} ({_cost(one)})" for one in variants)
+def _list(variants: list[VariantJudgement], costs: Mapping[str, str]) -> str:
+    return " and ".join(f"{one.variant} ({costs[one.variant]})" for one in variants)
 
 
 def _fate(variants: list[VariantJudgement]) -> str:

@@ -53,6 +53,9 @@ def _column(case: Case, predictions: PredictionRecord, column: str) -> Finding:
         reason = f"the dataset has no column {column}."
         return absent(case, "points", reason, "name a column of the dataset", column)
     parts = slices(case.evidence.dataset, (column,))
+    if len(parts) < 2:
+        reason = f"NOT TESTED: {column} has only one group, so there is no gap."
+        return absent(case, "points", reason, "rows of at least two groups", column)
     for name, mask in parts:
         if not mask.any():
             reason = f"NOT TESTED: {slice_name(name)} has no rows, so no gap over {column} is known."
@@ -86,14 +89,16 @@ def change_bounds(groups: list[Group], rows: Outcomes, confidence: float) -> tup
     """Lower and upper bound, each one-sided at `confidence`, of gap after less gap before.
 
     Upper: the certificate above. Lower: its mirror image; or, where the best and the worst group of the reference are
-    known (half of the error is spent on that), the difference of those two groups' drops.
+    known (half of the error is spent on that), the difference of those two groups' drops. Gaps lie in [0, 1], so their
+    change lies in [-1, 1], whatever the sum of two bounds.
     """
-    reach = max(_spread(groups, rows, 1.0 - confidence))
+    reach = min(1.0, max(_spread(groups, rows, 1.0 - confidence)))
     lower = -reach
     known = _known_extremes(groups, rows, (1.0 - confidence) / 2)
     if known is not None:
         best, worst = known
         lower = max(-reach, -_difference_upper(best, worst, _separate([best, worst], rows), (1.0 - confidence) / 2))
+        lower = min(1.0, lower)
     return lower, reach
 
 

@@ -255,3 +255,31 @@ def test_unknown_columns_and_none_are_absent() -> None:
     assert findings(given, requirement("fairness.gap_change", 0.1))[0].obtained == "absent"
     assert "no column colour" in findings(given, requirement("fairness.gap_change", 0.1, by=("colour",)))[0].reason
     assert "no column colour" in findings(given, requirement("accuracy.drop", 0.1, by=("colour",)))[0].reason
+
+
+def test_one_group_has_no_gap_and_passes_nothing() -> None:
+    given = evidence([VariantPlan("int8")])
+    one = replace(given.dataset.columns["side"], values=("left",), codes=np.zeros(given.dataset.rows, dtype=np.int64))
+    given = replace(given, dataset=replace(given.dataset, columns={"side": one}))
+    (found,) = findings(given, requirement("fairness.gap_change", 0.5, by=("side",)))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.reason == "NOT TESTED: side has only one group, so there is no gap."
+    assert (found.estimate, found.obtained) == (None, "absent")
+    assert found.need
+
+
+@pytest.mark.parametrize("to_wrong", [0.3, 0.9])
+def test_no_drop_and_no_gap_is_larger_than_a_hundred_points(to_wrong: float) -> None:
+    """Two noisy groups, or many: a sum of bounds may exceed what a difference of shares can be."""
+    plan = VariantPlan("int8", to_wrong=to_wrong, to_right=0.9, flip_clusters=1.0)
+    given = evidence([plan], rows=140, clusters=14, reference_accuracy=0.5)
+    for by in ("side", "exercise"):
+        for metric in ("fairness.gap_change", "accuracy.drop"):
+            asked = requirement(metric, 0.5, 0.99, by=(by,), minimum_rows=1, minimum_clusters=2)
+            bounds = [(f.lower, f.upper) for f in findings(given, asked) if f.lower is not None and f.upper is not None]
+            assert bounds
+            assert all(-1.0 <= lower <= upper <= 1.0 for lower, upper in bounds)
+    assert (-1.0, 1.0) in [
+        (f.lower, f.upper)
+        for f in findings(given, requirement("fairness.gap_change", 0.5, 0.99, by=("exercise",), minimum_rows=1))
+    ]

@@ -1,5 +1,6 @@
 """`judge` as a whole: verdicts, choice, competition, what is absent, and what does not belong together."""
 
+import math
 import pickle
 from dataclasses import replace
 from typing import get_args
@@ -10,7 +11,7 @@ import pytest
 from kit.errors import MeasurementError
 from kit.judge import judge
 from kit.judge.base import worst
-from kit.records import Finding, Judgement, Verdict
+from kit.records import Finding, Judgement, Obtained, Verdict
 from kit.spec.types import Metric
 from tests.builders import (
     FP32,
@@ -31,7 +32,7 @@ ROOMY = tuple(
     for asked in REQUIREMENTS
     if asked.metric != "battery.share"
 )
-PLANS = (FP32, *(replace(plan, sessions=7) for plan in (INT8_TENSOR, INT8_CHANNEL, INT8_REDUCED)))
+PLANS = tuple(replace(plan, sessions=7) for plan in (FP32, INT8_TENSOR, INT8_CHANNEL, INT8_REDUCED))
 
 
 def of(judgement: Judgement, variant: str, requirement_id: str) -> tuple[Finding, ...]:
@@ -139,6 +140,26 @@ def test_a_cost_that_was_not_obtained_is_never_the_cheapest() -> None:
     plans = [VariantPlan("a", absent=frozenset({"energy"})), VariantPlan("b")]
     judged = judge(evidence(plans), profile([requirement("accuracy.value", 0.5)], cheapest_by="energy"), device())
     assert judged.chosen == "b"
+
+
+def test_energy_that_the_meter_cannot_tell_from_idle_never_wins() -> None:
+    plans = [VariantPlan("a", energy_per_inference_j=-1e-3), VariantPlan("b")]
+    judged = judge(evidence(plans), profile([requirement("accuracy.value", 0.5)], cheapest_by="energy"), device())
+    assert judged.chosen == "b"
+    assert {one.variant: math.isfinite(one.cost) for one in judged.variants} == {"a": False, "b": True}
+
+
+@pytest.mark.parametrize(
+    ("obtained", "said"), [("measured", ""), ("emulated", " (emulated)"), ("estimated", " (estimated)")]
+)
+def test_a_cost_says_how_it_was_obtained(obtained: Obtained, said: str) -> None:
+    plan = VariantPlan("a", energy_obtained=obtained, energy_spread=0)
+    plans = [plan, replace(plan, name="b", to_wrong=0.9, energy_per_inference_j=1e-4)]
+    judged = judge(evidence(plans), profile([requirement("accuracy.value", 0.5)], cheapest_by="energy"), device())
+    assert judged.why_chosen == (
+        f"a is the only one of 2 variants that passes, at energy an inference above idle 400 µJ{said}; "
+        f"b (100 µJ{said}) costs no more but fails."
+    )
 
 
 def test_ties_go_to_the_first_name() -> None:
