@@ -6,13 +6,15 @@ measured as well, and stated in docs/statistics.md.
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from kit.judge import judge
-from kit.records import Verdict
+from kit.records import VariantEvidence, Verdict
 from kit.stats.means import batch_mean_bounds
 from kit.stats.quantile import quantile_bounds
 from tests.builders import VariantPlan, device, evidence, profile, requirement
@@ -179,3 +181,45 @@ def test_whole_judgements_well_within_the_margin_pass(quick: bool) -> None:
     print(f"whole judgements of an equal variant: PASS slices {slices:.2f}, gap {gap:.2f}")
     assert drop <= ALPHA + tolerance(ALPHA, runs), "the allowed drop is 0, which is the truth: it lies at the limit"
     assert min(slices, gap) >= 0.9
+
+
+def some_variant_passes(runs: int, metric: Literal["latency.p50", "memory.peak"], limit: float) -> float:
+    """Share of runs in which any of fp32 and three int8 variants passes, all of them exactly at the limit."""
+    rng = np.random.default_rng(7)
+    asked, spec = profile([requirement(metric, limit)]), device()
+    plans = [
+        VariantPlan(name, precision, latency_s=limit, latency_samples=200, warmup_count=0, sessions=7)
+        for name, precision in (("fp32", "fp32"), ("a", "int8"), ("b", "int8"), ("c", "int8"))
+    ]
+    given = evidence(plans, rows=56, clusters=14)
+    passed = 0
+    for _ in range(runs):
+        variants = tuple(at_the_limit(variant, limit, rng) for variant in given.variants)
+        judged = judge(replace(given, variants=variants), asked, spec)
+        passed += any(variant.verdict is Verdict.PASS for variant in judged.variants)
+    return passed / runs
+
+
+def at_the_limit(variant: VariantEvidence, limit: float, rng: np.random.Generator) -> VariantEvidence:
+    """The variant with times (s) and peaks (B) drawn anew, whose median is `limit`."""
+    assert variant.latency is not None
+    assert variant.memory is not None
+    samples_ns = np.round(1e9 * limit * np.exp(rng.normal(0, 0.1, 200))).astype(np.int64)
+    peaks = np.round(limit * np.exp(rng.normal(0, 0.1, 7))).astype(np.int64)
+    return replace(
+        variant,
+        latency=replace(variant.latency, samples_ns=samples_ns),
+        memory=replace(variant.memory, peak_bytes=peaks, steady_bytes=peaks),
+    )
+
+
+@pytest.mark.parametrize("quick", [QUICK, FULL])
+@pytest.mark.parametrize(("metric", "limit"), [("latency.p50", 1e-3), ("memory.peak", 3e6)])
+def test_a_run_whose_variants_are_all_at_a_measured_limit_certifies_one_at_most_alpha_of_the_time(
+    metric: Literal["latency.p50", "memory.peak"], limit: float, quick: bool
+) -> None:
+    """fp32 is among them: four chances at alpha / 4 each, and not three and one at alpha."""
+    runs = 200 if quick else 4000
+    passed = some_variant_passes(runs, metric, limit)
+    print(f"{metric}, fp32 and three int8 at the limit: some variant passes in {passed:.3f} of runs")
+    assert passed <= ALPHA + tolerance(ALPHA, runs)
