@@ -1,5 +1,7 @@
 """Serve an agent on standard input and output, safely: nothing that a library prints can reach the stream."""
 
+import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -24,6 +26,7 @@ from kit.wire import (
 
 _READ_BYTES = 1 << 18
 _GRACE_S = 2.0
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 def take_streams() -> tuple[int, int]:
@@ -40,6 +43,7 @@ def take_streams() -> tuple[int, int]:
 def serve(incoming: int, outgoing: int) -> None:
     """Answer requests until the stream ends, the host says bye, or the host is gone in the middle of a request."""
     agent, decoder = Agent(), Decoder()
+    _wake_when_the_host_dies()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is below cleans up
     threading.Thread(target=_end_with_host, args=(incoming, agent.close), daemon=True).start()
     try:
@@ -96,6 +100,13 @@ def _write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _wake_when_the_host_dies() -> None:
+    """Have Linux send SIGCONT then, so that an agent that is stopped at that moment goes on, and ends (prctl(2))."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def _end_with_host(incoming: int, clean_up: Callable[[], None]) -> None:

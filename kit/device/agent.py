@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from kit.device.base import BusyWindow, LatencySamples, MemorySamples, Progress
 from kit.device.link import Link
+from kit.device.patience import IS_IT_ALIVE, Patience
+from kit.device.texts import device_record, text
 from kit.digest import digest_bytes
 from kit.errors import DeviceError, LinkError
 from kit.records import Conditions, DeviceRecord, Float32Array, Int64Array
@@ -33,6 +35,7 @@ ROWS_BYTES = 4 << 20
 MAX_TIMED_ROWS = 1024
 _SLOWEST_LINK_BYTES_PER_S = 1e6
 _CLOCK_PINGS = 16
+_PATIENCES, _SLOWEST_STEP_S = 20, 2.0  # longest request: so many times its patience, and so much for each of its steps
 
 
 class AgentDevice:
@@ -47,7 +50,7 @@ class AgentDevice:
                 "hello", {"protocol": PROTOCOL_VERSION, "threads": spec.threads}, timeout_s=spec.timeout_s
             )
             self._process_id = hello.integer("process_id", 1)
-            self._record = _device_record(hello, spec)
+            self._record = device_record(hello, spec)
         except BaseException:
             self.close()
             raise
@@ -67,7 +70,7 @@ class AgentDevice:
             utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
             load_1min=number("load_1min"),
             frequency_hz=number("frequency_hz"),
-            governor=None if reply.absent("governor") else reply.text("governor", limit=64),
+            governor=None if reply.absent("governor") else text(reply, "governor", 64),
             temperature_celsius=number("temperature_celsius"),
             available_memory_bytes=None if reply.absent(_FREE) else reply.integer(_FREE),
             battery_share=number("battery_share"),
@@ -106,7 +109,9 @@ class AgentDevice:
         for start in range(0, rows, step):
             batch = inputs[start : start + step]
             fields = {"digest": digest, "output": output, "exact": exact}
-            reply = self._request("predict", fields, [batch], progress=_shifted(progress, start, rows))
+            reply = self._request(
+                "predict", fields, [batch], progress=_shifted(progress, start, rows), steps=len(batch)
+            )
             scores.append(self._scores(reply, len(batch)))
             _tell(progress, min(start + step, rows), rows)
         if len({each.shape[1] for each in scores}) != 1:
@@ -118,13 +123,13 @@ class AgentDevice:
     ) -> LatencySamples:
         """Time at least `count` inferences and `min_s`; at most 1024 rows, evenly spread, are cycled through."""
         fields = {"digest": digest, "count": count, "min_s": min_s}
-        reply = self._request("time", fields, [self._few_rows(inputs)], progress=progress)
+        reply = self._request("time", fields, [self._few_rows(inputs)], progress=progress, steps=count + int(min_s))
         samples = self._int64(reply, 0)
         if len(samples) < count:
             raise self._wrong(f"the device timed {len(samples)} inferences, {count} were asked for")
         return LatencySamples(
             samples_ns=samples,
-            clock=reply.text("clock", limit=200),
+            clock=text(reply, "clock", 200),
             clock_resolution_ns=reply.integer("clock_resolution_ns", 1),
             load_ns=reply.integer("load_ns"),
             first_run_ns=reply.integer("first_run_ns"),
@@ -133,13 +138,14 @@ class AgentDevice:
 
     def measure_memory(self, digest: str, inputs: NDArray[np.generic], *, sessions: int) -> MemorySamples | None:
         """Peak and steady memory of fresh sessions; None where the agent has no method."""
-        reply = self._request("memory", {"digest": digest, "sessions": sessions}, [np.ascontiguousarray(inputs[:1])])
+        fields = {"digest": digest, "sessions": sessions}
+        reply = self._request("memory", fields, [np.ascontiguousarray(inputs[:1])], steps=sessions)
         if reply.absent("method"):
             return None
         peak_bytes, steady_bytes = self._int64(reply, 0), self._int64(reply, 1)
         if not len(peak_bytes) == len(steady_bytes) == sessions:
             raise self._wrong(f"the device measured {len(peak_bytes)} sessions, {sessions} were asked for")
-        return MemorySamples(peak_bytes, steady_bytes, reply.integer("baseline_bytes"), reply.text("method"))
+        return MemorySamples(peak_bytes, steady_bytes, reply.integer("baseline_bytes"), text(reply, "method"))
 
     def run_busy(self, digest: str, inputs: NDArray[np.generic], *, duration_s: float) -> BusyWindow:
         """Run back to back; 0 s only loads the model."""
@@ -183,9 +189,12 @@ class AgentDevice:
 
     def _request(
         self, kind: str, fields: Mapping[str, object] | None = None, parts: list[Part] | None = None, *,
-        during: str = "", timeout_s: float | None = None, progress: Progress | None = None,
+        during: str = "", timeout_s: float | None = None, progress: Progress | None = None, steps: int = 0,
     ) -> Message:  # fmt: skip
-        """The reply to one request. Raises DeviceError for a refusal, LinkError for a stream gone wrong."""
+        """The reply to one request of so many steps (rows, inferences, sessions).
+
+        Raises DeviceError for a refusal, LinkError for a stream gone wrong.
+        """
         during = during or kind
         if not self._in_step:
             raise LinkError("the link is closed after an earlier failure", where=self._where(), next_step="run again")
@@ -196,35 +205,36 @@ class AgentDevice:
         self._in_step = False
         try:
             self._link.write(frame, time.monotonic() + patience_s)
-            answer = self._receive(patience_s, progress)
+            answer = self._receive(Patience(patience_s, _PATIENCES * patience_s + _SLOWEST_STEP_S * steps), progress)
         except LinkError as error:
             raise self._failure(error, during) from None
         self._in_step = True
         message = self._unpacked(answer, during)
         if answer.type is FrameType.ERROR:
             raise DeviceError(
-                f"refused {during}: {message.text('what')}",
+                f"refused {during}: {text(message, 'what')}",
                 where=self._where(),
-                next_step=message.text("next_step"),
+                next_step=text(message, "next_step"),
             )
         return message
 
-    def _receive(self, patience_s: float, progress: Progress | None) -> Frame:
-        """The final frame for the request under way; every progress frame starts the patience anew."""
-        deadline_s = time.monotonic() + patience_s
+    def _receive(self, patience: Patience, progress: Progress | None) -> Frame:
+        """The final frame for the request under way."""
         while True:
             frame = self._decoder.next_frame()
             if frame is None:
-                data = self._link.read(deadline_s)
+                data = self._link.read(patience.due_s)
                 if not data:
-                    raise LinkError(f"no answer within {patience_s:.3g} s", next_step=_IS_IT_ALIVE)
+                    raise patience.error()
                 self._decoder.feed(data)
             elif frame.type is FrameType.ERROR and frame.sequence == UNKNOWN_SEQUENCE:
-                raise LinkError(unpack_message(frame.payload).text("what"), next_step="check the cable or the wrapper")
+                raise LinkError(text(unpack_message(frame.payload), "what"), next_step="check the cable or the wrapper")
             elif frame.sequence == self._sequence and frame.type is FrameType.PROGRESS:
                 message = unpack_message(frame.payload)
-                _tell(progress, message.integer("done"), message.integer("total", 1))
-                deadline_s = time.monotonic() + patience_s
+                total = message.integer("total", 1)
+                done = message.integer("done", 0, total)
+                patience.step(done)
+                _tell(progress, done, total)
             elif frame.sequence == self._sequence and frame.type is not FrameType.REQUEST:
                 return frame
             else:
@@ -240,7 +250,7 @@ class AgentDevice:
         """The same failure, naming device and request."""
         return LinkError(
             f"device {self._spec.name} stopped answering: {error.what} during {during}",
-            next_step=error.next_step or _IS_IT_ALIVE,
+            next_step=error.next_step or IS_IT_ALIVE,
         )
 
     def _where(self) -> str:
@@ -273,7 +283,6 @@ class AgentDevice:
 
 
 _FREE = "available_memory_bytes"
-_IS_IT_ALIVE = "check that the device is on and not overloaded, or raise `timeout_s` in its device file; then run again"
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:
@@ -284,26 +293,3 @@ def _tell(progress: Progress | None, done: int, total: int) -> None:
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress:
     """Progress within one message as progress of the whole."""
     return lambda done, _: _tell(progress, start + done, total)
-
-
-def _device_record(hello: Message, spec: DeviceSpec) -> DeviceRecord:
-    emulator = None if hello.absent("emulator") else hello.text("emulator", limit=100)
-    declared = any("processor" in part or "cpu" in part.lower() for part in spec.emulated)
-    found = (f"processor ({emulator})",) if emulator and not declared else ()
-    return DeviceRecord(
-        name=spec.name,
-        link=spec.link,
-        emulated=spec.emulated + found,
-        system=hello.text("system", limit=200),
-        architecture=hello.text("architecture", limit=64),
-        cpu_model=hello.text("cpu_model", limit=200),
-        instruction_sets=hello.texts("instruction_sets"),
-        logical_cpus=hello.integer("logical_cpus", 1),
-        memory_bytes=None if hello.absent("memory_bytes") else hello.integer("memory_bytes"),
-        runtime=hello.text("runtime", limit=64),
-        runtime_version=hello.text("runtime_version", limit=64),
-        providers=hello.texts("providers"),
-        python_version=hello.text("python_version", limit=64),
-        agent_version=hello.text("agent_version", limit=64),
-        agent_digest=hello.text("agent_digest", limit=80),
-    )

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from kit.errors import DeviceError, LinkError, ModelError, SpecError
 from tests import device_kit as kits
 
 FAULT = str(Path(__file__).parent / "line_fault.py")
+HOSTILE = str(Path(__file__).parent / "hostile_agent.py")
 
 
 @pytest.fixture
@@ -317,6 +319,52 @@ class TestFails:
         assert "subprocess:" in caught.value.next_step
 
 
+def hostile(harm, **changes):
+    search = f"PYTHONPATH={Path(__file__).parents[2]}"
+    return kits.device_spec(wrapper=("env", search, sys.executable, HOSTILE, harm), **changes)
+
+
+class TestMeansHarm:
+    @pytest.mark.parametrize(
+        ("harm", "said"), [("same", "no progress beyond 1"), ("back", "no progress beyond 1"), ("beyond", "done")]
+    )
+    def test_endless_progress_without_progress_is_a_hang(self, harm, said):
+        device = open_device(hostile(harm, timeout_s=1.5))
+        start_s = time.monotonic()
+        with pytest.raises(LinkError, match=said) as caught:
+            device.conditions()
+        assert time.monotonic() - start_s < 4
+        assert caught.value.next_step
+        device.close()
+
+    def test_progress_that_grows_for_ever_is_ended_too(self, monkeypatch):
+        monkeypatch.setattr("kit.device.agent._PATIENCES", 2)
+        device = open_device(hostile("slowly", timeout_s=1.5))
+        start_s = time.monotonic()
+        with pytest.raises(LinkError, match="not done after 3 s during conditions"):
+            device.conditions()
+        assert 2.5 < time.monotonic() - start_s < 6
+        device.close()
+
+    def test_no_text_of_it_steers_a_terminal(self):
+        device = open_device(hostile("texts"))
+        record, governor = device.identify(), device.conditions().governor
+        device.close()
+        texts = [value for value in asdict(record).values() if isinstance(value, str)]
+        lists = [*record.instruction_sets, *record.providers, *record.emulated]
+        for text in (*texts, *lists, governor):
+            assert text.isprintable()
+        assert "PASS" in record.system
+        assert record.providers[1] == "fine"
+
+    def test_nor_does_what_it_refuses_with(self):
+        with pytest.raises(DeviceError) as caught:
+            open_device(hostile("refuse"))
+        assert "forged" in caught.value.what
+        assert str(caught.value).isprintable()
+        assert caught.value.next_step.isprintable()
+
+
 class TestLeavesNoOrphan:
     def test_after_close(self):
         device = open_device(kits.device_spec())
@@ -366,6 +414,21 @@ class TestLeavesNoOrphan:
         root = Path(__file__).parents[2]
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as host:
             agent_id = int(host.stdout.readline())
+            host.kill()
+        assert kits.wait_gone(agent_id)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+    def test_when_the_host_is_killed_and_the_agent_is_stopped(self):
+        import subprocess
+
+        code = (
+            "import sys, time; from kit.device import open_device; from tests import device_kit as k; "
+            "d = open_device(k.device_spec()); print(d.process_id(), flush=True); time.sleep(60)"
+        )
+        root = Path(__file__).parents[2]
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as host:
+            agent_id = int(host.stdout.readline())
+            os.kill(agent_id, signal.SIGSTOP)
             host.kill()
         assert kits.wait_gone(agent_id)
 

@@ -1,0 +1,40 @@
+"""What a device says of itself, made fit to be shown."""
+
+from kit.records import DeviceRecord
+from kit.spec.text import shown
+from kit.spec.types import DeviceSpec
+from kit.wire import Message
+
+
+def text(message: Message, name: str, limit: int = 4096) -> str:
+    """A text of the device, which may be hostile: what would steer a terminal or a report is replaced."""
+    return shown(message.text(name, limit=limit), limit)
+
+
+def texts(message: Message, name: str) -> tuple[str, ...]:
+    """A list of texts of the device, likewise."""
+    return tuple(shown(each) for each in message.texts(name))
+
+
+def device_record(hello: Message, spec: DeviceSpec) -> DeviceRecord:
+    """Who the device says it is; a processor that it finds to be emulated is named so, declared or not."""
+    emulator = None if hello.absent("emulator") else text(hello, "emulator", 100)
+    declared = any("processor" in part or "cpu" in part.lower() for part in spec.emulated)
+    found = (f"processor ({emulator})",) if emulator and not declared else ()
+    return DeviceRecord(
+        name=spec.name,
+        link=spec.link,
+        emulated=spec.emulated + found,
+        system=text(hello, "system", 200),
+        architecture=text(hello, "architecture", 64),
+        cpu_model=text(hello, "cpu_model", 200),
+        instruction_sets=texts(hello, "instruction_sets"),
+        logical_cpus=hello.integer("logical_cpus", 1),
+        memory_bytes=None if hello.absent("memory_bytes") else hello.integer("memory_bytes"),
+        runtime=text(hello, "runtime", 64),
+        runtime_version=text(hello, "runtime_version", 64),
+        providers=texts(hello, "providers"),
+        python_version=text(hello, "python_version", 64),
+        agent_version=text(hello, "agent_version", 64),
+        agent_digest=text(hello, "agent_digest", 80),
+    )
