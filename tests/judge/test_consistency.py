@@ -113,7 +113,7 @@ def test_the_records_are_fine_before_they_are_changed() -> None:
     judge(EVIDENCE, profile(), device())
 
 
-@pytest.mark.parametrize(("path", "change", "said"), REFUSED, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(("path", "change", "said"), REFUSED, ids=[said for _, _, said in REFUSED])
 def test_what_does_not_belong_together_is_refused(path: Path, change: Callable[[Any], Any], said: str) -> None:
     with pytest.raises(MeasurementError, match=said) as refused:
         judge(changed(EVIDENCE, path, change), profile(), device())
