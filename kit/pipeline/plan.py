@@ -16,9 +16,10 @@ from kit.store import Run
 
 def new_run(order: Order, inputs: Inputs, root: Path) -> Run:
     """A planned run below `root`: its record holds every input's digest, and how to go on with it."""
+    now = datetime.now(UTC)
     record = RunRecord(
-        run_id=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
-        created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        run_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
+        created_utc=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         tool_version=__version__,
         command=command_words(order),
         **_identity(inputs),

@@ -84,21 +84,3 @@ def decode(data: bytes, kind: type[T], get: GetObject) -> T:
             f"a stored {kind.__name__} cannot be read: {error}",
             next_step="the run folder is damaged or of another version; run the command again without --resume",
         ) from error
-
-
-def referenced_arrays(data: bytes) -> tuple[str, ...]:
-    """Digests of the arrays that a stored record names."""
-    found: list[str] = []
-
-    def walk(node: object) -> None:
-        if isinstance(node, dict):
-            if "$array" in node:
-                found.append(str(node["$array"]))
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
-
-    walk(msgspec.json.decode(data))
-    return tuple(found)

@@ -62,21 +62,16 @@ class Run:
         run.steps = dict(_read_journal(path / "journal.jsonl"))
         return run
 
-    def step(self, name: str, kind: type[T], produce: Callable[[], T]) -> T:
-        """The record of step `name`: from the journal if it is there, else produced and journaled."""
-        if name in self.steps:
-            return self.get(name, kind)
-        record = produce()
-        self.put(name, record)
-        return record
-
     def get(self, name: str, kind: type[T]) -> T:
         """The record of a finished step. Raises StoreError if it is not there."""
         self._require(name)
         return decode(self.objects.get(self.steps[name]), kind, self.objects.get)
 
     def optional_step(self, name: str, kind: type[T], produce: Callable[[], T | None]) -> T | None:
-        """Like `step`, for what may turn out to be absent: None is journaled too, and is not tried again."""
+        """The record of step `name`: from the journal if it is there, else produced and journaled.
+
+        What turns out to be absent is journaled as None, and is not tried again.
+        """
         if name not in self.steps:
             self.put(name, produce())
         return self.get_optional(name, kind)
