@@ -107,7 +107,10 @@ class VariantRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """What a device said of itself, and which of its parts are emulated."""
+    """What a device said of itself, and which of its parts are emulated.
+
+    `limits` are those that were enforced on it, and by what.
+    """
 
     name: str
     link: str
@@ -124,6 +127,11 @@ class DeviceRecord:
     python_version: str
     agent_version: str
     agent_digest: str
+    board: str | None = None
+    free_storage_bytes: int | None = None
+    thermal_zones: tuple[str, ...] = ()
+    battery: str | None = None
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from kit.agent import memory, runner, state
 from kit.agent.cache import ModelCache
 from kit.errors import DeviceError, EdgeproofError
-from kit.wire import PROTOCOL_VERSION, Message
+from kit.wire import PROTOCOLS, Message
 
 Tell = Callable[[Message], None]
 """Sends a progress message."""
@@ -42,15 +42,15 @@ class Agent:
         self.cache.close()
 
     def _hello(self, request: Message, _: Tell) -> Message:
-        if (asked := request.integer("protocol")) != PROTOCOL_VERSION:
+        if (asked := request.integer("protocol")) != PROTOCOLS[-1]:
             raise DeviceError(
-                f"the host asks for protocol {asked}; this agent speaks {PROTOCOL_VERSION}",
+                f"the host asks for protocol {asked}; this agent speaks {PROTOCOLS[-1]}",
                 next_step="use the same edgeproof release on the host and on the device",
             )
         self._runner = runner.Runner(request.integer("threads", 1, 1024))
         fields = state.identity()
         self._emulator = fields["emulator"]
-        return Message("hello", {"protocol": PROTOCOL_VERSION} | fields)
+        return Message("hello", {"protocol": PROTOCOLS[-1]} | fields)
 
     def _has(self, request: Message, _: Tell) -> Message:
         digest = request.text("digest")

@@ -8,13 +8,17 @@ from kit.agent.cpu import describe_processor
 from kit.digest import digest_bytes
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-_SHARED_WITH_HOST = ("wire.py", "interface.py", "digest.py", "errors.py")
+_SHARED_WITH_HOST = ("interface.py", "digest.py", "errors.py")
 
 
 def agent_digest() -> str:
     """SHA-256 over the agent's own source files in sorted order, then those that it shares with the host."""
     own = Path(__file__).parent
-    files = [*sorted(own.glob("*.py")), *(own.parent / name for name in _SHARED_WITH_HOST)]
+    files = [
+        *sorted(own.glob("*.py")),
+        *sorted((own.parent / "wire").glob("*.py")),
+        *(own.parent / name for name in _SHARED_WITH_HOST),
+    ]
     return digest_bytes(b"".join(f"{file.name}\n".encode() + file.read_bytes() for file in files))
 
 

@@ -1,22 +1,41 @@
-"""Devices: one Protocol, one small file a driver, one registry."""
+"""Devices: links (byte streams) and drivers (what is spoken over them), each a small file and a row here."""
 
-from collections.abc import Callable
-from urllib.parse import urlsplit
+import importlib
+from typing import cast
 
 from kit.device.base import Device
+from kit.device.link import Link
 from kit.errors import SpecError
+from kit.spec.link import link_kind
 from kit.spec.types import DeviceSpec
 
+LINKS = {
+    "subprocess": "kit.device.local:open_local",
+    "serial": "kit.device.serial:SerialLink",
+    "tcp": "kit.device.tcp:TcpLink",
+    "ssh": "kit.device.ssh:SshLink",
+    "adb": "kit.device.adb:AdbLink",
+    "aarch64": "kit.device.aarch64:open_aarch64",
+}
+"""How to open a link (a callable of a DeviceSpec), by the kind of its URL; imported when it is used."""
 
-def _subprocess(spec: DeviceSpec) -> Device:
-    from kit.device.agent import AgentDevice
-    from kit.device.subprocess import SubprocessLink
+DRIVERS = {
+    "agent": "kit.device.agent:AgentDevice",
+    "mlperf-tiny": "kit.device.mlperf_tiny:MlperfTinyDevice",
+}
+"""What speaks to a device (a callable of an opener of its link, and a DeviceSpec), by its protocol."""
 
-    return AgentDevice(SubprocessLink(spec), spec)
 
-
-DRIVERS: dict[str, Callable[[DeviceSpec], Device]] = {"subprocess": _subprocess}
-"""How to open a device, by the scheme of its link's URL; a driver is one row here and one file beside this one."""
+def open_link(spec: DeviceSpec) -> Link:
+    """Open the byte stream to a device. Raises SpecError for a kind that is not known, LinkError if it fails."""
+    kind = link_kind(spec.link)
+    if kind not in LINKS:
+        raise SpecError(
+            f"link {spec.link!r} is of an unknown kind",
+            where=spec.path or f"device {spec.name}",
+            next_step=f"known kinds: {', '.join(f'{name}:' for name in sorted(LINKS))}, or a port such as /dev/ttyUSB0",
+        )
+    return cast(Link, _load(LINKS[kind])(spec))
 
 
 def open_device(spec: DeviceSpec) -> Device:
@@ -24,14 +43,13 @@ def open_device(spec: DeviceSpec) -> Device:
 
     Raises SpecError for a link of an unknown kind, and LinkError if the device does not answer within `timeout_s`.
     """
-    scheme = urlsplit(spec.link).scheme
-    if scheme not in DRIVERS:
-        raise SpecError(
-            f"link {spec.link!r} is of an unknown kind",
-            where=spec.path or f"device {spec.name}",
-            next_step=f"known kinds: {', '.join(f'{name}:' for name in sorted(DRIVERS))}",
-        )
-    return DRIVERS[scheme](spec)
+    driver = DRIVERS[spec.board.protocol if spec.board else "agent"]
+    return cast(Device, _load(driver)(lambda: open_link(spec), spec))
 
 
-__all__ = ["DRIVERS", "Device", "open_device"]
+def _load(place: str):  # type: ignore[no-untyped-def]  # every row has its own
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+__all__ = ["DRIVERS", "LINKS", "Device", "Link", "open_device", "open_link"]

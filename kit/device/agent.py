@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,7 +18,7 @@ from kit.errors import DeviceError, LinkError
 from kit.records import Conditions, DeviceRecord, Float32Array, Int64Array
 from kit.spec.types import DeviceSpec
 from kit.wire import (
-    PROTOCOL_VERSION,
+    PROTOCOLS,
     UNKNOWN_SEQUENCE,
     Decoder,
     Frame,
@@ -39,15 +39,15 @@ _PATIENCES, _SLOWEST_STEP_S = 20, 2.0  # longest request: so many times its pati
 
 
 class AgentDevice:
-    """A Device (see kit.device.base) whose agent answers at the other end of `link`, which it owns."""
+    """A Device (see kit.device.base) whose agent answers at the other end of the link that `connect` opens."""
 
-    def __init__(self, link: Link, spec: DeviceSpec) -> None:
-        self._link, self._spec, self._decoder = link, spec, Decoder()
+    def __init__(self, connect: Callable[[], Link], spec: DeviceSpec) -> None:
+        self._link, self._spec, self._decoder = connect(), spec, Decoder()
         self._sequence = 0
         self._in_step = True
         try:
             hello = self._request(
-                "hello", {"protocol": PROTOCOL_VERSION, "threads": spec.threads}, timeout_s=spec.timeout_s
+                "hello", {"protocol": PROTOCOLS[-1], "threads": spec.threads}, timeout_s=spec.timeout_s
             )
             self._process_id = hello.integer("process_id", 1)
             self._record = device_record(hello, spec)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import kit
+from kit.device.link import LinkHealth
 from kit.errors import LinkError
 from kit.spec.types import DeviceSpec
 
@@ -46,6 +47,7 @@ class SubprocessLink:
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
         self._open, self._ended = True, False
+        self._sent_bytes = self._received_bytes = 0
         self._tail = _Tail(cast(IO[bytes], self._process.stderr))
 
     def read(self, deadline_s: float) -> bytes:
@@ -54,12 +56,14 @@ class SubprocessLink:
         if not _wait(self._out, select.POLLIN, deadline_s):
             return b""
         if data := os.read(self._out, _READ_BYTES):
+            self._received_bytes += len(data)
             return data
         raise self._death()
 
-    def write(self, data: bytes, deadline_s: float) -> None:
+    def write(self, data: bytes | memoryview, deadline_s: float) -> None:
         """See Link."""
         self._check_open()
+        self._sent_bytes += len(data)
         view = memoryview(data)
         while view:
             if not _wait(self._in, select.POLLOUT, deadline_s):
@@ -70,6 +74,14 @@ class SubprocessLink:
                 continue
             except BrokenPipeError:
                 raise self._death() from None
+
+    def health(self) -> LinkHealth:
+        """See Link."""
+        return LinkHealth(self._sent_bytes, self._received_bytes)
+
+    def limits(self) -> tuple[str, ...]:
+        """See Link."""
+        return ()
 
     def process_id(self) -> int | None:
         """See Link."""

@@ -9,9 +9,10 @@ from msgspec import Meta
 
 from kit.spec import units
 from kit.spec.find import find, named_files
-from kit.spec.shapes import Charge, Energy, Name, Power, Rate, Share, Text, Time, Voltage, quantity
+from kit.spec.link import device_at, is_link
+from kit.spec.shapes import Charge, Energy, Name, Power, Rate, Share, Size, Text, Time, Voltage, quantity
 from kit.spec.toml import Document, decode, read
-from kit.spec.types import BatterySpec, DeviceSpec, MeterSpec
+from kit.spec.types import BatterySpec, BoardSpec, DeviceSpec, EmulateSpec, LineSpec, MeterSpec
 
 Emulated = Annotated[
     Literal["device", "processor", "memory", "meter", "battery", "link"],
@@ -65,6 +66,12 @@ class LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...],
         Meta(max_length=64, description="command put before the agent's, one word an element"),
     ] = ()
+    command: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...],
+        Meta(max_length=64, description="the agent's command at the other end, one word an element"),
+    ] = ()
+    baud: Annotated[int, Meta(ge=50, le=20_000_000, description="rate of a serial line")] = 115200
+    key: Annotated[str, Meta(max_length=1000, description="path of the key file that a TCP agent demands")] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="threads that the runtime may use")] = 1
     timeout: Time = "30 s"
 
@@ -92,6 +99,38 @@ class BatteryTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reserve: Share = "0 %"
 
 
+Rarity = Annotated[float, Meta(ge=0, le=0.1, description="how often it happens, 0 to 0.1")]
+
+
+class EmulateTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A smaller device on this machine: limits that the kernel enforces, and a serial line in between."""
+
+    memory: Size | None = None
+    cpu: Share | None = None
+    storage: Size | None = None
+    baud: Annotated[int, Meta(ge=50, le=20_000_000, description="rate of the emulated line")] | None = None
+    latency: Time | None = None
+    bit_error_rate: Rarity = 0.0
+    byte_loss_rate: Rarity = 0.0
+
+
+class BoardTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A board that runs its own firmware; see `BoardSpec`."""
+
+    protocol: Literal["mlperf-tiny"]
+    input_dtype: Literal["int8", "uint8", "float32"] = "int8"
+    input_scale: Annotated[float, Meta(gt=0, description="real value of one step of an input")] = 1.0
+    input_zero_point: Annotated[int, Meta(ge=-128, le=255, description="the input that stands for 0")] = 0
+    output_order: Annotated[
+        tuple[Text, ...], Meta(max_length=1000, description="classes as the board prints them")
+    ] = ()
+    read_back: Annotated[
+        Literal["always", "sampled", "never"], Meta(description="how often what was sent is read back")
+    ] = "always"
+    window: Annotated[int, Meta(ge=0, le=64, description="chunks under way at once; 0: probe")] = 0
+    interface_board: bool = False
+
+
 class DeviceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A device file."""
 
@@ -99,10 +138,17 @@ class DeviceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: LinkTable
     meter: MeterTable | None = None
     battery: BatteryTable | None = None
+    emulate: EmulateTable | None = None
+    board: BoardTable | None = None
 
 
 def load_device(name_or_path: str | Path) -> DeviceSpec:
-    """Read a device file by name (the user's folder, then the shipped ones) or by path. Raises SpecError."""
+    """Read a device file by name (the user's folder, then the shipped ones) or by path, or take a link as a device.
+
+    Raises SpecError.
+    """
+    if isinstance(name_or_path, str) and is_link(name_or_path):
+        return device_at(name_or_path)
     document = read(find(name_or_path, "devices"))
     file = decode(document, DeviceFile)
     _check_emulation(document, file)
@@ -113,12 +159,17 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
         path=str(document.path),
         link=file.link.url,
         wrapper=file.link.wrapper,
+        command=file.link.command,
+        baud=file.link.baud,
+        key=_key(document, file.link.key),
         threads=file.link.threads,
         timeout_s=quantity(document, ("link", "timeout"), file.link.timeout, "time"),
         emulated=file.device.emulated,
         timing_is_real=file.device.timing_is_real,
         meter=None if file.meter is None else _meter(document, file.meter),
         battery=None if file.battery is None else _battery(document, file.battery),
+        emulate=None if file.emulate is None else _emulate(document, file.emulate),
+        board=None if file.board is None else BoardSpec(**msgspec.structs.asdict(file.board)),
     )
 
 
@@ -142,6 +193,36 @@ def _check_emulation(document: Document, file: DeviceFile) -> None:
     if "processor" in emulated and file.device.timing_is_real:
         what = "an emulated processor's times are no latency"
         raise document.error(("device", "timing_is_real"), what, "write timing_is_real = false")
+    limits = file.emulate
+    if limits is None:
+        return
+    if file.link.url != "subprocess:":
+        raise document.error(("emulate",), "only an agent on this machine can be limited", 'write url = "subprocess:"')
+    for part, is_limited in (("device", True), ("memory", limits.memory), ("link", limits.baud)):
+        if is_limited and part not in emulated:
+            raise document.error(key, f"[emulate] limits the {part}, which is not listed", f'add "{part}"')
+
+
+def _key(document: Document, key: str) -> str:
+    """The key's path; a relative one is beside the device file."""
+    return str(document.path.parent / Path(key).expanduser()) if key else ""
+
+
+def _emulate(document: Document, table: EmulateTable) -> EmulateSpec:
+    def optional(name: str, kind: units.Kind) -> float | None:
+        value = getattr(table, name)
+        return None if value is None else quantity(document, ("emulate", name), value, kind)
+
+    memory, storage, latency_s = optional("memory", "size"), optional("storage", "size"), optional("latency", "time")
+    line = None
+    if table.baud is not None:
+        line = LineSpec(table.baud, latency_s or 0.0, table.bit_error_rate, table.byte_loss_rate)
+    elif latency_s or table.bit_error_rate or table.byte_loss_rate:
+        raise document.error(("emulate",), "has a line's errors or latency and no line", "add baud = 115200, say")
+    cpu = optional("cpu", "share")
+    if cpu is not None and cpu < 0.01:
+        raise document.error(("emulate", "cpu"), "is less than the kernel can share out", "write 1 % or more")
+    return EmulateSpec(None if memory is None else int(memory), cpu, None if storage is None else int(storage), line)
 
 
 def _meter(document: Document, table: MeterTable) -> MeterSpec:

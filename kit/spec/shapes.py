@@ -38,6 +38,7 @@ Energy = Annotated[str, _meta("energy")]
 Charge = Annotated[str, _meta("charge")]
 Voltage = Annotated[str, _meta("voltage")]
 Rate = Annotated[str, _meta("rate")]
+Size = Annotated[str, _meta("size")]
 
 
 def quantity(document: Document, key: KeyPath, value: str | int | float, kind: units.Kind, subject: str = "") -> float:

@@ -105,10 +105,51 @@ class MeterSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LineSpec:
+    """An emulated serial line: rate, delay each way in s, and how often a bit flips or a byte is lost."""
+
+    baud: int
+    latency_s: float = 0.0
+    bit_error_rate: float = 0.0
+    byte_loss_rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmulateSpec:
+    """Limits that the kernel holds a local agent to: memory and storage in B, share of one core, and its line."""
+
+    memory_bytes: int | None = None
+    cpu_share: float | None = None
+    storage_bytes: int | None = None
+    line: LineSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoardSpec:
+    """A board that runs its own firmware behind a known protocol, and what must be known to feed and read it.
+
+    An input element is sent as round(x / input_scale) + input_zero_point, saturated to `input_dtype`.
+    `output_order` names the classes in the order in which the board prints them; empty means the dataset's order.
+    `window` is how many chunks may be under way at once; 0 means to probe. `interface_board`: its commands go
+    through one that answers for it.
+    """
+
+    protocol: Literal["mlperf-tiny"]
+    input_dtype: Literal["int8", "uint8", "float32"] = "int8"
+    input_scale: float = 1.0
+    input_zero_point: int = 0
+    output_order: tuple[str, ...] = ()
+    read_back: Literal["always", "sampled", "never"] = "always"
+    window: int = 0
+    interface_board: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSpec:
     """A device file: how to reach it, its meter and battery, and which of its parts are emulated.
 
-    `link` is a URL (``subprocess:``); `wrapper` is a command put before the agent's (a processor emulator, say).
+    `link` is a URL (``subprocess:``) or a port (``/dev/ttyUSB0``); `wrapper` is a command put before the agent's (a
+    processor emulator, say), `command` one used in its place at the other end; `key` is the path of a TCP key.
     `timing_is_real` is False where a processor is emulated: its times are then no latency.
     """
 
@@ -118,12 +159,17 @@ class DeviceSpec:
     path: str
     link: str
     wrapper: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    baud: int = 115200
+    key: str = ""
     threads: int = 1
     timeout_s: float = 30.0
     emulated: tuple[str, ...] = ()
     timing_is_real: bool = True
     meter: MeterSpec | None = None
     battery: BatterySpec | None = None
+    emulate: EmulateSpec | None = None
+    board: BoardSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from kit.wire import PROTOCOL_VERSION, Decoder, Frame, FrameType, Message, encode_frame, pack_message, unpack_message
+from kit.wire import PROTOCOLS, Decoder, Frame, FrameType, Message, encode_frame, pack_message, unpack_message
 
 EVIL = "\x1b[2J\x1b[32mPASS\u202e\u200b\n\u2028forged"
 
@@ -13,7 +13,7 @@ def identity() -> dict[str, object]:
     names = ("system", "architecture", "cpu_model", "runtime", "runtime_version")
     texts = dict.fromkeys((*names, "python_version", "agent_version", "agent_digest", "emulator"), EVIL)
     lists = {"instruction_sets": [EVIL, "fine"], "providers": [EVIL, "fine"]}
-    numbers = {"protocol": PROTOCOL_VERSION, "process_id": os.getpid(), "logical_cpus": 1, "memory_bytes": None}
+    numbers = {"protocol": PROTOCOLS[-1], "process_id": os.getpid(), "logical_cpus": 1, "memory_bytes": None}
     return texts | lists | numbers
 
 

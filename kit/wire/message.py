@@ -1,34 +1,25 @@
-"""Frames, checksums and messages between host and agent: pure bytes in, bytes out. The protocol is in docs/wire.md.
-
-A frame is a 24-byte header and a payload; a message is a small JSON header and binary parts (tensors or blobs).
-What arrives is hostile: sizes are bounded, checksums are verified, and nothing is executed or unpickled.
-"""
+"""Messages: what a frame's payload says; a small JSON header and binary parts. Nothing is executed or unpickled."""
 
 import json
 import math
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.errors import LinkError
+from kit.wire.frame import MAX_PAYLOAD_BYTES
 
-PROTOCOL_VERSION = 1
-MAGIC = b"EDGP"
-MAX_PAYLOAD_BYTES = 16 << 20
+PROTOCOLS = (2,)
+"""Versions of the requests that this release speaks; host and agent settle on the highest that both do."""
+
 MAX_HEADER_BYTES = 64 << 10
 MAX_PARTS = 16
 MAX_RANK = 8
-UNKNOWN_SEQUENCE = 0xFFFFFFFF
-
-_FIELDS = struct.Struct("<4sBBHIII")
-_CRC = struct.Struct("<I")
-HEADER_BYTES = _FIELDS.size + _CRC.size
+_LENGTH = struct.Struct("<I")
 
 _ELEMENTS = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64"
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in _ELEMENTS.split()}
@@ -36,128 +27,6 @@ DTYPES = {name: np.dtype(name).newbyteorder("<") for name in _ELEMENTS.split()}
 
 Part = NDArray[np.generic] | bytes
 """A tensor (any array whose dtype is in DTYPES) or an opaque blob."""
-
-
-class FrameType(IntEnum):
-    """What a frame is: the host sends REQUEST; the agent answers PROGRESS any number of times, then REPLY or ERROR."""
-
-    REQUEST = 1
-    REPLY = 2
-    ERROR = 3
-    PROGRESS = 4
-
-
-class FrameError(LinkError):
-    """A frame is damaged or refused; `sequence` is its number where the header could still be trusted."""
-
-    def __init__(self, what: str, *, sequence: int | None = None, next_step: str = "") -> None:
-        super().__init__(what, where="wire", next_step=next_step)
-        self.sequence = sequence
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One verified frame: `sequence` is uint32 and ties answers to their request."""
-
-    type: FrameType
-    sequence: int
-    payload: bytes
-
-
-def encode_frame(frame: Frame) -> bytes:
-    """The frame's bytes. Raises FrameError if the payload is over MAX_PAYLOAD_BYTES."""
-    size_bytes = len(frame.payload)
-    if size_bytes > MAX_PAYLOAD_BYTES:
-        raise FrameError(
-            f"a frame of {size_bytes} payload bytes is over the limit of {MAX_PAYLOAD_BYTES}",
-            sequence=frame.sequence,
-            next_step="send it in smaller pieces",
-        )
-    crc = zlib.crc32(frame.payload)
-    fields = _FIELDS.pack(MAGIC, PROTOCOL_VERSION, frame.type, 0, frame.sequence, size_bytes, crc)
-    return b"".join((fields, _CRC.pack(zlib.crc32(fields)), frame.payload))
-
-
-class Decoder:
-    """Bytes in, verified frames out; after damage it goes on at the next frame that checks out.
-
-    It holds at most one frame and what was fed beyond it, so feed it in bounded pieces.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Append what arrived."""
-        self._buffer += data
-
-    def next_frame(self) -> Frame | None:
-        """The next frame, or None until more bytes arrive. Raises FrameError once per damage, then goes on."""
-        self._seek_magic()
-        if len(self._buffer) < HEADER_BYTES:
-            return None
-        version, kind, sequence, size_bytes, payload_crc = self._header()
-        if len(self._buffer) < HEADER_BYTES + size_bytes:
-            return None
-        payload = bytes(memoryview(self._buffer)[HEADER_BYTES : HEADER_BYTES + size_bytes])
-        del self._buffer[: HEADER_BYTES + size_bytes]
-        if zlib.crc32(payload) != payload_crc:
-            raise FrameError(
-                f"a frame's payload has CRC-32 {zlib.crc32(payload):08x} where its header says {payload_crc:08x}",
-                sequence=sequence,
-            )
-        if version != PROTOCOL_VERSION:
-            raise FrameError(
-                f"a frame has protocol version {version}; this side speaks version {PROTOCOL_VERSION}",
-                sequence=sequence,
-                next_step="use the same edgeproof release on the host and on the device",
-            )
-        return Frame(_frame_type(kind, sequence), sequence, payload)
-
-    def end(self) -> None:
-        """The stream has ended: raises FrameError if that was inside a frame."""
-        if self._buffer:
-            raise FrameError(f"the stream ended inside a frame, after {len(self._buffer)} of its bytes")
-
-    def _header(self) -> tuple[int, int, int, int, int]:
-        """Version, type, sequence, payload size and payload CRC; a header that is not to be trusted is skipped."""
-        _, version, kind, _, sequence, size_bytes, payload_crc = _FIELDS.unpack_from(self._buffer)
-        (header_crc,) = _CRC.unpack_from(self._buffer, _FIELDS.size)
-        computed = zlib.crc32(memoryview(self._buffer)[: _FIELDS.size])
-        if computed != header_crc:
-            self._skip_magic()
-            raise FrameError(f"a frame's header has CRC-32 {computed:08x} where it says {header_crc:08x}")
-        if size_bytes > MAX_PAYLOAD_BYTES:
-            self._skip_magic()
-            raise FrameError(
-                f"a frame announces {size_bytes} payload bytes, over the limit of {MAX_PAYLOAD_BYTES}",
-                sequence=sequence,
-                next_step="send it in smaller pieces",
-            )
-        return version, kind, sequence, size_bytes, payload_crc
-
-    def _seek_magic(self) -> None:
-        """Drop what precedes the next magic, and say so; a magic that may still be arriving is kept."""
-        buffer = self._buffer
-        if buffer.startswith(MAGIC) or MAGIC.startswith(buffer):
-            return
-        start = buffer.find(MAGIC)
-        if start < 0:
-            start = len(buffer) - next(n for n in range(len(MAGIC) - 1, -1, -1) if buffer.endswith(MAGIC[:n]))
-        head = bytes(buffer[: min(start, 8)])
-        del buffer[:start]
-        raise FrameError(f"{start} bytes that are no frame (they start {head!r}); a frame starts with {MAGIC!r}")
-
-    def _skip_magic(self) -> None:
-        del self._buffer[: len(MAGIC)]
-
-
-def _frame_type(kind: int, sequence: int) -> FrameType:
-    try:
-        return FrameType(kind)
-    except ValueError:
-        known = ", ".join(f"{each.value} {each.name}" for each in FrameType)
-        raise FrameError(f"a frame has type {kind}; known types are {known}", sequence=sequence) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,18 +115,18 @@ def pack_message(message: Message) -> bytes:
         raise LinkError(
             f"a message header of {len(header)} bytes is over the limit of {MAX_HEADER_BYTES}", where="wire"
         )
-    return b"".join((_CRC.pack(len(header)), header, *blobs))
+    return b"".join((_LENGTH.pack(len(header)), header, *blobs))
 
 
 def unpack_message(payload: bytes) -> Message:
     """The message in a frame's payload; its tensors are read-only views. Raises LinkError saying what was expected."""
-    if len(payload) < _CRC.size:
-        raise LinkError(f"a message needs at least {_CRC.size} bytes, found {len(payload)}", where="wire")
-    (header_bytes,) = _CRC.unpack_from(payload)
-    start = _CRC.size + header_bytes
+    if len(payload) < _LENGTH.size:
+        raise LinkError(f"a message needs at least {_LENGTH.size} bytes, found {len(payload)}", where="wire")
+    (header_bytes,) = _LENGTH.unpack_from(payload)
+    start = _LENGTH.size + header_bytes
     if header_bytes > MAX_HEADER_BYTES or start > len(payload):
         raise LinkError(f"a message announces a header of {header_bytes} bytes in {len(payload)}", where="wire")
-    kind, fields, described = _header_of(payload[_CRC.size : start])
+    kind, fields, described = _header_of(payload[_LENGTH.size : start])
     parts = []
     for description in described:
         part, start = _read_part(description, payload, start)

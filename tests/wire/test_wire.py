@@ -13,9 +13,8 @@ from kit.errors import LinkError
 from kit.wire import (
     DTYPES,
     HEADER_BYTES,
-    MAGIC,
+    LAYOUT_VERSION,
     MAX_PAYLOAD_BYTES,
-    PROTOCOL_VERSION,
     Decoder,
     Frame,
     FrameError,
@@ -25,11 +24,12 @@ from kit.wire import (
     pack_message,
     unpack_message,
 )
+from kit.wire.frame import MAGIC
 
 REQUEST = Frame(FrameType.REQUEST, 7, b"payload of a frame")
 
 
-def header(version=PROTOCOL_VERSION, kind=1, sequence=7, size=0, payload_crc=0):
+def header(version=LAYOUT_VERSION, kind=1, sequence=7, size=0, payload_crc=0):
     fields = struct.pack("<4sBBHIII", MAGIC, version, kind, 0, sequence, size, payload_crc)
     return fields + struct.pack("<I", zlib.crc32(fields))
 

@@ -1,0 +1,173 @@
+"""Frames: a 24-byte header and a payload, each with a checksum. The layout is in docs/wire.md.
+
+What arrives is hostile: sizes are bounded, checksums are verified, and what is inflated is bounded too.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+from kit.errors import LinkError
+
+LAYOUT_VERSION = 1
+MAGIC = b"EDGP"
+MAX_PAYLOAD_BYTES = 16 << 20
+UNKNOWN_SEQUENCE = 0xFFFFFFFF
+
+_FIELDS = struct.Struct("<4sBBHIII")
+_CRC = struct.Struct("<I")
+HEADER_BYTES = _FIELDS.size + _CRC.size
+_DEFLATED = 1
+
+
+class FrameType(IntEnum):
+    """What a frame is.
+
+    The host sends REQUEST, and DATA (raw bytes of a transfer) after the request that opened it; CANCEL gives up the
+    request under way, BEAT keeps the lease. The agent answers PROGRESS and TELEMETRY any number of times, then
+    exactly one REPLY or ERROR.
+    """
+
+    REQUEST = 1
+    REPLY = 2
+    ERROR = 3
+    PROGRESS = 4
+    DATA = 5
+    CANCEL = 6
+    BEAT = 7
+    TELEMETRY = 8
+
+
+class FrameError(LinkError):
+    """A frame is damaged or refused; `sequence` is its number where the header could still be trusted."""
+
+    def __init__(self, what: str, *, sequence: int | None = None, next_step: str = "") -> None:
+        super().__init__(what, where="wire", next_step=next_step)
+        self.sequence = sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One verified frame: `sequence` is uint32 and ties answers to their request."""
+
+    type: FrameType
+    sequence: int
+    payload: bytes
+
+
+def encode_frame(frame: Frame, *, deflate: bool = False) -> bytes:
+    """The frame's bytes; with `deflate`, compressed (zlib, RFC 1950) if that makes it smaller.
+
+    Raises FrameError if the payload is over MAX_PAYLOAD_BYTES.
+    """
+    payload, flags = frame.payload, 0
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise FrameError(
+            f"a frame of {len(payload)} payload bytes is over the limit of {MAX_PAYLOAD_BYTES}",
+            sequence=frame.sequence,
+            next_step="send it in smaller pieces",
+        )
+    if deflate and len(squeezed := zlib.compress(payload, 6)) < len(payload):
+        payload, flags = squeezed, _DEFLATED
+    fields = _FIELDS.pack(MAGIC, LAYOUT_VERSION, frame.type, flags, frame.sequence, len(payload), zlib.crc32(payload))
+    return b"".join((fields, _CRC.pack(zlib.crc32(fields)), payload))
+
+
+class Decoder:
+    """Bytes in, verified frames out; after damage it goes on at the next frame that checks out.
+
+    It holds at most one frame and what was fed beyond it, so feed it in bounded pieces.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Append what arrived."""
+        self._buffer += data
+
+    def next_frame(self) -> Frame | None:
+        """The next frame, or None until more bytes arrive. Raises FrameError once per damage, then goes on."""
+        self._seek_magic()
+        if len(self._buffer) < HEADER_BYTES:
+            return None
+        version, kind, flags, sequence, size_bytes, payload_crc = self._header()
+        if len(self._buffer) < HEADER_BYTES + size_bytes:
+            return None
+        payload = bytes(memoryview(self._buffer)[HEADER_BYTES : HEADER_BYTES + size_bytes])
+        del self._buffer[: HEADER_BYTES + size_bytes]
+        if zlib.crc32(payload) != payload_crc:
+            raise FrameError(
+                f"a frame's payload has CRC-32 {zlib.crc32(payload):08x} where its header says {payload_crc:08x}",
+                sequence=sequence,
+            )
+        if version != LAYOUT_VERSION:
+            raise FrameError(
+                f"a frame has layout version {version}; this side reads version {LAYOUT_VERSION}",
+                sequence=sequence,
+                next_step="use the same edgeproof release on the host and on the device",
+            )
+        return Frame(_frame_type(kind, sequence), sequence, _inflated(payload, flags, sequence))
+
+    def end(self) -> None:
+        """The stream has ended: raises FrameError if that was inside a frame."""
+        if self._buffer:
+            raise FrameError(f"the stream ended inside a frame, after {len(self._buffer)} of its bytes")
+
+    def _header(self) -> tuple[int, int, int, int, int, int]:
+        """Version, type, flags, sequence, payload size and CRC; a header that is not to be trusted is skipped."""
+        _, version, kind, flags, sequence, size_bytes, payload_crc = _FIELDS.unpack_from(self._buffer)
+        (header_crc,) = _CRC.unpack_from(self._buffer, _FIELDS.size)
+        computed = zlib.crc32(self._buffer[: _FIELDS.size])
+        if computed != header_crc:
+            self._skip_magic()
+            raise FrameError(f"a frame's header has CRC-32 {computed:08x} where it says {header_crc:08x}")
+        if size_bytes > MAX_PAYLOAD_BYTES:
+            self._skip_magic()
+            raise FrameError(
+                f"a frame announces {size_bytes} payload bytes, over the limit of {MAX_PAYLOAD_BYTES}",
+                sequence=sequence,
+                next_step="send it in smaller pieces",
+            )
+        return version, kind, flags, sequence, size_bytes, payload_crc
+
+    def _seek_magic(self) -> None:
+        """Drop what precedes the next magic, and say so; a magic that may still be arriving is kept."""
+        buffer = self._buffer
+        if buffer.startswith(MAGIC) or MAGIC.startswith(buffer):
+            return
+        start = buffer.find(MAGIC)
+        if start < 0:
+            start = len(buffer) - next(n for n in range(len(MAGIC) - 1, -1, -1) if buffer.endswith(MAGIC[:n]))
+        head = bytes(buffer[: min(start, 8)])
+        del buffer[:start]
+        raise FrameError(f"{start} bytes that are no frame (they start {head!r}); a frame starts with {MAGIC!r}")
+
+    def _skip_magic(self) -> None:
+        del self._buffer[: len(MAGIC)]
+
+
+def _inflated(payload: bytes, flags: int, sequence: int) -> bytes:
+    """The payload as it was before `encode_frame` compressed it, never over the limit."""
+    if not flags:
+        return payload
+    if flags != _DEFLATED:
+        raise FrameError(f"a frame has flags {flags:#06x}; known is {_DEFLATED:#06x}, deflated", sequence=sequence)
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(payload, MAX_PAYLOAD_BYTES)
+    except zlib.error as error:
+        raise FrameError(f"a frame's payload does not inflate: {error}", sequence=sequence) from None
+    if not inflater.eof or inflater.unused_data:
+        what = f"inflates to over {MAX_PAYLOAD_BYTES} bytes, is cut off, or has bytes left over"
+        raise FrameError(f"a frame's payload {what}", sequence=sequence)
+    return data
+
+
+def _frame_type(kind: int, sequence: int) -> FrameType:
+    try:
+        return FrameType(kind)
+    except ValueError:
+        known = ", ".join(f"{each.value} {each.name}" for each in FrameType)
+        raise FrameError(f"a frame has type {kind}; known types are {known}", sequence=sequence) from None
