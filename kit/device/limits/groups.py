@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,29 +20,31 @@ class Place:
     version: int
 
 
-def place_for(controller: str) -> Place | None:
-    """Where groups with this controller (``memory``, ``cpu``) can be made; None if nowhere."""
-    mounts, own = _mounts(), _own_groups()
-    if controller in own:
-        for kind, root, point, options in mounts:
-            if kind == "cgroup" and controller in options:
-                folder = _below(point, root, own[controller])
-                return Place(folder, 1) if os.access(folder, os.W_OK) else None
-    for kind, root, point, _ in mounts:
-        if kind == "cgroup2" and "" in own:
-            return _delegated(Path(point), _below(point, root, own[""]), controller)
-    return None
+def places_for(controllers: Collection[str]) -> dict[str, Place | None]:
+    """Where groups with each of these controllers (``memory``, ``cpu``) can be made; None if nowhere.
+
+    Controllers of version 2 share one place, since a process is in one group of that hierarchy.
+    """
+    own = _own_groups()
+    found: dict[str, Place | None] = dict.fromkeys(controllers)
+    unified = [name for name in controllers if name not in own]
+    for kind, root, point, options in _mounts():
+        if kind == "cgroup2" and unified and "" in own:
+            found |= dict.fromkeys(unified, _delegated(Path(point), _below(point, root, own[""]), unified))
+        for name in found:
+            if kind == "cgroup" and name in options and name in own:
+                folder = _below(point, root, own[name])
+                found[name] = Place(folder, 1) if os.access(folder, os.W_OK) else None
+    return found
 
 
-def make(place: Place, values: dict[str, str], optional: dict[str, str]) -> Path:
-    """A new group with these values; `optional` ones are left out where the kernel has no such file. Raises OSError."""
+def make(place: Place, values: dict[str, str]) -> Path:
+    """A new group with these values, less those about swap that this kernel does not have. Raises OSError."""
     sweep(place.folder)
     folder = _new_folder(place.folder)
     try:
         for name, value in values.items():
-            (folder / name).write_text(value)
-        for name, value in optional.items():
-            if (folder / name).exists():
+            if "sw" not in name or (folder / name).exists():
                 (folder / name).write_text(value)
     except OSError:
         folder.rmdir()
@@ -85,14 +87,15 @@ def _new_folder(parent: Path) -> Path:
         number += 1
 
 
-def _delegated(top: Path, own: Path, controller: str) -> Place | None:
-    """The nearest ancestor, itself included, that hands this controller down and lets us make groups in it."""
+def _delegated(top: Path, own: Path, controllers: Collection[str]) -> Place | None:
+    """The nearest ancestor, itself included, that hands these controllers down and lets us make groups in it."""
     for folder in (own, *own.parents):
         if not folder.is_relative_to(top):
             return None
         with contextlib.suppress(OSError):  # a group with processes in it cannot hand controllers down: go up
-            if controller not in _words(folder / "cgroup.subtree_control"):
-                (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+            handed_down = (folder / "cgroup.subtree_control").read_text().split()
+            if missing := [f"+{name}" for name in controllers if name not in handed_down]:
+                (folder / "cgroup.subtree_control").write_text(" ".join(missing))
             if os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK):
                 return Place(folder, 2)
     return None
@@ -139,10 +142,6 @@ def _started(process_id: int) -> str:
     """When a process started, in ticks since boot (proc(5), stat field 22); "" if there is none."""
     lines = _lines(Path(f"/proc/{process_id}/stat"))
     return lines[0].rpartition(")")[2].split()[19] if lines else ""
-
-
-def _words(path: Path) -> list[str]:
-    return path.read_text().split()
 
 
 def _lines(path: Path) -> list[str]:
