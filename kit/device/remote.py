@@ -1,0 +1,42 @@
+"""The agent's command on another machine, and what it means when that machine cannot start it."""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+_NO_PROGRAM = re.compile(r"(\S+): (?:command )?(?:inaccessible or )?not found|(\S+): No such file|not found: (\S+)")
+_NO_FILE = re.compile(r"can't open file '?([^':]+)'?")
+_NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
+
+
+def shell_words(command: Sequence[str]) -> str:
+    """The words as one line that a POSIX shell at the other end takes apart into the same words."""
+    return shlex.join(command)
+
+
+def not_started(said: str, copy: str) -> tuple[str, str] | None:
+    """What failed and what to do, from what a shell or Python wrote; None where it says no such thing.
+
+    `copy` is the command that copies agent.pyz there.
+    """
+    if found := _NO_FILE.search(said):
+        return f"there is no {_short(found[1])} there", f"pack and copy it: edgeproof agent pack -o agent.pyz && {copy}"
+    if found := _NO_MODULE.search(said):
+        return f"its Python has no {_short(found[1])}", "install numpy and onnxruntime for the Python that runs there"
+    if found := _NO_PROGRAM.search(said):
+        program = _short(found[1] or found[2] or found[3])
+        return (
+            f"there is no {program} there",
+            f"install {program} there, or name its path: `command` in the device file",
+        )
+    return None
+
+
+def short_line(said: str) -> str:
+    """The last line of what was said that is not empty: printable, at most 200 characters."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return _short(lines[-1].strip()) if lines else ""
+
+
+def _short(text: str) -> str:
+    return "".join(c for c in text[-200:] if c.isprintable())
