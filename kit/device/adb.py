@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from kit.device.adb_server import AdbDevice, Server, devices
 from kit.device.link import LinkHealth
-from kit.device.remote import not_started, shell_words, short_line
+from kit.device.process import last_line
+from kit.device.remote import not_started, shell_words
 from kit.errors import LinkError, SpecError
 from kit.spec.types import DeviceSpec
 
@@ -34,7 +35,7 @@ class AdbLink:
         self._where = f"device {spec.name}"
         deadline_s = time.monotonic() + spec.timeout_s
         self._server, serial = _address(spec)
-        self._command = shell_words(spec.command or AGENT)
+        self._command = shell_words([*spec.wrapper, *(spec.command or AGENT)])
         if len(self._command) > _MAX_COMMAND_BYTES:
             what = f"a command of {len(self._command)} bytes; an adb device takes {_MAX_COMMAND_BYTES}"
             raise SpecError(what, where=spec.path or self._where, next_step="put it into a script on the device")
@@ -120,7 +121,7 @@ class AdbLink:
         if explained := not_started(said, f"adb -s {self.serial} push agent.pyz /data/local/tmp/"):
             return LinkError(f"the agent did not start: {explained[0]}", next_step=explained[1])
         by_hand = f"see why it ends: adb -s {self.serial} shell {self._command}"
-        words = short_line(said)
+        words = last_line(said)
         return LinkError("agent ended", next_step=f"its last words were: {words}" if words else by_hand)
 
     def _last_words(self, deadline_s: float) -> str:

@@ -16,7 +16,7 @@ from kit.device.link import LinkHealth
 from kit.errors import LinkError
 
 Explain = Callable[[int | None, str], tuple[str, str]]
-"""Given the exit status (None: it still runs; -n: signal n) and its last words: what happened, and what to do next."""
+"""Given the exit status (None: it still runs; -n: signal n) and the last that it said: what happened, what to do."""
 
 _READ_BYTES = 1 << 18
 _PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for: /proc/sys/fs/pipe-max-size
@@ -83,7 +83,7 @@ class AgentProcess:
                 f"out of memory: over its {self._limits.memory_text}",
                 next_step="choose a smaller model or raise memory in [emulate]",
             )
-        what, next_step = self._explain(self._process.returncode, self._tail.last_line())
+        what, next_step = self._explain(self._process.returncode, self._tail.text())
         return LinkError(what, next_step=next_step)
 
     def close(self) -> None:
@@ -202,20 +202,23 @@ class _Tail:
         """Wait, for a moment, until everything is read."""
         self._thread.join(_PATIENCE_S)
 
-    def last_line(self) -> str:
-        """The last line that is not empty, printable and short."""
-        lines = [line for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
-        return "".join(c for c in (lines[-1] if lines else "").strip()[-200:] if c.isprintable())
+    def text(self) -> str:
+        """What was kept."""
+        return self._kept.decode(errors="replace")
 
 
-def _in_plain_words(status: int | None, last_words: str) -> tuple[str, str]:
+def last_line(said: str) -> str:
+    """The last line that is not empty, printable and short."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return "".join(c for c in (lines[-1] if lines else "").strip()[-200:] if c.isprintable())
+
+
+def _in_plain_words(status: int | None, said: str) -> tuple[str, str]:
     how = "closed its output" if status is None else "ended" if status == 0 else f"exited with status {status}"
     if status is not None and status < 0:
         how = f"exited with signal {-status}"
-    return (
-        f"agent {how}",
-        f"its last words were: {last_words}" if last_words else "check memory and load, then run again",
-    )
+    words = last_line(said)
+    return f"agent {how}", f"its last words were: {words}" if words else "check memory and load, then run again"
 
 
 def _wait(fd: int, event: int, deadline_s: float) -> bool:

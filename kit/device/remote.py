@@ -32,11 +32,5 @@ def not_started(said: str, copy: str) -> tuple[str, str] | None:
     return None
 
 
-def short_line(said: str) -> str:
-    """The last line of what was said that is not empty: printable, at most 200 characters."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    return _short(lines[-1].strip()) if lines else ""
-
-
 def _short(text: str) -> str:
     return "".join(c for c in text[-200:] if c.isprintable())
