@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -155,11 +155,16 @@ def _make_variant(work: Work, name: str) -> VariantRecord:
 
 def _identify(work: Work, device: Device) -> None:
     known = work.step("device/identity", DeviceRecord, device.identify)
-    if known != device.identify():
+    if known is None or _lasting(known) != _lasting(device.identify()):
         raise UsageError(
             f"device {work.inputs.device.name} is not what it was when this run began: hardware or software changed",
             next_step="start a new run: figures of two devices must not be mixed",
         )
+
+
+def _lasting(device: DeviceRecord) -> DeviceRecord:
+    """Who a device is, without what changes by the minute."""
+    return replace(device, free_storage_bytes=None, battery=None)
 
 
 def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None:

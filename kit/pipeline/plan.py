@@ -11,6 +11,7 @@ from kit.errors import UsageError
 from kit.pipeline.order import Inputs, Order
 from kit.records import RunRecord
 from kit.spec import load_device, load_profile
+from kit.spec.link import is_link, link_name
 from kit.store import Run
 
 
@@ -26,22 +27,18 @@ def new_run(order: Order, inputs: Inputs, root: Path) -> Run:
     )
     run = Run.plan(root, record)
     run.put("plan/order", order)
-    for path, digest in _plan_files(inputs).items():
-        if run.put_object(path.read_bytes()) != digest:
-            raise UsageError(f"{path.name} changed while it was read", where=str(path), next_step="try again")
+    for asked in (inputs.profile, inputs.device, inputs.dataset):  # kept, so that others can read what was asked
+        content = Path(asked.path).read_bytes() if asked.path else order.device.encode()  # a device known by its link
+        if run.put_object(content) != asked.digest:
+            raise UsageError(f"{asked.name} changed while it was read", where=asked.path, next_step="try again")
     return run
-
-
-def _plan_files(inputs: Inputs) -> dict[Path, str]:
-    """The TOML files that a run was planned with, kept in it so that others can read what was asked."""
-    asked = (inputs.profile, inputs.device, inputs.dataset)
-    return {Path(each.path): each.digest for each in asked}
 
 
 def command_words(order: Order) -> tuple[str, ...]:
     """The command as someone else would type it: files by name, not by where they lie here."""
     words = ["edgeproof", "certify", Path(order.model).name, "--data", Path(order.data).name]
-    words += ["--profile", Path(order.profile).name, "--device", Path(order.device).name]
+    device = link_name(order.device) if is_link(order.device) else Path(order.device).name
+    words += ["--profile", Path(order.profile).name, "--device", device]
     words += [word for name in order.variants for word in ("--variant", name)]
     return tuple(words + ["--trust-pickle"] * order.trust_pickle)
 

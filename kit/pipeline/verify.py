@@ -16,6 +16,8 @@ from kit.errors import EdgeproofError
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.finish import CERTIFICATE, REPORT, certificate_bytes, judge_run
 from kit.spec import load_device, load_profile
+from kit.spec.link import is_link
+from kit.spec.types import DeviceSpec
 from kit.store import Run, read_regular
 
 MAX_FILE_BYTES = 64 << 20
@@ -112,12 +114,19 @@ def _as_written(run: Run, bundle: Bundle) -> str | None:
         device.write_bytes(run.objects.get(run.record.device_digest))
         if replace(load_profile(str(profile)), path="") != replace(bundle.profile, path=""):
             return "the profile's file says something else than the record of it"
-        if replace(load_device(str(device)), path="") != replace(bundle.device, path=""):
+        text = device.read_bytes().decode(errors="replace")
+        written = load_device(text) if is_link(text) else load_device(device)
+        if _anywhere(written) != _anywhere(bundle.device):
             return "the device file says something else than the record of it"
     manifest = run.objects.get(run.record.dataset_digest)
     if bundle.evidence.dataset.digest.removeprefix("sha256:").encode() not in manifest:
         return "the dataset's manifest does not name the file that the rows are from"
     return None
+
+
+def _anywhere(device: DeviceSpec) -> DeviceSpec:
+    """A device file's content, whatever folder it and its key are in."""
+    return replace(device, path="", key=Path(device.key).name)
 
 
 def _same_report(folder: Path, stated: dict[str, Any]) -> str | None:

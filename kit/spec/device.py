@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from kit.errors import SpecError
 from kit.spec import units
 from kit.spec.find import find, named_files
-from kit.spec.link import device_at, is_link
+from kit.spec.link import BOARD_PREFIX, MAX_BAUD, device_at, is_link, link_kind
 from kit.spec.shapes import Charge, Energy, Name, Power, Rate, Share, Size, Text, Time, Voltage, quantity
 from kit.spec.toml import Document, decode, read
 from kit.spec.types import BatterySpec, BoardSpec, DeviceSpec, EmulateSpec, LineSpec, MeterSpec
@@ -57,9 +58,9 @@ class LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z][a-z0-9+.-]*:[!-~]*$",
+            pattern=r"^(/dev/|[a-z][a-z0-9+.-]*:)[!-~]*$",
             max_length=2000,
-            description='a URL such as "subprocess:"',
+            description='a URL such as "subprocess:" or "tcp://10.0.0.7:7070", or a port such as "/dev/ttyUSB0"',
         ),
     ]
     wrapper: Annotated[
@@ -70,7 +71,7 @@ class LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...],
         Meta(max_length=64, description="the agent's command at the other end, one word an element"),
     ] = ()
-    baud: Annotated[int, Meta(ge=50, le=20_000_000, description="rate of a serial line")] = 115200
+    baud: Annotated[int, Meta(ge=50, le=MAX_BAUD, description="rate of a serial line, such as 115200")] = 115200
     key: Annotated[str, Meta(max_length=1000, description="path of the key file that a TCP agent demands")] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="threads that the runtime may use")] = 1
     timeout: Time = "30 s"
@@ -108,7 +109,7 @@ class EmulateTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: Size | None = None
     cpu: Share | None = None
     storage: Size | None = None
-    baud: Annotated[int, Meta(ge=50, le=20_000_000, description="rate of the emulated line")] | None = None
+    baud: Annotated[int, Meta(ge=50, le=MAX_BAUD, description="rate of the emulated line")] | None = None
     latency: Time | None = None
     bit_error_rate: Rarity = 0.0
     byte_loss_rate: Rarity = 0.0
@@ -124,6 +125,9 @@ class BoardTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output_order: Annotated[
         tuple[Text, ...], Meta(max_length=1000, description="classes as the board prints them")
     ] = ()
+    output_kind: Annotated[
+        Literal["probabilities", "scores"], Meta(description="whether what the board prints must sum to 1")
+    ] = "probabilities"
     read_back: Annotated[
         Literal["always", "sampled", "never"], Meta(description="how often what was sent is read back")
     ] = "always"
@@ -151,6 +155,7 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
         return device_at(name_or_path)
     document = read(find(name_or_path, "devices"))
     file = decode(document, DeviceFile)
+    _check_link(document, file)
     _check_emulation(document, file)
     return DeviceSpec(
         name=file.device.name,
@@ -173,9 +178,38 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
     )
 
 
-def list_devices() -> list[DeviceSpec]:
-    """Every device that a bare name can mean, by name. Raises SpecError if one of the files is wrong."""
-    return [load_device(path) for path in named_files("devices").values()]
+def list_devices() -> tuple[list[DeviceSpec], list[SpecError]]:
+    """Every device that a bare name can mean, by name; and what is wrong with each file that cannot be read."""
+    devices, broken = [], []
+    for path in named_files("devices").values():
+        try:
+            devices.append(load_device(path))
+        except SpecError as error:
+            broken.append(error)
+    return devices, broken
+
+
+_ONLY = {
+    "wrapper": (("subprocess",), "goes before the command of an agent on this machine"),
+    "command": (("ssh", "adb", "subprocess"), "starts the agent at the other end"),
+    "baud": (("serial",), "is the rate of a serial line"),
+    "key": (("tcp",), "is what a TCP agent demands"),
+}
+"""Keys of [link] that mean something only for some kinds of link."""
+
+
+def _check_link(document: Document, file: DeviceFile) -> None:
+    url, kind = file.link.url, link_kind(file.link.url)
+    if url.startswith(BOARD_PREFIX):
+        fix = 'write it without that, and add [board] with protocol = "mlperf-tiny"'
+        raise document.error(("link", "url"), f"{BOARD_PREFIX!r} is for the command line", fix)
+    for name, (kinds, meaning) in _ONLY.items():
+        if name in document.data["link"] and kind not in kinds:
+            what = f"{meaning}, and this link is of the kind {kind!r}"
+            raise document.error(("link", name), what, f"remove it, or give a link of the kind {' or '.join(kinds)}")
+    for name in ("baud", "key"):
+        if f"?{name}=" in url or f"&{name}=" in url:
+            raise document.error(("link", "url"), f"?{name}= is for the command line", f"write {name} = below the url")
 
 
 def _check_emulation(document: Document, file: DeviceFile) -> None:

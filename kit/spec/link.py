@@ -1,7 +1,8 @@
 """Where a device is, as people write it: a URL or a serial port, its kind, and a device that is only that."""
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+from pathlib import Path
+from urllib.parse import unquote
 
 from kit.digest import digest_bytes
 from kit.errors import SpecError
@@ -10,39 +11,65 @@ from kit.spec.types import BoardSpec, DeviceSpec
 URL = re.compile(r"(?:mlperf-tiny\+)?(?:/dev/|[a-z][a-z0-9+.-]*:)[!-~]*")
 """What a link's URL looks like; `mlperf-tiny+` before it means that a board's own firmware answers."""
 
+MAX_BAUD = 20_000_000
+BOARD_PREFIX = "mlperf-tiny+"
 _SERIAL = ("socket", "rfc2217", "hwgrep", "spy", "loop", "alt")
-_BOARD = "mlperf-tiny+"
+_LONGEST = 2000
+_OURS = {"baud": "serial", "key": "tcp"}
+"""Options of a URL that are ours, and the kind of link that each is for; others belong to the link."""
 
 
 def is_link(text: str) -> bool:
     """Whether `text` is a link and not a name or a path of a device file."""
-    return URL.fullmatch(text) is not None
+    return URL.fullmatch(text) is not None and not text.endswith(".toml")
 
 
 def link_kind(url: str) -> str:
     """``serial`` for a port or any of pyserial's URLs, else the URL's scheme."""
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0]
     return "serial" if url.startswith("/dev/") or scheme in _SERIAL else scheme
 
 
 def device_at(text: str) -> DeviceSpec:
-    """A device that is known by its link alone; ``?baud=`` and ``?key=`` set these. Raises SpecError."""
-    url, board = text.removeprefix(_BOARD), text.startswith(_BOARD)
-    base, _, query = url.partition("?")
-    options = dict(parse_qsl(query))
-    ours = {name: options.pop(name) for name in ("baud", "key") if name in options}
-    if not options and ours:
-        url = base
+    """A device that is known by its link alone; ``?baud=`` (serial) and ``?key=`` (tcp) set these. Raises SpecError."""
+    if len(text) > _LONGEST:
+        raise SpecError(f"a link of {len(text)} characters is over the limit of {_LONGEST}", where=text[:80])
+    url, ours = _without_ours(text.removeprefix(BOARD_PREFIX))
+    kind = link_kind(url)
+    for name in ours:
+        if kind != _OURS[name]:
+            what = f"?{name}= is for a {_OURS[name]} link, and this one is of the kind {kind!r}"
+            raise SpecError(what, where=text, next_step=f"leave ?{name}= out")
     baud = ours.get("baud", "115200")
-    if not (baud.isdecimal() and 50 <= int(baud) <= 20_000_000):
-        raise SpecError(f"baud {baud!r} is no line rate", where=text, next_step="write ?baud=115200, say")
+    if not (baud.isdecimal() and len(baud) < 9 and 50 <= int(baud) <= MAX_BAUD):
+        raise SpecError(
+            f"baud {baud!r} is no line rate from 50 to {MAX_BAUD}", where=text, next_step="write ?baud=115200, say"
+        )
     return DeviceSpec(
-        name=text,
+        name=link_name(text),
         description="",
         digest=digest_bytes(text.encode()),
         path="",
         link=url,
         baud=int(baud),
         key=ours.get("key", ""),
-        board=BoardSpec("mlperf-tiny") if board else None,
+        board=BoardSpec("mlperf-tiny") if text.startswith(BOARD_PREFIX) else None,
     )
+
+
+def link_name(text: str) -> str:
+    """A link as others may read it: a key by its file's name, not by where that lies here."""
+    return re.sub(r"(?<=[?&]key=)[^&]*", lambda found: Path(unquote(found[0])).name, text)
+
+
+def _without_ours(url: str) -> tuple[str, dict[str, str]]:
+    """The URL as its link wants it, and the options that were ours."""
+    base, _, query = url.partition("?")
+    ours, rest = {}, []
+    for option in query.split("&") if query else ():
+        name, _, value = option.partition("=")
+        if name in _OURS:
+            ours[name] = unquote(value)
+        else:
+            rest.append(option)
+    return f"{base}?{'&'.join(rest)}" if rest else base, ours

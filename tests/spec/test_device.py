@@ -6,7 +6,7 @@ import pytest
 
 from kit.errors import SpecError
 from kit.spec.device import list_devices, load_device
-from kit.spec.types import BatterySpec, MeterSpec
+from kit.spec.types import BatterySpec, BoardSpec, EmulateSpec, LineSpec, MeterSpec
 
 GOOD = """\
 [device]
@@ -152,8 +152,10 @@ def test_an_estimate_has_nothing_random(tmp_path: Path) -> None:
 
 
 def test_shipped_devices_say_what_is_emulated() -> None:
-    devices = {device.name: device for device in list_devices()}
-    assert set(devices) == {"local", "watch-emulated", "x86-no-vnni-emulated"}
+    shipped, broken = list_devices()
+    devices = {device.name: device for device in shipped}
+    assert not broken
+    assert set(devices) >= {"local", "watch-emulated", "x86-no-vnni-emulated"}
     for name, device in devices.items():
         assert Path(device.path).stem == name
         assert device.description
@@ -168,16 +170,18 @@ def test_shipped_devices_say_what_is_emulated() -> None:
     assert local.driver == "estimate"
 
 
-def test_one_s_own_device_is_listed_and_a_broken_one_named(user_folder: Path) -> None:
+def test_a_broken_device_is_named_and_hides_no_other(user_folder: Path) -> None:
     folder = user_folder / "edgeproof" / "devices"
     folder.mkdir(parents=True)
+    shipped = [device.name for device in list_devices()[0]]
     (folder / "board.toml").write_text(GOOD)
-    assert [device.name for device in list_devices()] == ["board", "local", "watch-emulated", "x86-no-vnni-emulated"]
+    assert [device.name for device in list_devices()[0]] == sorted(["board", *shipped])
     assert load_device("board").name == "board"
     (folder / "board.toml").write_text("[")
-    with pytest.raises(SpecError) as caught:
-        list_devices()
-    assert caught.value.where == f"{folder / 'board.toml'}:1"
+    (folder / "local.toml").write_bytes(b"\xff")
+    devices, broken = list_devices()
+    assert [device.name for device in devices] == [name for name in shipped if name != "local"]
+    assert [error.where for error in broken] == [f"{folder / 'board.toml'}:1", f"{folder / 'local.toml'}:1"]
 
 
 def test_a_name_that_is_not_there_suggests_the_nearest() -> None:
@@ -189,7 +193,7 @@ def test_a_name_that_is_not_there_suggests_the_nearest() -> None:
 def test_meters_take_the_parameters_of_the_shipped_files() -> None:
     from kit.meter import open_meter
 
-    for device in list_devices():
+    for device in list_devices()[0]:
         if device.meter is None:
             continue
         meter = open_meter(device.meter, cpu_time_ns=time.process_time_ns, process_id=os.getpid())
@@ -199,3 +203,126 @@ def test_meters_take_the_parameters_of_the_shipped_files() -> None:
             meter.close()
         assert device.meter.parameters.items() <= record.parameters.items()
         assert (record.obtained == "emulated") == ("meter" in device.emulated)
+
+
+SMALL = """\
+[device]
+name = "scanner"
+emulated = ["device", "memory", "link"]
+[link]
+url = "subprocess:"
+[emulate]
+memory = "256 MiB"
+cpu = "50 %"
+storage = "64 MiB"
+baud = 115200
+latency = "1 ms"
+bit_error_rate = 1e-5
+byte_loss_rate = 0.001
+"""
+
+BOARD = """\
+[device]
+name = "kws"
+[link]
+url = "/dev/ttyACM0"
+baud = 921600
+[board]
+protocol = "mlperf-tiny"
+input_dtype = "uint8"
+input_scale = 0.5
+input_zero_point = 128
+output_order = ["yes", "no"]
+read_back = "sampled"
+window = 8
+interface_board = true
+"""
+
+TCP = """\
+[device]
+name = "pi"
+[link]
+url = "tcp://10.0.0.7:7070"
+key = "lab.key"
+"""
+
+SSH = """\
+[device]
+name = "pi"
+[link]
+url = "ssh://pi@10.0.0.7"
+command = ["python3", "agent.pyz", "--stdio"]
+"""
+
+
+def test_a_smaller_device_on_this_machine(tmp_path: Path) -> None:
+    device = load_device(write(tmp_path, SMALL))
+    line = LineSpec(115200, 0.001, 1e-5, 0.001)
+    assert device.emulate == EmulateSpec(256 << 20, 0.5, 64 << 20, line)
+
+
+def test_a_smaller_device_without_a_line(tmp_path: Path) -> None:
+    text = SMALL.partition("baud")[0].replace(', "link"', "")
+    assert load_device(write(tmp_path, text)).emulate == EmulateSpec(256 << 20, 0.5, 64 << 20, None)
+
+
+def test_a_board_with_its_own_firmware(tmp_path: Path) -> None:
+    device = load_device(write(tmp_path, BOARD))
+    assert (device.link, device.baud) == ("/dev/ttyACM0", 921600)
+    assert device.board == BoardSpec("mlperf-tiny", "uint8", 0.5, 128, ("yes", "no"), "sampled", 8, True)
+
+
+def test_a_key_is_beside_its_device_file_unless_it_says_where(tmp_path: Path) -> None:
+    assert load_device(write(tmp_path, TCP)).key == str(tmp_path / "lab.key")
+    assert load_device(write(tmp_path, TCP.replace("lab.key", "/etc/lab.key"))).key == "/etc/lab.key"
+    assert load_device(write(tmp_path, TCP.replace('key = "lab.key"\n', ""))).key == ""
+
+
+def test_the_command_at_the_other_end(tmp_path: Path) -> None:
+    assert load_device(write(tmp_path, SSH)).command == ("python3", "agent.pyz", "--stdio")
+
+
+@pytest.mark.parametrize(
+    ("good", "old", "new", "line", "what", "next_step"),
+    [
+        (SMALL, '"256 MiB"', '"256 Mib"', 7, 'memory is a size, not "Mib"', "MiB"),
+        (SMALL, '"50 %"', '"0.5 %"', 8, "is less than the kernel can share out", "1 %"),
+        (SMALL, '"50 %"', '"500 %"', 8, "cpu is a share from 0 to 1", "15 %"),
+        (SMALL, "baud = 115200", "baud = 9", 10, "emulate.baud: expected a whole number >= 50", "rate"),
+        (SMALL, "baud = 115200\n", "", 6, "a line's errors or latency and no line", "baud = 115200"),
+        (SMALL, "1e-5", "0.5", 12, "emulate.bit_error_rate: expected a number <= 0.1", "how often"),
+        (SMALL, "0.001", "-0.001", 13, "emulate.byte_loss_rate: expected a number >= 0", "how often"),
+        (SMALL, '"device", "memory"', '"memory"', 3, "limits the device, which is not listed", 'add "device"'),
+        (SMALL, '"memory", ', "", 3, "[emulate] limits the memory, which is not listed", 'add "memory"'),
+        (SMALL, ', "link"', "", 3, "[emulate] limits the link, which is not listed", 'add "link"'),
+        (SMALL, '"subprocess:"', '"tcp://10.0.0.7:7070"', 6, "only an agent on this machine", '"subprocess:"'),
+        (SMALL, "storage", "stroage", 9, "emulate.stroage: unknown key", 'did you mean "storage"?'),
+        (BOARD, '"mlperf-tiny"', '"mlperf"', 7, "'mlperf' is not known here", 'did you mean "mlperf-tiny"?'),
+        (BOARD, '"uint8"', '"uint16"', 8, "'uint16' is not known here", "uint8"),
+        (BOARD, "0.5", "0", 9, "board.input_scale: expected a number > 0", "one step"),
+        (BOARD, "128", "1000", 10, "board.input_zero_point: expected a whole number <= 255", "stands for 0"),
+        (BOARD, '"sampled"', '"sometimes"', 12, "'sometimes' is not known here", "sampled"),
+        (BOARD, "window = 8", "window = 99", 13, "board.window: expected a whole number <= 64", "0: probe"),
+        (BOARD, "921600", "9", 5, "link.baud: expected a whole number >= 50", "115200"),
+        (BOARD, '"/dev/', '"mlperf-tiny+/dev/', 4, "of another form", "such as"),
+        (BOARD, '"/dev/ttyACM0"', '"mlperf-tiny+socket://a:1"', 4, "is for the command line", "add [board]"),
+        (BOARD, "ttyACM0", "ttyACM0?baud=9600", 4, "?baud= is for the command line", "write baud ="),
+        (BOARD, "baud = 921600", 'key = "k"', 5, "is what a TCP agent demands", "kind tcp"),
+        (TCP, 'key = "lab.key"', "baud = 9600", 5, "is the rate of a serial line", "kind serial"),
+        (TCP, 'key = "lab.key"', 'wrapper = ["nice"]', 5, "goes before the command of an agent", "kind subprocess"),
+        (TCP, 'key = "lab.key"', 'command = ["a"]', 5, "starts the agent at the other end", "kind ssh or adb"),
+        (TCP, "7070", "7070?key=lab.key", 4, "?key= is for the command line", "write key ="),
+        (SSH, '["python3", "agent.pyz", "--stdio"]', '"python3"', 5, "expected a list", "one word an element"),
+        (SSH, '"agent.pyz"', '""', 5, "length >= 1", "one word an element"),
+    ],
+)
+def test_each_mistake_about_links_limits_and_boards_names_its_line(
+    tmp_path: Path, good: str, old: str, new: str, line: int, what: str, next_step: str
+) -> None:
+    assert old in good
+    path = write(tmp_path, good.replace(old, new, 1))
+    with pytest.raises(SpecError) as caught:
+        load_device(path)
+    assert caught.value.where == f"{path}:{line}", caught.value.what
+    assert what in caught.value.what
+    assert next_step in caught.value.next_step

@@ -34,6 +34,24 @@ def test_the_example_device_file_loads(tmp_path: Path) -> None:
     assert load_device(path).emulated == ("device", "meter", "battery")
 
 
+def test_the_example_links_limits_and_board_load(tmp_path: Path) -> None:
+    path, link = tmp_path / "d.toml", '[link]\nurl = "subprocess:"\n'
+    head = '[device]\nname = "d"\nemulated = ["device", "memory", "link"]\n'
+    blocks = re.findall(r"```toml\n(\[(?:link|emulate|board)\].*?)```", FORMATS, re.DOTALL)
+    assert len(blocks) == 5
+    for block in blocks:
+        path.write_text(head + ("" if block.startswith("[link]") else link) + block)
+        assert load_device(path).name == "d"
+
+
+def test_every_key_of_a_device_file_is_in_its_section() -> None:
+    section = FORMATS.partition("## Device file")[2].partition("\n## ")[0]
+    tables = json_schema("device")["$defs"]
+    for name in ("DeviceTable", "LinkTable", "MeterTable", "BatteryTable", "EmulateTable", "BoardTable"):
+        for key in tables[name]["properties"]:
+            assert f"{key} = " in section, key
+
+
 def test_the_example_manifest_is_valid() -> None:
     data = tomllib.loads(example("dataset").replace("300ed5...", "0" * 64))
     jsonschema.Draft202012Validator(json_schema("dataset")).validate(data)

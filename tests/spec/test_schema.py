@@ -74,6 +74,24 @@ def test_broken_device_files_are_not(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("good", "old", "new"),
+    [
+        (test_device.SMALL, '"256 MiB"', '"256 Mib"'),
+        (test_device.SMALL, "baud = 115200", "baud = 9"),
+        (test_device.SMALL, "1e-5", "0.5"),
+        (test_device.SMALL, "storage", "stroage"),
+        (test_device.BOARD, '"mlperf-tiny"', '"mlperf"'),
+        (test_device.BOARD, "input_scale = 0.5", "input_scale = 0"),
+        (test_device.BOARD, '"/dev/ttyACM0"', '"ttyACM0"'),
+        (test_device.TCP, 'key = "lab.key"', "key = 7"),
+        (test_device.SSH, '"agent.pyz"', '""'),
+    ],
+)
+def test_broken_links_limits_and_boards_are_not(good: str, old: str, new: str) -> None:
+    _refused("device", good, old, new)
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ('array = "x"\n', ""),
