@@ -4,13 +4,13 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import termios
+import threading
 import time
 
 from kit.errors import LinkError
+from kit.wire.port import FilePort
 
-_READ_BYTES = 1 << 14
 _RETRY_S = 0.2
 _CC, _CFLAG, _ISPEED, _OSPEED = 6, 2, 4, 5
 RATES = {int(name[1:]): code for name, code in vars(termios).items() if name[0] == "B" and name[1:].isdecimal()}
@@ -19,7 +19,7 @@ del RATES[0]  # B0 hangs up
 
 
 class TtyPort:
-    """A port at `path`: 8 data bits, no parity, one stop bit, no flow control; no other program may have it.
+    """A port (see kit.wire.port.Port) at `path`: 8 data bits, no parity, one stop bit, no flow control; ours alone.
 
     When it hangs up (an adapter unplugged, a terminal closed) it is opened again as soon as it is back; until then
     nothing is read or taken. Closing does not drop DTR. Raises LinkError if it cannot be opened at first.
@@ -30,84 +30,73 @@ class TtyPort:
             rates = ", ".join(str(rate) for rate in sorted(RATES) if rate >= 9600)
             raise LinkError(f"{baud} baud is no rate of this system", where=path, next_step=f"choose one of {rates}")
         self._path, self._baud = path, baud
-        self._retry_at_s, self._closed = 0.0, False
+        self._retry_at_s, self._closed = 0.0, threading.Event()
+        self._reading = threading.Lock()
         try:
-            self._descriptor: int | None = _open(path, RATES[baud])
+            self._file: FilePort | None = FilePort(_open(path, RATES[baud]), path)
         except (OSError, termios.error) as error:
             raise _refusal(path, error) from None
 
     def read(self, timeout_s: float) -> bytes:
         """At least one byte, as soon as there is one; b"" if none came in `timeout_s`. LinkError once closed."""
         deadline_s = time.monotonic() + timeout_s
-        while True:
-            if self._descriptor is not None and (data := self._read(deadline_s)) is not None:
-                return data
-            if not self._plugged(deadline_s):
-                return b""
+        with self._reading:
+            while self._plugged(deadline_s):
+                if (data := self._read(deadline_s - time.monotonic())) is not None:
+                    return data
+            return b""
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: bytes) -> int:
         """Hand over what the port takes now, without waiting; how many bytes that was. LinkError once closed."""
         self._check_open()
-        if self._descriptor is None:
-            return 0
+        file = self._file
         try:
-            return os.write(self._descriptor, data)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            self._hang_up()
-            return 0
-
-    def wait_writable(self, timeout_s: float) -> None:
-        """Return when the port takes more, or after `timeout_s`."""
-        if self._descriptor is None:
-            time.sleep(max(0.0, timeout_s))
-        else:
-            _ready(self._descriptor, select.POLLOUT, timeout_s)
+            return file.write(data) if file else 0
+        except LinkError:
+            return 0  # it has hung up: reading finds out, and opens it again
 
     def close(self) -> None:
-        """Give the port back; never raises, may be called twice."""
-        self._closed = True
-        self._hang_up()
+        """Give the port back, and end a read that is under way; never raises, may be called twice."""
+        self._closed.set()
+        if file := self._file:
+            file.close()
+        with self._reading:
+            self._hang_up()
 
-    def _read(self, deadline_s: float) -> bytes | None:
-        """What arrives until then; None where the port has hung up."""
-        assert self._descriptor is not None
+    def _read(self, timeout_s: float) -> bytes | None:
+        """What arrives; None where the port has hung up."""
+        assert self._file is not None
         try:
-            if not _ready(self._descriptor, select.POLLIN, deadline_s - time.monotonic()):
-                return b""
-            if data := os.read(self._descriptor, _READ_BYTES):
-                return data
-        except BlockingIOError:
-            return b""
-        except OSError:
-            pass  # EIO: it has hung up
-        self._hang_up()
-        return None
+            return self._file.read(timeout_s)
+        except LinkError:
+            self._check_open()
+            self._hang_up()
+            return None
 
     def _plugged(self, deadline_s: float) -> bool:
         """Whether the port is there again before the deadline; it is looked for a few times a second."""
         self._check_open()
-        while self._descriptor is None:
+        while self._file is None:
             now_s = time.monotonic()
             if now_s >= self._retry_at_s:
                 self._retry_at_s = now_s + _RETRY_S
                 with contextlib.suppress(OSError, termios.error):
-                    self._descriptor = _open(self._path, RATES[self._baud])
+                    self._file = FilePort(_open(self._path, RATES[self._baud]), self._path)
             elif now_s >= deadline_s:
                 return False
             else:
-                time.sleep(min(deadline_s, self._retry_at_s) - now_s)
+                self._closed.wait(min(deadline_s, self._retry_at_s) - now_s)
+            self._check_open()
         return True
 
     def _hang_up(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        """Let go of what is no port any more."""
+        file, self._file = self._file, None
+        if file:
+            file.close()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise LinkError("the port is closed", where=self._path)
 
 
@@ -144,10 +133,3 @@ def _refusal(path: str, error: Exception) -> LinkError:
         step = "stop the program that has it: another agent, or a console (getty) on this line"
         return LinkError("the port is in use by another program", where=path, next_step=step)
     return LinkError(f"this is no serial port: {os.strerror(number or 0)}", where=path, next_step="name a /dev/tty*")
-
-
-def _ready(descriptor: int, event: int, timeout_s: float) -> bool:
-    """Whether it became ready, or ended, in time."""
-    poll = select.poll()
-    poll.register(descriptor, event)
-    return bool(poll.poll(max(0.0, timeout_s * 1e3)))

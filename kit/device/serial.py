@@ -4,25 +4,31 @@ import contextlib
 import errno
 import os
 import re
-import select
 import termios
+import threading
 import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import serial
 from serial.tools import list_ports
 
+from kit.device.link import LinkHealth
 from kit.errors import LinkError
 from kit.spec.types import DeviceSpec
+from kit.wire.port import FilePort
+from kit.wire.stream import ReliableStream
 
-_READ_BYTES = 1 << 14
+_PIECE_BYTES = 1 << 14
 _POLL_S, _TICK_S = 0.05, 0.001
 _WITH_DESCRIPTOR = ("", "hwgrep", "socket")
+_NO_LINE = ("socket", "loop")  # the rate that is set means nothing there
+BITS_A_BYTE = 10  # 8N1: a start bit, eight data bits, a stop bit
 _UNPLUGGED = "plug it in again, check cable and power, then run again"
 
 
 class SerialPort:
-    """An open port: bytes as the line gives them, lost and altered ones included. Every failure is a LinkError.
+    """An open port (see kit.wire.port.Port): bytes as the line gives them, lost and altered ones included.
 
     It is opened raw, 8 data bits, no parity, one stop bit, no flow control, and locked against other programs where
     the system can. DTR and RTS stay as the system sets them when a port is opened, both asserted, and closing leaves
@@ -31,89 +37,129 @@ class SerialPort:
 
     def __init__(self, url: str, baud: int, where: str) -> None:
         self.url, self.baud, self._where = url, baud, where
-        self._port: serial.Serial | None = _opened(url, baud, where)
-        self._descriptor: int | None = None
+        self._port, self._open = _opened(url, baud, where), True
+        self._reading = threading.Lock()
+        self._file: FilePort | None = None
         if urlsplit(url).scheme in _WITH_DESCRIPTOR:
-            self._descriptor = self._port.fileno()
             _settle(self._port)
+            self._file = FilePort(os.dup(self._port.fileno()), url)
 
     def read(self, timeout_s: float) -> bytes:
         """At least one byte, as soon as there is one; b"" if none came in `timeout_s`. Raises LinkError."""
-        try:
-            if self._descriptor is None:
-                return self._read_buffered(time.monotonic() + timeout_s)
-            if not _ready(self._descriptor, select.POLLIN, timeout_s):
-                return b""
-            if data := os.read(self._descriptor, _READ_BYTES):
-                return data
-        except BlockingIOError:
-            return b""
-        except (OSError, TypeError) as error:  # pyserial lets a TypeError out of a port that was closed meanwhile
-            raise self._gone(error) from None
-        raise self._gone(None)
+        with self._reading, self._told():
+            if self._file:
+                return self._file.read(timeout_s)
+            return self._read_buffered(time.monotonic() + timeout_s)
 
     def write(self, data: bytes | memoryview) -> int:
         """Hand over what the port takes now, without waiting; how many bytes that was. Raises LinkError."""
-        try:
-            if self._descriptor is not None:
-                return os.write(self._descriptor, data)
-            return self._open_port().write(bytes(data)) or 0
-        except (BlockingIOError, serial.SerialTimeoutException):
-            return 0
-        except (OSError, TypeError) as error:
-            raise self._gone(error) from None
+        with self._told():
+            try:
+                return self._file.write(bytes(data)) if self._file else self._port.write(bytes(data)) or 0
+            except serial.SerialTimeoutException:
+                return 0
 
     def send(self, data: bytes | memoryview, deadline_s: float) -> None:
         """Hand over everything; LinkError if the port has not taken it at the deadline (of `time.monotonic`)."""
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         while view:
-            view = view[self.write(view) :]
-            left_s = deadline_s - time.monotonic()
-            if view and left_s <= 0:
+            taken = self.write(view[:_PIECE_BYTES])
+            view = view[taken:]
+            if view and time.monotonic() >= deadline_s:
                 raise LinkError(f"{self.url} does not take what is sent to it", where=self._where, next_step=_UNPLUGGED)
-            if view:
-                self.wait_writable(left_s)
-
-    def wait_writable(self, timeout_s: float) -> None:
-        """Return when the port takes more, or after `timeout_s`."""
-        if self._descriptor is None:
-            time.sleep(min(timeout_s, _TICK_S))
-        else:
-            _ready(self._descriptor, select.POLLOUT, timeout_s)
+            if not taken:
+                time.sleep(_TICK_S)
 
     def close(self) -> None:
-        """Give the port back; never raises, may be called twice."""
-        port, self._port, self._descriptor = self._port, None, None
-        if port is not None:
-            connection = getattr(port, "_socket", None)  # which pyserial leaves open where the other end went first
-            with contextlib.suppress(Exception):
-                port.close()
+        """Give the port back, and end a read that is under way; never raises, may be called twice."""
+        was_open, self._open = self._open, False
+        if not was_open:
+            return
+        if self._file:
+            self._file.close()
+        with self._reading, contextlib.suppress(Exception):
+            connection = getattr(self._port, "_socket", None)  # which pyserial leaves open if the other end went first
+            self._port.close()
             if connection is not None:
                 connection.close()
 
     def _read_buffered(self, deadline_s: float) -> bytes:
         """From a port whose bytes pass through pyserial; its own timeout is fixed, as to set it may cross the line."""
-        port = self._open_port()
         while True:
-            if waiting := port.in_waiting:
-                return port.read(min(waiting, _READ_BYTES))
+            self._check_open()
+            if waiting := self._port.in_waiting:
+                return self._port.read(min(waiting, _PIECE_BYTES))
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 return b""
             if left_s < _POLL_S:
                 time.sleep(min(left_s, _TICK_S))
-            elif first := port.read(1):
+            elif first := self._port.read(1):
                 return first
 
-    def _open_port(self) -> serial.Serial:
-        if self._port is None:
+    def _check_open(self) -> None:
+        if not self._open:
             raise LinkError("the link is closed", where=self._where, next_step="open the device again")
-        return self._port
 
-    def _gone(self, error: Exception | None) -> LinkError:
-        self._open_port()
-        why = f" ({_short(error)})" if error else ""
-        return LinkError(f"{self.url} was unplugged or hung up{why}", where=self._where, next_step=_UNPLUGGED)
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever fails inside, as one sentence: this side has closed it, or the port is gone."""
+        self._check_open()
+        try:
+            yield
+        except (OSError, TypeError, LinkError):  # a TypeError: pyserial's, of a port that goes meanwhile
+            self._check_open()
+            what = f"{self.url} was unplugged or hung up"
+            raise LinkError(what, where=self._where, next_step=_UNPLUGGED) from None
+
+
+class SerialLink:
+    """A Link (see there) over a serial line: the port, and the reliable stream on it that an agent answers.
+
+    Raises LinkError if the port does not open, or if nothing, or nothing that makes sense, answers in `timeout_s`.
+    """
+
+    def __init__(self, spec: DeviceSpec) -> None:
+        port = open_port(spec)
+        self._nominal_bytes_per_s = None if urlsplit(spec.link).scheme in _NO_LINE else spec.baud / BITS_A_BYTE
+        self._stream = ReliableStream.connect(
+            port,
+            nominal_bytes_per_s=self._nominal_bytes_per_s,
+            deadline_s=time.monotonic() + spec.timeout_s,
+            where=f"device {spec.name} on {spec.link} at {spec.baud} baud",
+        )
+
+    def read(self, deadline_s: float) -> bytes:
+        """See Link."""
+        return self._stream.read(deadline_s)
+
+    def write(self, data: bytes | memoryview, deadline_s: float) -> None:
+        """See Link."""
+        self._stream.write(data, deadline_s)
+
+    def health(self) -> LinkHealth:
+        """What crossed the line, packets' heads and resends included."""
+        seen = self._stream.counters
+        return LinkHealth(
+            sent_bytes=seen.sent_bytes,
+            received_bytes=seen.received_bytes,
+            resent_bytes=seen.resent_bytes,
+            damaged_packets=seen.damaged_packets,
+            round_trip_s=seen.round_trip_s,
+            nominal_bytes_per_s=self._nominal_bytes_per_s,
+        )
+
+    def limits(self) -> tuple[str, ...]:
+        """See Link."""
+        return ()
+
+    def process_id(self) -> int | None:
+        """See Link."""
+        return None
+
+    def close(self) -> None:
+        """See Link."""
+        self._stream.close()
 
 
 def open_port(spec: DeviceSpec) -> SerialPort:
@@ -170,16 +216,10 @@ def _short(error: Exception) -> str:
 
 
 def _settle(port: serial.Serial) -> None:
-    """No drop of DTR at closing, and no waiting in the adapter for more bytes, where there are such things."""
+    """Where it is a terminal: no drop of DTR at closing, no empty reads, no waiting in the adapter for more bytes."""
     with contextlib.suppress(OSError, ValueError, AttributeError, termios.error):
         settings = termios.tcgetattr(port.fileno())
         settings[2] &= ~termios.HUPCL
+        settings[6][termios.VMIN] = 1
         termios.tcsetattr(port.fileno(), termios.TCSANOW, settings)
         port.set_low_latency_mode(True)
-
-
-def _ready(descriptor: int, event: int, timeout_s: float) -> bool:
-    """Whether it became ready, or ended, in time."""
-    poll = select.poll()
-    poll.register(descriptor, event)
-    return bool(poll.poll(max(0.0, timeout_s * 1e3)))
