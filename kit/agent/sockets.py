@@ -9,9 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from urllib.parse import urlsplit
-
-from kit.errors import UsageError
 
 DEFAULT_PORT = 7431
 BUFFER_BYTES = 1 << 20
@@ -116,15 +113,6 @@ def is_loopback(address: str) -> bool:
     """Whether a numeric IPv4 or IPv6 address stays on this machine."""
     parsed = ipaddress.ip_address(address)
     return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Host and port of ``host:port``, ``[::1]:port`` or ``host``; without a host 127.0.0.1. Raises UsageError."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(f"//{text}")
-        if text.isprintable() and parts.netloc == text and "@" not in text and " " not in text:
-            return parts.hostname or "127.0.0.1", DEFAULT_PORT if parts.port is None else parts.port
-    raise UsageError(f"{text!r} is no address", next_step=f"write HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}")
 
 
 def join_address(host: str, port: int) -> str:

@@ -17,6 +17,7 @@ COMMANDS = {
     "report": ("kit.cli.report", "Show a finished run again: terminal, JSON or HTML."),
     "verify": ("kit.cli.verify", "Re-judge a run from its records and check every digest."),
     "devices": ("kit.cli.devices", "List devices, or ask one who it is."),
+    "agent": ("kit.cli.agent", "Pack the agent for a board, make its key, or run it here."),
     "profiles": ("kit.cli.profiles", "List conformance profiles, or explain one."),
     "data": ("kit.cli.data", "Check a dataset manifest and its files."),
     "schema": ("kit.cli.schema", "Print the JSON Schema of a TOML file."),
