@@ -45,10 +45,6 @@ class Chance:
             self.left += 1 + self._gap()
         self.left -= units
 
-    def byte(self) -> int:
-        """Any value of a byte."""
-        return self._random.getrandbits(8)
-
     def _gap(self) -> float:
         if not self._log:
             return math.inf
@@ -81,7 +77,7 @@ class Damage:
         for at in losses:
             pieces[at] = b""
         for at in noise:
-            pieces[at] = bytes((self._noise.byte(),)) + pieces[at]
+            pieces[at] = self._garbage.randbytes(1) + pieces[at]
         return b"".join(pieces)
 
     def garbled(self, count: int) -> bytes:
