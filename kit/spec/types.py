@@ -130,6 +130,7 @@ class BoardSpec:
 
     An input element is sent as round(x / input_scale) + input_zero_point, saturated to `input_dtype`.
     `output_order` names the classes in the order in which the board prints them; empty means the dataset's order.
+    `output_kind` "probabilities" are refused unless they sum to 1; "scores" may be any numbers.
     `window` is how many chunks may be under way at once; 0 means to probe. `interface_board`: its commands go
     through one that answers for it.
     """
@@ -139,6 +140,7 @@ class BoardSpec:
     input_scale: float = 1.0
     input_zero_point: int = 0
     output_order: tuple[str, ...] = ()
+    output_kind: Literal["probabilities", "scores"] = "probabilities"
     read_back: Literal["always", "sampled", "never"] = "always"
     window: int = 0
     interface_board: bool = False
