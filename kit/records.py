@@ -427,6 +427,8 @@ class HealthRecord:
 class HealthFinding:
     """One check of a device: what was seen (`value`, in `unit`: s, B, share, ppm, celsius, "1"), held to a limit.
 
+    Unit "" is of what is right (0) or wrong (1).
+
     "cannot tell" is not "ok": a required check that cannot be told leaves the whole undecided. `why` says why it
     matters and where the limit is from; `follows_from` names bad checks that explain this one.
     """
@@ -436,7 +438,7 @@ class HealthFinding:
     required: bool
     direction: Literal["at_most", "at_least"]
     value: float | None
-    limit: float | None
+    limit: float
     unit: str
     detail: str
     why: str

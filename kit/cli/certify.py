@@ -6,17 +6,15 @@ from typing import Any
 
 import click
 
-from kit.cli.output import common_options, print_json, runs_option, use_ascii, use_color
+from kit.cli.output import VERDICT_EXIT_CODES, common_options, print_json, runs_option, use_ascii, use_color
 from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
-
-VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 
 @click.command("certify", epilog="\b\nExample:\n  edgeproof certify model.onnx --data watch.toml --profile wearable")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="Dataset manifest (TOML) with a test part.")
 @click.option("--profile", default="basic", show_default=True, help="Conformance profile: a name or a TOML file.")
-@click.option("--device", default="local", show_default=True, help="Device: a name or a TOML file.")
+@click.option("--device", default="local", show_default=True, help="Device: a name, a TOML file or a link.")
 @click.option("--variant", "variants", multiple=True, help="Only this variant of the profile's; may be repeated.")
 @click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
 @runs_option

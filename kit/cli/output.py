@@ -11,6 +11,8 @@ import click
 
 from kit.errors import EdgeproofError
 
+VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -34,6 +36,32 @@ def runs_option(function: F) -> F:
 def say(text: str) -> None:
     """One line on stdout, with what a file or a device put into it made harmless for the terminal."""
     click.echo(_plain(text))
+
+
+def say_aside(text: str) -> None:
+    """One line on stderr, beside the result, made harmless likewise."""
+    click.echo(_plain(text), err=True)
+
+
+def columns() -> int:
+    """How many columns a line may have: the terminal's, at least 40; 80 where there is none."""
+    import shutil
+
+    return max(40, shutil.get_terminal_size((80, 24)).columns) if sys.stdout.isatty() else 80
+
+
+def wrapped(text: str, *, first: str, rest: str) -> list[str]:
+    """`text` as lines that fit the terminal, the first after `first` and the others after `rest`."""
+    import textwrap
+
+    width = columns()
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) or [first]
+
+
+def indented(text: str) -> None:
+    """`text` on stdout, indented by four columns; nothing if it is empty."""
+    for line in wrapped(text, first="    ", rest="    ") if text else ():
+        say(line)
 
 
 def print_json(value: object) -> None:

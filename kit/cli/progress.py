@@ -87,9 +87,7 @@ class Progress:
         if self._quiet or now - self._last_draw < (REDRAW_S if self._live else QUIET_LINE_S):
             return
         self._last_draw = now
-        text = self.line(shutil.get_terminal_size().columns)
-        if not _can_encode(text, self._stream):
-            text = text.replace("█", "#").replace("░", ".")
+        text = drawable(self.line(shutil.get_terminal_size().columns), self._stream)
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._stream.flush()
 
@@ -97,6 +95,11 @@ class Progress:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
+
+
+def drawable(text: str, stream: TextIO) -> str:
+    """`text` with a bar of signs that the stream's encoding has."""
+    return text if _can_encode(text, stream) else text.replace("█", "#").replace("░", ".").replace("µ", "u")
 
 
 def _can_encode(text: str, stream: TextIO) -> bool:

@@ -233,6 +233,7 @@ input_dtype = "uint8"
 input_scale = 0.5
 input_zero_point = 128
 output_order = ["yes", "no"]
+output_kind = "scores"
 read_back = "sampled"
 window = 8
 interface_board = true
@@ -269,7 +270,9 @@ def test_a_smaller_device_without_a_line(tmp_path: Path) -> None:
 def test_a_board_with_its_own_firmware(tmp_path: Path) -> None:
     device = load_device(write(tmp_path, BOARD))
     assert (device.link, device.baud) == ("/dev/ttyACM0", 921600)
-    assert device.board == BoardSpec("mlperf-tiny", "uint8", 0.5, 128, ("yes", "no"), "sampled", 8, True)
+    assert device.board == BoardSpec(
+        "mlperf-tiny", "uint8", 0.5, 128, ("yes", "no"), "scores", "sampled", 8, interface_board=True
+    )
 
 
 def test_a_key_is_beside_its_device_file_unless_it_says_where(tmp_path: Path) -> None:
@@ -301,8 +304,8 @@ def test_the_command_at_the_other_end(tmp_path: Path) -> None:
         (BOARD, '"uint8"', '"uint16"', 8, "'uint16' is not known here", "uint8"),
         (BOARD, "0.5", "0", 9, "board.input_scale: expected a number > 0", "one step"),
         (BOARD, "128", "1000", 10, "board.input_zero_point: expected a whole number <= 255", "stands for 0"),
-        (BOARD, '"sampled"', '"sometimes"', 12, "'sometimes' is not known here", "sampled"),
-        (BOARD, "window = 8", "window = 99", 13, "board.window: expected a whole number <= 64", "0: probe"),
+        (BOARD, '"sampled"', '"sometimes"', 13, "'sometimes' is not known here", "sampled"),
+        (BOARD, "window = 8", "window = 99", 14, "board.window: expected a whole number <= 64", "0: probe"),
         (BOARD, "921600", "9", 5, "link.baud: expected a whole number >= 50", "115200"),
         (BOARD, '"/dev/', '"mlperf-tiny+/dev/', 4, "of another form", "such as"),
         (BOARD, '"/dev/ttyACM0"', '"mlperf-tiny+socket://a:1"', 4, "is for the command line", "add [board]"),

@@ -1,0 +1,106 @@
+"""`edgeproof devices check`: are a device and its link fit to be measured? PASS, FAIL or INCONCLUSIVE."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from kit.cli.output import VERDICT_EXIT_CODES, common_options, print_json, say, wrapped
+
+if TYPE_CHECKING:
+    from kit.records import HealthFinding, HealthJudgement, HealthRecord
+
+EXAMPLES = """\b
+Examples:
+  edgeproof devices check local
+  edgeproof devices check /dev/ttyUSB0?baud=921600 --duration 20s
+"""
+_INDENT = " " * 13
+
+
+@click.command("check", epilog=EXAMPLES)
+@click.argument("device")
+@click.option("--duration", default="2 min", show_default=True, help="How long to test, such as 20s or 10min.")
+@click.option("--seed", type=click.IntRange(0, 2**32), default=0, show_default=True, help="Of the random bytes.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@common_options
+@click.pass_context
+def check(
+    ctx: click.Context, /, device: str, duration: str, seed: int, quiet: bool, as_json: bool, verbose: bool
+) -> int:
+    """Test DEVICE and its link for two minutes: bytes, speed, clock, storage, memory, heat, known answers.
+
+    The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive. A required check that cannot be told is no pass.
+    """
+    from kit.cli.progress import Progress
+    from kit.judge.health import judge_health
+    from kit.pipeline.check import PHASES
+    from kit.pipeline.check import check as try_device
+    from kit.spec import load_device
+    from kit.spec.units import parse
+
+    duration_s = parse(duration, "time", "--duration")
+    progress = Progress({name: share * duration_s for name, share in PHASES.items()}, quiet=quiet)
+    try:
+        record = try_device(load_device(device), duration_s=duration_s, seed=seed, watcher=progress)
+    finally:
+        progress.close()
+    judgement = judge_health(record)
+    if as_json or (ctx.parent is not None and ctx.parent.params["as_json"]):
+        findings = [asdict(each) for each in judgement.findings]
+        verdict = judgement.verdict.value
+        facts = {"device": asdict(record.device), "verdict": verdict, "duration_s": record.duration_s, "seed": seed}
+        print_json({"schema": "edgeproof/health/1"} | facts | {"findings": findings})
+    else:
+        for line in _lines(record, judgement, verbose=verbose):
+            say(line)
+    return VERDICT_EXIT_CODES[judgement.verdict.value]
+
+
+def _lines(record: "HealthRecord", judgement: "HealthJudgement", *, verbose: bool) -> Iterator[str]:
+    yield f"{record.device.name}  {record.device.link}"
+    if record.device.emulated:
+        yield f"EMULATED: {', '.join(record.device.emulated)}; no figure of these is one of hardware"
+    yield ""
+    width = max(len(each.name) for each in judgement.findings)
+    for each in judgement.findings:
+        yield from wrapped(_figure(each), first=f"{_mark(each):<11}  {each.name:<{width}}  ", rest=" " * (15 + width))
+        is_open = each.status == "cannot tell" and each.required
+        if each.status == "bad" or verbose or is_open:
+            yield from wrapped(f"why: {each.why}", first=_INDENT, rest=_INDENT + " " * 5)
+        if each.follows_from:
+            yield from wrapped(f"may follow from: {', '.join(each.follows_from)}", first=_INDENT, rest=_INDENT)
+        if each.status == "bad" or is_open:
+            yield from wrapped(f"fix: {each.next_step}", first=_INDENT, rest=_INDENT + " " * 5)
+    yield ""
+    yield f"{judgement.verdict.value}  {_counts(judgement)}; tested for {record.duration_s:.0f} s"
+
+
+def _mark(finding: "HealthFinding") -> str:
+    if finding.status == "cannot tell":
+        return "CANNOT TELL" if finding.required else "not told"
+    return "BAD" if finding.status == "bad" else "ok"
+
+
+def _figure(finding: "HealthFinding") -> str:
+    """Figure, limit, and what it was seen from; one that is only right or wrong speaks for itself."""
+    if finding.value is None or not finding.unit:
+        return finding.detail
+    if finding.limit == 0:
+        return f"{_quantity(finding.value, finding.unit)} wrong {finding.detail}".rstrip()
+    words = finding.direction.replace("_", " ")
+    limit = f"{_quantity(finding.value, finding.unit)} ({words} {_quantity(finding.limit, finding.unit)})"
+    return f"{limit}: {finding.detail}" if finding.detail else limit
+
+
+def _quantity(value: float, unit: str) -> str:
+    from kit.judge.sentences import quantity
+
+    return f"{value:.1f} °C" if unit == "celsius" else quantity(value, unit)
+
+
+def _counts(judgement: "HealthJudgement") -> str:
+    marks = [_mark(each) for each in judgement.findings]
+    words = {"BAD": "bad", "CANNOT TELL": "that cannot be told", "not told": "not told (optional)", "ok": "ok"}
+    return ", ".join(f"{marks.count(mark)} {word}" for mark, word in words.items() if mark in marks)

@@ -1,0 +1,124 @@
+"""`edgeproof devices show`: a device says who it is."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kit.cli.figures import bytes_text, celsius, duration, hertz, percent, rate
+from kit.cli.output import common_options, print_json, say, wrapped
+
+if TYPE_CHECKING:
+    from kit.pipeline.identify import Portrait
+
+NOT_TOLD = "(not told)"
+
+
+@click.command(
+    "show", epilog="\b\nExamples:\n  edgeproof devices show local\n  edgeproof devices show tcp://10.0.0.7:7070"
+)
+@click.argument("device")
+@common_options
+@click.pass_context
+def show(ctx: click.Context, /, device: str, as_json: bool, verbose: bool) -> None:
+    """Ask DEVICE who it is: board, processor, memory, storage, runtime, limits, link and clock."""
+    from kit.pipeline.identify import identify
+    from kit.spec import load_device
+
+    del verbose
+    portrait = identify(load_device(device))
+    if as_json or (ctx.parent is not None and ctx.parent.params["as_json"]):
+        print_json(_object(portrait))
+        return
+    for line in _lines(portrait):
+        say(line)
+
+
+def _object(portrait: "Portrait") -> dict[str, Any]:
+    offset = portrait.clock_offset_ns
+    return {
+        "schema": "edgeproof/device/1",
+        "device": asdict(portrait.device),
+        "link": {"kind": portrait.link_kind, "nominal_bytes_per_s": portrait.nominal_bytes_per_s}
+        | {"round_trip_s": portrait.round_trip_s},
+        "clock": None if offset is None else {"offset_ns": offset[0], "error_ns": offset[1]},
+        "conditions": None if portrait.conditions is None else asdict(portrait.conditions),
+        "same_agent_as_host": portrait.same_agent,
+    }
+
+
+def _lines(portrait: "Portrait") -> Iterator[str]:
+    device = portrait.device
+    yield f"{device.name}  {device.link}"
+    if device.emulated:
+        yield f"EMULATED: {', '.join(device.emulated)}; no figure of these is one of hardware"
+    for title, rows in _groups(portrait):
+        yield ""
+        yield title
+        for name, text in rows:
+            yield from wrapped(text or NOT_TOLD, first=f"  {name:<18} ", rest=" " * 21)
+
+
+def _groups(portrait: "Portrait") -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    device, now = portrait.device, portrait.conditions
+    yield (
+        "device",
+        [
+            ("board", device.board or ""),
+            ("system", device.system),
+            ("processor", f"{device.cpu_model or device.architecture}, {device.logical_cpus} logical processors"),
+            ("architecture", device.architecture),
+            ("instruction sets", ", ".join(device.instruction_sets)),
+            ("memory", bytes_text(device.memory_bytes)),
+            ("free storage", bytes_text(device.free_storage_bytes)),
+            ("thermal zones", ", ".join(device.thermal_zones)),
+            ("battery", device.battery or ""),
+            ("limits", "; ".join(device.limits) or "none set by us"),
+        ],
+    )
+    yield (
+        "runtime",
+        [
+            ("runtime", f"{device.runtime} {device.runtime_version}".strip()),
+            ("providers", ", ".join(device.providers)),
+            ("python", device.python_version),
+            ("agent", _agent(portrait)),
+        ],
+    )
+    yield (
+        "link",
+        [
+            ("kind", portrait.link_kind),
+            ("line rate", rate(portrait.nominal_bytes_per_s) or "no limit of its own"),
+            ("round trip", duration(portrait.round_trip_s)),
+            ("clock offset", _clock(portrait)),
+        ],
+    )
+    if now is not None:
+        yield (
+            "now",
+            [
+                ("load, 1 minute", "" if now.load_1min is None else f"{now.load_1min:.2f}"),
+                ("clock frequency", hertz(now.frequency_hz)),
+                ("governor", now.governor or ""),
+                ("temperature", celsius(now.temperature_celsius)),
+                ("free memory", bytes_text(now.available_memory_bytes)),
+                ("battery level", percent(now.battery_share)),
+            ],
+        )
+
+
+def _agent(portrait: "Portrait") -> str:
+    device = portrait.device
+    if portrait.same_agent is None:
+        return device.agent_version
+    likeness = "the same as this host's" if portrait.same_agent else "NOT the same as this host's: update it"
+    return f"{device.agent_version}, {likeness}"
+
+
+def _clock(portrait: "Portrait") -> str:
+    if portrait.clock_offset_ns is None:
+        return ""
+    offset_ns, error_ns = portrait.clock_offset_ns
+    return f"{offset_ns / 1e9:+.6f} s from this host's, within {duration(error_ns / 1e9)}"

@@ -1,0 +1,108 @@
+"""What can be tried of a board that runs its own firmware: round trips of its name, and bytes read back."""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.device import open_device
+from kit.device.mlperf.dialogue import Dialogue
+from kit.device.mlperf.grammar import DamagedError
+from kit.device.mlperf.loading import Loader
+from kit.device.serial import open_port
+from kit.records import HealthRecord, Int64Array, LinkTrial
+from kit.spec.types import BoardSpec, DeviceSpec
+
+if TYPE_CHECKING:
+    from kit.pipeline.check import Watcher
+
+NOT_DONE = {
+    "agent release": "the board runs its own firmware and no agent",
+    "resent": "the protocol resends nothing",
+    "goodput to the device": "its hex digits are not what a line rate is held to",
+    "goodput from the device": "its hex digits are not what a line rate is held to",
+    "clock drift": "edgeproof score checks its lap counter while it measures",
+    "free storage": "the protocol does not tell",
+    "free memory": "the protocol does not tell",
+    "battery": "the protocol does not tell",
+    "temperature": "the protocol does not tell",
+    "processor frequency": "the protocol does not tell",
+    "known answers": "the model is in the firmware: edgeproof score holds it to a dataset",
+    "steady speed": "edgeproof score times it",
+    "even speed": "edgeproof score times it",
+}
+"""Checks that such a board cannot answer, and why or where else they are made."""
+
+_LOAD_BYTES, _MOST_TRIPS = 256, 1000
+
+
+def check_board(spec: DeviceSpec, duration_s: float, seed: int, watcher: "Watcher") -> HealthRecord:
+    """Round trips of `name` for a third of the time, loads of random bytes read back for the rest.
+
+    A reply that was damaged is wrong bytes: the protocol itself has no checksum. Raises LinkError.
+    """
+    started_s = time.monotonic()
+    device = open_device(spec)
+    identity = device.identify()
+    device.close()
+    board = spec.board or BoardSpec("mlperf-tiny")
+    dialogue = Dialogue(open_port(spec), spec.baud, spec.timeout_s, f"device {spec.name}",
+                        interface_board=board.interface_board)  # fmt: skip
+    try:
+        dialogue.open()
+        watcher.start("round trips")
+        trips_ns = _trips(dialogue, duration_s / 3, watcher)
+        watcher.finish("round trips")
+        watcher.start("bytes there and back")
+        sizes, wrong_bytes = _read_back(dialogue, board, started_s + duration_s, seed, watcher)
+        watcher.finish("bytes there and back")
+        damage = dialogue.damage
+    finally:
+        dialogue.close()
+    none = np.array([], np.int64)
+    return HealthRecord(
+        device=identity, protocol="mlperf-tiny", duration_s=time.monotonic() - started_s, timeout_s=spec.timeout_s,
+        timing_is_real=spec.timing_is_real, host_agent_digest=None,
+        link=LinkTrial(trips_ns, sizes, wrong_bytes, None, None, spec.baud / 10, None, None, damage),
+        clock_t_ns=none, clock_offset_ns=none, clock_error_ns=none, asked_answers=0, right_answers=0,
+        window_s=np.array([]), window_inferences=none, moment_s=np.array([]), conditions=(), not_done=NOT_DONE,
+    )  # fmt: skip
+
+
+def _trips(dialogue: Dialogue, budget_s: float, watcher: "Watcher") -> Int64Array:
+    """Round trips of `name`, ns: int64 [n]; one that was damaged is none."""
+    trips: list[int] = []
+    started_s = time.monotonic()
+    while (spent_s := time.monotonic() - started_s) < budget_s and len(trips) < _MOST_TRIPS:
+        watcher.update(int(1e3 * spent_s), int(1e3 * budget_s))
+        sent_ns = time.monotonic_ns()
+        try:
+            dialogue.ask("name")
+        except DamagedError:
+            dialogue.recover()
+        else:
+            trips.append(time.monotonic_ns() - sent_ns)
+    return np.array(trips, np.int64)
+
+
+def _read_back(
+    dialogue: Dialogue, board: BoardSpec, end_s: float, seed: int, watcher: "Watcher"
+) -> tuple[Int64Array, int]:
+    """Sizes of the random loads, int64 [n], and the bytes of those that did not read back as they were sent."""
+    rng, loader = np.random.default_rng(seed), Loader(dialogue, board.window)
+    if not loader.window:
+        loader.probe(rng.bytes(_LOAD_BYTES))
+    dialogue.damage = 0  # probing fails by design
+    sizes: list[int] = []
+    wrong_bytes, started_s = 0, time.monotonic()
+    while not sizes or time.monotonic() < end_s:
+        watcher.update(int(1e3 * (time.monotonic() - started_s)), max(1, int(1e3 * (end_s - started_s))))
+        data = rng.bytes(int(rng.integers(1, _LOAD_BYTES + 1)))
+        sizes.append(len(data))
+        try:
+            loader.load(data)
+            loader.read_back(data)
+        except DamagedError:
+            wrong_bytes += len(data)
+            dialogue.recover()
+    return np.array(sizes, np.int64), wrong_bytes
