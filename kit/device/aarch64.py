@@ -7,21 +7,21 @@ the host's own versions, and the files by which a program tells its processor.
 import os
 import re
 import shutil
-import zipfile
+import time
 from pathlib import Path
 
-import kit
 from kit.device.aarch64_root import PYTHON, QEMU, build, is_current, root_folder
 from kit.device.aarch64_root import Tell as Tell
 from kit.device.link import Link
+from kit.device.pack import pack_agent
 from kit.device.process import ProcessLink
-from kit.digest import digest_bytes
 from kit.errors import DeviceError, SpecError
 from kit.spec.types import DeviceSpec
 
 DEFAULT_CPU = "cortex-a76"
 _CPU = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 _AGENTS = "opt/agent"
+_AGENTS_KEPT_S = 86400.0  # one at work imports from its file as it goes
 _ENVIRONMENT = {
     "PATH": "/usr/bin",
     "HOME": "/opt",
@@ -48,8 +48,7 @@ def open_aarch64(spec: DeviceSpec) -> Link:
             where=f"device {spec.name}",
             next_step="run: edgeproof devices setup arm64-emulated",
         )
-    agent = _put_agent(root)
-    command = [*enter(root), *emulated(cpu), f"/{_AGENTS}/{agent}", "--stdio"]
+    command = [*enter(root), *emulated(cpu), _put_agent(root), "--stdio", "--cache", "/var/cache/edgeproof"]
     return ProcessLink(command, name=spec.name, environment=_ENVIRONMENT)
 
 
@@ -92,26 +91,13 @@ def emulated(cpu: str) -> list[str]:
 
 
 def _put_agent(root: Path) -> str:
-    """The current agent in the root folder, by its digest, so that agents which run there keep theirs."""
+    """The current agent's path in the root folder; named by its digest, so that agents at work keep theirs."""
     folder = root / _AGENTS
     folder.mkdir(exist_ok=True)
     new = folder / f".new-{os.getpid()}"
-    try:
-        _pack(new)
-        name = digest_bytes(new.read_bytes()).removeprefix("sha256:")[:16] + ".pyz"
-        new.rename(folder / name)
-    finally:
-        new.unlink(missing_ok=True)
+    name = pack_agent(new).removeprefix("sha256:")[:16] + ".pyz"
+    new.replace(folder / name)
     for old in folder.glob("*.pyz"):
-        if old.name != name:
-            old.unlink(missing_ok=True)  # what runs from it has it open
-    return name
-
-
-def _pack(path: Path) -> None:
-    own = Path(kit.__file__).parent
-    shared = [own / name for name in ("__init__.py", "interface.py", "digest.py", "errors.py", "records.py")]
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in [*shared, *sorted(own.glob("wire/*.py")), *sorted(own.glob("agent/*.py"))]:
-            archive.writestr(zipfile.ZipInfo(str(Path("kit") / file.relative_to(own))), file.read_bytes())
-        archive.writestr(zipfile.ZipInfo("__main__.py"), "from kit.agent.__main__ import main\n\nmain()\n")
+        if old.stat().st_mtime < time.time() - _AGENTS_KEPT_S:
+            old.unlink(missing_ok=True)
+    return f"/{_AGENTS}/{name}"

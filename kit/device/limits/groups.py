@@ -103,8 +103,8 @@ def _delegated(top: Path, own: Path, controllers: Collection[str]) -> Place | No
 
 def _below(point: str, root: str, group: str) -> Path:
     """A group's folder; a group outside of what is mounted here is looked for at the mount point."""
-    inside = os.path.relpath(group, root)
-    return Path(point) if inside.startswith("..") else Path(point) / inside
+    outside = ".." in Path(group).parts or not Path(group).is_relative_to(root)
+    return Path(point) if outside else Path(point) / Path(group).relative_to(root)
 
 
 def _own_groups() -> dict[str, str]:
