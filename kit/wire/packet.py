@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 LINE_VERSION = 1
 MAX_PAYLOAD_BYTES = 4096
+MIN_PAYLOAD_BYTES = 32
+"""What every side must take at least."""
+
 MAX_RANGES = 16
 """Ranges that one acknowledgement can name."""
 
@@ -197,6 +200,10 @@ class PacketDecoder:
         self._keep(tail)
         return packets
 
+    def held_bytes(self) -> int:
+        """How many bytes of an incomplete packet are kept."""
+        return len(self._tail)
+
     def _keep(self, piece: bytes) -> None:
         self._tail += piece
         if len(self._tail) > self._limit:
@@ -220,6 +227,11 @@ def decode_packet(chunk: bytes) -> Packet | None:
         return _parsed(content)
     except struct.error:
         return None
+
+
+def ranges_within(largest_payload: int) -> int:
+    """How many ranges an acknowledgement may name so that it is no longer than the largest data packet."""
+    return min(MAX_RANGES, (_DATA.size + largest_payload - _HEAD.size - _ACK.size) // _RANGE.size)
 
 
 def cobs_limit(size_bytes: int) -> int:

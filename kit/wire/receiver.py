@@ -20,11 +20,12 @@ class Receiver:
     Positions count from the stream's first byte and do not wrap; only the wire's offsets do.
     """
 
-    def __init__(self, session: int, window_bytes: int, first_offset: int = 0) -> None:
+    def __init__(self, session: int, window_bytes: int, first_offset: int = 0, most_ranges: int = MAX_RANGES) -> None:
         self.duplicates = 0
         self.next = first_offset
         self._session = session
         self._window_bytes = window_bytes
+        self._most_ranges = most_ranges
         self._ready = bytearray()
         self._early = bytearray()
         self._ranges = Ranges()
@@ -59,11 +60,15 @@ class Receiver:
         """How many bytes `take` would give."""
         return len(self._ready)
 
+    def held_bytes(self) -> int:
+        """How many bytes are kept, in order or not; at most the window."""
+        return len(self._ready) + len(self._early)
+
     def ack(self) -> Ack:
         """What has arrived so far; the latest ranges, as earlier ones were told before."""
         self._ack_due_ns, self._since_ack = None, 0
         self._promised = self._edge()
-        ranges = tuple((start & 0xFFFFFFFF, end & 0xFFFFFFFF) for start, end in self._ranges.last(MAX_RANGES))
+        ranges = tuple((start & 0xFFFFFFFF, end & 0xFFFFFFFF) for start, end in self._ranges.last(self._most_ranges))
         window = self._promised - self.next
         return Ack(self._session, self._heard & 0xFFFF, self.next & 0xFFFFFFFF, window, ranges)
 

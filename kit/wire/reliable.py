@@ -12,6 +12,7 @@ from kit.wire.packet import (
     DELIMITER,
     LINE_VERSION,
     MAX_PAYLOAD_BYTES,
+    MIN_PAYLOAD_BYTES,
     Ack,
     Close,
     Closed,
@@ -28,10 +29,10 @@ from kit.wire.session import Ending, Session, Terms
 
 WINDOW_BYTES = 64 << 10
 DEAD_AFTER_NS = 10_000_000_000
-_LEAST_PAYLOAD = 16
 _OPEN_EVERY_NS, _OPEN_SLOWEST_NS = 200_000_000, 1_000_000_000
 _QUIET_NS = 50_000_000
 _MAX_REPLIES = 8
+_PACKETS_PER_WINDOW = 4
 _ROOM_BYTES = 64 << 10
 
 
@@ -66,7 +67,7 @@ class LineSettings:
 
 @dataclass(frozen=True, slots=True)
 class LineCounters:
-    """What an engine has seen in all its sessions; `round_trip_s` is that of the latest one, queueing included."""
+    """What an engine has seen in all its sessions; `round_trip_s` is that of the latest, without line time."""
 
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -165,6 +166,11 @@ class Engine:
     def space(self) -> int:
         """How many bytes `offer` would take; not positive while the backlog is full."""
         return self._current.sender.space() if self._current else 0
+
+    def held_bytes(self) -> int:
+        """How many bytes are kept in all buffers; at most both windows, a backlog and one packet."""
+        sessions = {id(each): each for each in (self._current, self._live) if each}.values()
+        return self._decoder.held_bytes() + sum(each.held_bytes() for each in sessions)
 
     def close(self, now_ns: int, deadline_ns: int) -> None:
         """End the session once everything offered has arrived, or at the deadline."""
@@ -270,9 +276,10 @@ class Engine:
 
     def _terms(self, peer: Open | Opened) -> Terms:
         own = self.settings
-        largest = min(peer.largest_payload, own.largest_payload, peer.window_bytes)
+        pipelined = max(MIN_PAYLOAD_BYTES, peer.window_bytes // _PACKETS_PER_WINDOW)
+        largest = min(peer.largest_payload, own.largest_payload, pipelined)
         return Terms(largest, peer.window_bytes, own.window_bytes, own.nominal_bytes_per_s, own.dead_after_ns)
 
 
 def _usable(peer: Open | Opened) -> bool:
-    return peer.largest_payload >= _LEAST_PAYLOAD and peer.window_bytes >= _LEAST_PAYLOAD
+    return min(peer.largest_payload, peer.window_bytes) >= MIN_PAYLOAD_BYTES

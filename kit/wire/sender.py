@@ -25,6 +25,7 @@ class _Transmission(NamedTuple):
     start: int
     end: int
     size_bytes: int
+    queued_bytes: int
     sent_ns: int
     crossed_bytes: int
     crossed_ns: int
@@ -75,6 +76,10 @@ class Sender:
     def outstanding(self) -> bool:
         """Whether anything waits for the other side."""
         return bool(self._under_way or self._buffer or self._probe_wanted)
+
+    def held_bytes(self) -> int:
+        """How many bytes are kept, sent or not, because they may still be needed."""
+        return len(self._buffer)
 
     def end(self) -> int:
         """The position after the last byte offered."""
@@ -179,7 +184,7 @@ class Sender:
             return
         self._crossed_ns = now_ns
         if latest.number == heard:
-            self.line.saw_round_trip(now_ns - latest.sent_ns)
+            self.line.saw_round_trip(now_ns - latest.sent_ns, latest.queued_bytes)
         crossed = self._crossed_bytes - latest.crossed_bytes
         self.line.saw_rate(crossed, now_ns - latest.crossed_ns, limited=latest.limited)
 
@@ -215,5 +220,15 @@ class Sender:
         self.packets += 1
         self._under_way_bytes += size_bytes
         self._under_way.append(
-            _Transmission(self._number, start, end, size_bytes, now_ns, self._crossed_bytes, self._crossed_ns, limited)
+            _Transmission(
+                self._number,
+                start,
+                end,
+                size_bytes,
+                self._under_way_bytes,
+                now_ns,
+                self._crossed_bytes,
+                self._crossed_ns,
+                limited,
+            )
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kit.wire.estimate import LineEstimate
-from kit.wire.packet import Ack, Close, Closed, Data, Packet, Probe, Reset
+from kit.wire.packet import Ack, Close, Closed, Data, Packet, Probe, Reset, ranges_within
 from kit.wire.receiver import Receiver, unwrapped
 from kit.wire.sender import Sender
 
@@ -47,7 +47,8 @@ class Session:
         self.sender = Sender(
             number, LineEstimate(terms.nominal_bytes_per_s, terms.largest_payload), terms.window_bytes, first_offset
         )
-        self.receiver = Receiver(number, terms.own_window_bytes, first_offset)
+        most_ranges = ranges_within(terms.largest_payload)
+        self.receiver = Receiver(number, terms.own_window_bytes, first_offset, most_ranges)
         self._dead_after_ns = terms.dead_after_ns
         self._heard_ns = now_ns
         self._waiting_ns: int | None = None
@@ -86,6 +87,10 @@ class Session:
     def end(self, ending: Ending) -> None:
         """It is over; the first reason counts. What has arrived in order can still be taken."""
         self.ended = self.ended or ending
+
+    def held_bytes(self) -> int:
+        """How many bytes are kept, to be sent or taken."""
+        return self.sender.held_bytes() + self.receiver.held_bytes()
 
     def encoded(self, now_ns: int, room_bytes: int) -> list[bytes]:
         """Packets to send now; only data packets count against `room_bytes`."""
