@@ -152,10 +152,11 @@ def _finding(check: Check, record: HealthRecord) -> HealthFinding:
     required = check.on_boards if is_board else check.required and not _needs_real_time(check, record)
     shown = Seen(None, record.not_done[check.name]) if check.name in record.not_done else check.look(record)
     limit = check.limit(record)
+    status = _status(check, shown, limit)
     return HealthFinding(
-        name=check.name, status=_status(check, shown, limit), required=required, direction=check.direction,
+        name=check.name, status=status, required=required, direction=check.direction,
         value=shown.value, limit=limit, unit=check.unit, detail=shown.detail, why=check.why,
-        next_step=shown.next_step or check.next_step,
+        next_step=(shown.next_step if status == "cannot tell" else "") or check.next_step,
     )  # fmt: skip
 
 

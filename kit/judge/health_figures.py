@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.judge.sentences import quantity
 from kit.records import Float64Array, HealthRecord
-from kit.stats.means import batch_mean_bounds
+from kit.stats.trend import trend
 
 LEAST_TRIPS, LEAST_WINDOWS, LEAST_MOMENTS = 8, 9, 6
 SPEED_CONFIDENCE = 0.975
@@ -18,7 +18,10 @@ HEATING_AHEAD_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A figure, `lower` and `upper` where it is known only within bounds; None where it cannot be told."""
+    """A figure, `lower` and `upper` where it is known only within bounds; None where it cannot be told.
+
+    `next_step` is what to do where it cannot be told.
+    """
 
     value: float | None
     detail: str = ""
@@ -114,14 +117,13 @@ def clock_drift(record: HealthRecord) -> Seen:
     sizes = sorted((abs(lower), abs(upper)))
     least = 0.0 if lower <= 0.0 <= upper else sizes[0]
     detail = f"between {lower:.3g} and {upper:.3g} ppm, {len(t)} readings"
-    hint = "" if sizes[1] <= 500.0 or least > 500.0 else "test for longer: the bounds narrow with time"
-    return Seen(abs(lower + upper) / 2, detail, least, sizes[1], hint)
+    return Seen(abs(lower + upper) / 2, detail, least, sizes[1], "test for longer: the bounds narrow with time")
 
 
 def free_storage(record: HealthRecord) -> Seen:
     """Bytes that models may still take."""
     free = record.device.free_storage_bytes
-    return Seen(None, "the device does not tell") if free is None else Seen(float(free))
+    return Seen(None, "the device does not tell") if free is None else Seen(float(free), "for models")
 
 
 def free_memory(record: HealthRecord) -> Seen:
@@ -136,7 +138,7 @@ def free_memory(record: HealthRecord) -> Seen:
 def battery(record: HealthRecord) -> Seen:
     """The battery's lowest level in the test."""
     values = [each.battery_share for each in record.conditions if each.battery_share is not None]
-    return Seen(min(values)) if values else Seen(None, "no battery is told")
+    return Seen(min(values), "at the lowest") if values else Seen(None, "no battery is told")
 
 
 def temperature(record: HealthRecord) -> Seen:
@@ -152,7 +154,7 @@ def temperature(record: HealthRecord) -> Seen:
     hottest = float(celsius.max())
     if len(pairs) < LEAST_MOMENTS or np.ptp(t) < 30.0:
         return Seen(hottest, f"hottest of {len(pairs)} readings")
-    rise_per_s = float(np.polyfit(t, celsius, 1)[0])
+    rise_per_s = round(float(np.polyfit(t, celsius, 1)[0]), 5)  # a millionth of a degree is rounding, not heat
     ahead = hottest + max(0.0, rise_per_s) * HEATING_AHEAD_S
     trend = f"{60 * rise_per_s:+.2f} °C a minute"
     return Seen(ahead, f"hottest {hottest:.1f} °C, {trend}: so much in ten minutes at that pace")
@@ -175,16 +177,18 @@ def wrong_answers(record: HealthRecord) -> Seen:
 
 
 def slowdown(record: HealthRecord) -> Seen:
-    """How much slower the last third of the windows was than the first, with bounds from the scatter of windows."""
+    """How much slower the windows became from the first to the last, along a robust line, with its bounds."""
     speeds = _speeds(record)
     if isinstance(speeds, Seen):
         return speeds
-    first, last = (batch_mean_bounds(part, SPEED_CONFIDENCE) for part in _first_and_last(speeds))
-    estimate = max(0.0, 1.0 - last.estimate / first.estimate)
-    least = 1.0 - last.upper / first.lower if first.lower > 0 else 0.0
-    most = 1.0 - last.lower / first.upper
+    line, middle = trend(speeds, SPEED_CONFIDENCE), float(np.median(speeds))
+
+    def share(change: float) -> float:
+        return -change / (middle - change / 2)  # of the speed at the start
+
+    least, most = share(line.upper), share(line.lower)
     detail = f"between {quantity(least, 'share')} and {quantity(most, 'share')}, {len(speeds)} windows"
-    return Seen(estimate, detail, least, most, "" if most <= 0.1 or least > 0.1 else "test for longer, undisturbed")
+    return Seen(max(0.0, share(line.change)), detail, least, most, "test for longer, and leave the device alone")
 
 
 def unevenness(record: HealthRecord) -> Seen:
