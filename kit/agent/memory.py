@@ -6,13 +6,18 @@ One row arrives on standard input as .npy, from the agent itself; the answer is 
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+import kit
+from kit.agent.work import RefusalError
 from kit.errors import DeviceError
 
 METHOD = (
@@ -23,32 +28,61 @@ METHOD = (
 )
 _RUNS = 20
 _TIMEOUT_S = 300
+_TICK_S = 0.1
 _ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
-def measure_session(path: Path, threads: int, row: NDArray[np.generic]) -> tuple[int, int, int]:
+def measure_session(
+    path: Path, threads: int, row: NDArray[np.generic], tick: Callable[[], None] = lambda: None
+) -> tuple[int, int, int]:
     """Peak and steady bytes above the baseline, and the baseline, of one fresh session in a fresh process.
 
-    Raises DeviceError if the worker fails, with its last words.
+    `tick` is called while it works, and may raise, which ends it. Raises DeviceError if the worker fails, with its
+    last words.
     """
     stream = io.BytesIO()
     np.save(stream, row, allow_pickle=False)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "kit.agent.memory", os.fspath(path), str(threads)],
-            input=stream.getvalue(),
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            env=os.environ | _ENVIRONMENT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DeviceError(f"the memory worker did not end within {_TIMEOUT_S} s") from None
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        raise DeviceError(f"the memory worker failed: {words[0][:300]}", next_step="is there enough memory?")
-    answer = json.loads(done.stdout)
+    with subprocess.Popen(
+        [sys.executable, "-m", "kit.agent.memory", os.fspath(path), str(threads)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
+    ) as worker:  # fmt: skip
+        try:
+            out, err = _talk(worker, stream.getvalue(), tick)
+        except BaseException:
+            worker.kill()
+            raise
+    if worker.returncode:
+        raise _failure(worker.returncode, err)
+    answer = json.loads(out)
     return answer["peak_bytes"], answer["steady_bytes"], answer["baseline_bytes"]
+
+
+def _talk(worker: "subprocess.Popen[bytes]", data: bytes, tick: Callable[[], None]) -> tuple[bytes, bytes]:
+    """What it says, on both streams, once it has ended."""
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        tick()
+        try:
+            return worker.communicate(data, timeout=_TICK_S)
+        except subprocess.TimeoutExpired:
+            continue
+    raise DeviceError(f"the memory worker did not end within {_TIMEOUT_S} s")
+
+
+def _failure(status: int, err: bytes) -> DeviceError:
+    words = (err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {status}"])[0][:300]
+    if status == -signal.SIGKILL or "MemoryError" in words or "bad_alloc" in words:
+        said = "the system ended the memory worker" if status == -signal.SIGKILL else words
+        step = "choose a smaller variant, or give the device more memory"
+        return RefusalError(f"out of memory: {said}", next_step=step, reason="memory")
+    return DeviceError(f"the memory worker failed: {words}", next_step="is there enough memory?")
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and where the agent's sources are: a folder, or the zip file that it runs from."""
+    root = str(Path(kit.__file__).parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def available() -> bool:

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.agent.work import RefusalError
 from kit.errors import DeviceError, ModelError
 from kit.interface import check_input, choose_output, shape_text
 
 Tick = Callable[[int, int], None]
-"""Called with (done, total) at most every PROGRESS_NS."""
+"""Called with (done, total) between two inferences, at most every PROGRESS_NS; it may raise, which ends the loop."""
 
-PROGRESS_NS = 200_000_000
+PROGRESS_NS = 100_000_000
 MAX_SAMPLES = 1 << 20
 MAX_BUSY_S = 600.0
 _SESSIONS_KEPT = 2
+_NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "cannot allocate")
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -79,6 +81,7 @@ def load(path: Path, threads: int, *, exact: bool) -> Any:
     try:
         return ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises its own C++ exception types
+        _check_memory(error)
         raise DeviceError(
             f"the runtime refuses the model: {_one_line(error)}", next_step="check the model with onnx.checker"
         ) from None
@@ -146,18 +149,21 @@ def _expected(done: int, count: int, elapsed_ns: int, min_ns: int) -> int:
     return min(MAX_SAMPLES, max(count, done * min_ns // max(elapsed_ns, 1), done + 1))
 
 
-def keep_busy(session: Any, rows: NDArray[np.generic], duration_s: float) -> tuple[int, int, int, int]:
+def keep_busy(session: Any, rows: NDArray[np.generic], duration_s: float, tick: Tick) -> tuple[int, int, int, int]:
     """Run back to back for `duration_s`: clock at start and end in ns, inferences, CPU time in ns."""
     bound = _Bound(session, rows)
     duration_ns, done = int(min(duration_s, MAX_BUSY_S) * 1e9), 0
     with _no_garbage_collection():
         cpu_start_ns = time.process_time_ns()
-        start_ns = now_ns = time.perf_counter_ns()
+        start_ns = now_ns = told_ns = time.perf_counter_ns()
         while now_ns - start_ns < duration_ns:
             bound.write(done)
             bound.run(bound.binding)
             done += 1
             now_ns = time.perf_counter_ns()
+            if now_ns - told_ns > PROGRESS_NS:
+                tick(min(now_ns - start_ns, duration_ns), duration_ns)
+                told_ns = now_ns
         return start_ns, now_ns, done, time.process_time_ns() - cpu_start_ns
 
 
@@ -214,7 +220,20 @@ def _run(session: Any, names: list[str] | None, feed: dict[str, NDArray[np.gener
     try:
         return list(session.run(names, feed))
     except Exception as error:  # the runtime raises its own C++ exception types
+        _check_memory(error)
         raise DeviceError(f"the runtime failed to run the model: {_one_line(error)}") from None
+
+
+def _check_memory(error: Exception) -> None:
+    """Raises RefusalError if the runtime says, in any of its ways, that there is no memory."""
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        raise out_of_memory(_one_line(error)) from None
+
+
+def out_of_memory(words: str) -> RefusalError:
+    """The refusal of a request that needs more memory than there is."""
+    step = "choose a smaller variant, send fewer rows at a time, or give the device more memory"
+    return RefusalError(f"out of memory: {words or 'none is left'}", next_step=step, reason="memory")
 
 
 class _no_garbage_collection:  # noqa: N801

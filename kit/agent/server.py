@@ -1,83 +1,92 @@
-"""Answer requests, one at a time: each handler takes a message and returns one; a refusal is an answer too."""
+"""Answer requests, one at a time: each handler takes a request under way and returns its reply; a refusal is raised."""
 
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-from kit.agent import memory, runner, state
+from kit.agent import memory, runner, state, transfer
 from kit.agent.cache import ModelCache
-from kit.errors import DeviceError, EdgeproofError
+from kit.agent.telemetry import Telemetry
+from kit.agent.work import RefusalError, Work
+from kit.errors import EdgeproofError
 from kit.wire import PROTOCOLS, Message
 
-Tell = Callable[[Message], None]
-"""Sends a progress message."""
+SLOW_LINK_BYTES_PER_S = 2e6
+"""Below this rate compressing what is sent is worth a processor's time."""
 
 
 class Agent:
-    """The requests of docs/wire.md on one device; `close` removes what it stored."""
+    """The requests of docs/wire.md on one device."""
 
-    def __init__(self) -> None:
-        self.cache = ModelCache()
-        self.ended = False
+    def __init__(self, cache: ModelCache) -> None:
+        self.cache = cache
+        self.lease_s: float | None = None
+        self.is_link_slow = False
         self._runner = runner.Runner(threads=1)
-        self._emulator: object = None
-        self._handlers: dict[str, Callable[[Message, Tell], Message]] = {
+        self._identity: dict[str, object] = {}
+        self._handlers: dict[str, Callable[[Work], Message]] = {
             "hello": self._hello, "has": self._has, "put": self._put, "predict": self._predict, "time": self._time,
             "memory": self._memory, "busy": self._busy, "clock": self._clock, "conditions": self._conditions,
-            "bye": self._bye,
+            "echo": self._echo, "bye": self._bye,
         }  # fmt: skip
 
-    def answer(self, request: Message, tell: Tell) -> Message:
+    def answer(self, work: Work) -> Message:
         """The reply. Raises an EdgeproofError, which is to be sent as an error."""
-        handler = self._handlers.get(request.kind)
+        handler = self._handlers.get(work.request.kind)
         if handler is None:
-            raise DeviceError(
-                f"unknown request {request.kind!r}", next_step=f"this agent knows {', '.join(sorted(self._handlers))}"
+            knows = ", ".join(sorted((*self._handlers, "describe")))
+            raise RefusalError(
+                f"unknown request {work.request.kind!r}", next_step=f"this agent knows {knows}", reason="kind"
             )
-        return handler(request, tell)
+        return handler(work)
+
+    def describe(self, busy: dict[str, object] | None) -> Message:
+        """Who this is and whether it is taken, for a host without the lease; safe from any thread."""
+        return Message("describe", {"protocols": list(PROTOCOLS), "busy": busy} | self._who())
 
     def close(self) -> None:
-        """Remove every stored model."""
+        """Let go of the models; they stay for the next agent."""
         self.cache.close()
 
-    def _hello(self, request: Message, _: Tell) -> Message:
-        if (asked := request.integer("protocol")) != PROTOCOLS[-1]:
-            raise DeviceError(
-                f"the host asks for protocol {asked}; this agent speaks {PROTOCOLS[-1]}",
-                next_step="use the same edgeproof release on the host and on the device",
-            )
-        self._runner = runner.Runner(request.integer("threads", 1, 1024))
-        fields = state.identity()
-        self._emulator = fields["emulator"]
-        return Message("hello", {"protocol": PROTOCOLS[-1]} | fields)
+    def _who(self) -> dict[str, object]:
+        self._identity = self._identity or state.identity()
+        limits = {"free_storage_bytes": self.cache.free_bytes(), "cache_bytes": self.cache.limit_bytes}
+        return self._identity | limits
 
-    def _has(self, request: Message, _: Tell) -> Message:
-        digest = request.text("digest")
-        return Message("has", {"complete": self.cache.has(digest), "received_bytes": self.cache.received_bytes(digest)})
+    def _hello(self, work: Work) -> Message:
+        protocol = _common_protocol(work.request)
+        rate = work.request.fields.get("link_bytes_per_s")
+        self.is_link_slow = rate is not None and (
+            work.request.number("link_bytes_per_s", 1, 1e12) < SLOW_LINK_BYTES_PER_S
+        )
+        self._runner = runner.Runner(work.request.integer("threads", 1, 1024))
+        return Message("hello", {"protocol": protocol, "lease_s": self.lease_s} | self._who())
 
-    def _put(self, request: Message, _: Tell) -> Message:
-        offset, size_bytes = request.integer("offset"), request.integer("size_bytes", 1)
-        chunk = request.blob()
-        complete = self.cache.put(request.text("digest"), offset, size_bytes, chunk)
-        return Message("put", {"complete": complete, "received_bytes": offset + len(chunk)})
+    def _has(self, work: Work) -> Message:
+        digest = work.request.text("digest")
+        fields = {"complete": self.cache.has(digest), "received_bytes": self.cache.received_bytes(digest)}
+        return Message("has", fields)
 
-    def _predict(self, request: Message, tell: Tell) -> Message:
-        digest = request.text("digest")
+    def _put(self, work: Work) -> Message:
+        return transfer.receive(self.cache, work)
+
+    def _predict(self, work: Work) -> Message:
+        request, digest = work.request, work.request.text("digest")
         session = self._runner.session(digest, self.cache.path(digest), exact=request.flag("exact"))
         output = None if request.absent("output") else request.text("output")
-        return Message("predict", parts=[runner.predict(session, request.tensor(), output, _ticker("predict", tell))])
+        return Message("predict", parts=[runner.predict(session, request.tensor(), output, Telemetry(work).tick)])
 
-    def _time(self, request: Message, tell: Tell) -> Message:
-        path = self.cache.path(request.text("digest"))
+    def _time(self, work: Work) -> Message:
+        path = self.cache.path(work.request.text("digest"))
         self._runner.forget()
         timing = runner.time_rows(
             path,
             self._runner.threads,
-            request.tensor(),
-            count=request.integer("count", 1, runner.MAX_SAMPLES),
-            min_s=request.number("min_s", 0, runner.MAX_BUSY_S),
-            tick=_ticker("time", tell),
+            work.request.tensor(),
+            count=work.request.integer("count", 1, runner.MAX_SAMPLES),
+            min_s=work.request.number("min_s", 0, runner.MAX_BUSY_S),
+            tick=Telemetry(work).tick,
         )
         info = time.get_clock_info("perf_counter")
         fields = {
@@ -89,45 +98,67 @@ class Agent:
         }
         return Message("time", fields, [timing.samples_ns])
 
-    def _memory(self, request: Message, tell: Tell) -> Message:
-        digest, sessions, rows = request.text("digest"), request.integer("sessions", 1, 1000), request.tensor()
-        path = self.cache.path(digest)
-        if self._emulator or not memory.available():  # an emulator's memory is not the model's
+    def _memory(self, work: Work) -> Message:
+        request, digest = work.request, work.request.text("digest")
+        sessions, rows, path = request.integer("sessions", 1, 1000), request.tensor(), self.cache.path(digest)
+        if self._who()["emulator"] or not memory.available():  # an emulator's memory is not the model's
             return Message("memory", {"method": None})
         runner.check_rows(self._runner.session(digest, path, exact=False), rows[:1])
         self._runner.forget()
-        measured = []
+        telemetry, measured = Telemetry(work), []
         for done in range(sessions):
-            tell(Message("memory", {"done": done, "total": sessions}))
-            measured.append(memory.measure_session(path, self._runner.threads, rows[:1]))
+            work.tell(done, sessions)
+            tick = lambda done=done: telemetry.tick(done, sessions)  # noqa: E731
+            measured.append(memory.measure_session(path, self._runner.threads, rows[:1], tick))
         peak, steady, baseline = np.array(measured, np.int64).T
         fields = {"method": memory.METHOD, "baseline_bytes": int(np.median(baseline))}
         return Message("memory", fields, [np.ascontiguousarray(peak), np.ascontiguousarray(steady)])
 
-    def _busy(self, request: Message, _: Tell) -> Message:
-        digest = request.text("digest")
+    def _busy(self, work: Work) -> Message:
+        digest = work.request.text("digest")
         session = self._runner.session(digest, self.cache.path(digest), exact=False)
-        duration_s = request.number("duration_s", 0, runner.MAX_BUSY_S)
-        start_ns, end_ns, inferences, cpu_ns = runner.keep_busy(session, request.tensor(), duration_s)
+        duration_s = work.request.number("duration_s", 0, runner.MAX_BUSY_S)
+        tick = Telemetry(work).tick
+        start_ns, end_ns, inferences, cpu_ns = runner.keep_busy(session, work.request.tensor(), duration_s, tick)
         return Message("busy", {"start_ns": start_ns, "end_ns": end_ns, "inferences": inferences, "cpu_ns": cpu_ns})
 
-    def _clock(self, _: Message, __: Tell) -> Message:
-        return Message("clock", {"clock_ns": time.perf_counter_ns(), "cpu_ns": time.process_time_ns()})
+    def _clock(self, work: Work) -> Message:
+        cpu_ns = time.process_time_ns()
+        return Message("clock", {"received_ns": work.received_ns, "cpu_ns": cpu_ns, "clock_ns": time.perf_counter_ns()})
 
-    def _conditions(self, _: Message, __: Tell) -> Message:
+    def _conditions(self, _: Work) -> Message:
         return Message("conditions", state.conditions())
 
-    def _bye(self, _: Message, __: Tell) -> Message:
-        self.ended = True
+    def _echo(self, work: Work) -> Message:
+        return Message("echo", {}, [work.request.blob()])
+
+    def _bye(self, _: Work) -> Message:
         return Message("bye")
 
 
 def refusal(kind: str, error: Exception) -> Message:
-    """An error as a message: what is wrong and what to do next; one of ours speaks for itself."""
+    """An error as a message: what is wrong, what to do next, and a word to act on; one of ours speaks for itself."""
+    if isinstance(error, MemoryError):
+        error = runner.out_of_memory(str(error))
     what = str(error) if isinstance(error, EdgeproofError) else f"{type(error).__name__}: {error}"
     next_step = error.next_step if isinstance(error, EdgeproofError) else ""
-    return Message(kind, {"what": " ".join(what.split())[:1000], "next_step": next_step[:1000]})
+    reason = error.reason if isinstance(error, RefusalError) else ""
+    fields = {"what": " ".join(what.split())[:1000], "next_step": next_step[:1000], "reason": reason}
+    return Message(kind, fields)
 
 
-def _ticker(kind: str, tell: Tell) -> runner.Tick:
-    return lambda done, total: tell(Message(kind, {"done": done, "total": total}))
+def _common_protocol(hello: Message) -> int:
+    """The highest version that both sides speak. Raises RefusalError naming what each does."""
+    asked = hello.fields.get("protocols")
+    versions = asked if isinstance(asked, list) else [hello.fields.get("protocol")]
+    common = [each for each in PROTOCOLS if each in versions]
+    if common:
+        return max(common)
+    theirs = ", ".join(str(each)[:8] for each in versions[:8] if isinstance(each, int)) or "none that can be read"
+    release = hello.fields.get("release")
+    by = f" (edgeproof {release[:40]})" if isinstance(release, str) else ""
+    raise RefusalError(
+        f"the host speaks protocol {theirs}{by}; this agent speaks {', '.join(map(str, PROTOCOLS))}",
+        next_step="use the same edgeproof release on the host and on the device",
+        reason="protocol",
+    )

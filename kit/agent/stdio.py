@@ -1,32 +1,67 @@
-"""Serve an agent on standard input and output, safely: nothing that a library prints can reach the stream."""
+"""A host on standard input and output, safely: nothing that a library prints can reach the stream."""
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
+import stat
 import sys
-import threading
-import time
-from collections.abc import Callable
 
-from kit.agent.server import Agent, refusal
-from kit.errors import LinkError
-from kit.wire import (
-    UNKNOWN_SEQUENCE,
-    Decoder,
-    Frame,
-    FrameError,
-    FrameType,
-    Message,
-    encode_frame,
-    pack_message,
-    unpack_message,
-)
+from kit.agent.channel import STALL_S
 
 _READ_BYTES = 1 << 18
-_GRACE_S = 2.0
+_PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for: /proc/sys/fs/pipe-max-size
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+
+class StdioChannel:
+    """The two ends of a pipe or of a terminal that is a link."""
+
+    name = "standard input"
+
+    def __init__(self, incoming: int, outgoing: int) -> None:
+        self._in, self._out = incoming, outgoing
+        self._wake_reader, self._wake = os.pipe()
+        self._watch = select.poll()
+        for descriptor in (incoming, self._wake_reader):
+            self._watch.register(descriptor, select.POLLIN)
+            _widen(descriptor)
+        _widen(outgoing)
+        if stat.S_IFMT(os.fstat(outgoing).st_mode) in (stat.S_IFIFO, stat.S_IFSOCK):
+            os.set_blocking(outgoing, False)  # a terminal's mode would be that of every other user of it
+
+    def read(self) -> bytes:
+        """See Channel."""
+        with contextlib.suppress(OSError):
+            if all(descriptor != self._wake_reader for descriptor, _ in self._watch.poll()):
+                return os.read(self._in, _READ_BYTES)
+        return b""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """See Channel."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._out, view) :]
+            except BlockingIOError:
+                self._await_room()
+            except OSError:
+                raise BrokenPipeError("the host is gone") from None
+
+    def close(self) -> None:
+        """See Channel."""
+        with contextlib.suppress(OSError):
+            os.write(self._wake, b"x")
+
+    def _await_room(self) -> None:
+        poll = select.poll()
+        poll.register(self._out, select.POLLOUT)
+        poll.register(self._wake_reader, select.POLLIN)
+        ready = poll.poll(STALL_S * 1e3)
+        if not ready or any(descriptor == self._wake_reader for descriptor, _ in ready):
+            raise BrokenPipeError("the host takes nothing")
 
 
 def take_streams() -> tuple[int, int]:
@@ -40,81 +75,14 @@ def take_streams() -> tuple[int, int]:
     return incoming, outgoing
 
 
-def serve(incoming: int, outgoing: int) -> None:
-    """Answer requests until the stream ends, the host says bye, or the host is gone in the middle of a request."""
-    agent, decoder = Agent(), Decoder()
-    _wake_when_the_host_dies()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is below cleans up
-    threading.Thread(target=_end_with_host, args=(incoming, agent.close), daemon=True).start()
-    try:
-        while not agent.ended and (data := os.read(incoming, _READ_BYTES)):
-            decoder.feed(data)
-            _answer_all(agent, decoder, lambda frame: _write(outgoing, encode_frame(frame)))
-    except BrokenPipeError:
-        pass  # the host is gone; there is nobody to tell
-    finally:
-        agent.close()
-
-
-def _answer_all(agent: Agent, decoder: Decoder, send: Callable[[Frame], None]) -> None:
-    while not agent.ended:
-        try:
-            frame = decoder.next_frame()
-        except FrameError as error:
-            sequence = UNKNOWN_SEQUENCE if error.sequence is None else error.sequence
-            send(Frame(FrameType.ERROR, sequence, pack_message(refusal("frame", error))))
-            continue
-        if frame is None:
-            return
-        if frame.type is FrameType.REQUEST:
-            send(_answer(agent, frame, send))
-
-
-def _answer(agent: Agent, frame: Frame, send: Callable[[Frame], None]) -> Frame:
-    """The final frame for a request; whatever goes wrong in it, the agent goes on."""
-
-    def tell(progress: Message) -> None:
-        send(Frame(FrameType.PROGRESS, frame.sequence, pack_message(progress)))
-
-    kind = "request"
-    try:
-        request = unpack_message(frame.payload)
-        kind = request.kind
-        return Frame(FrameType.REPLY, frame.sequence, _bounded(agent.answer(request, tell), frame.sequence))
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # a refusal, the runtime's, or out of memory: the host is told
-        return Frame(FrameType.ERROR, frame.sequence, pack_message(refusal(kind, error)))
-
-
-def _bounded(reply: Message, sequence: int) -> bytes:
-    payload = pack_message(reply)
-    try:
-        encode_frame(Frame(FrameType.REPLY, sequence, payload))
-    except FrameError as error:
-        raise LinkError(f"the answer is too large: {error.what}", next_step="send fewer rows at a time") from None
-    return payload
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _wake_when_the_host_dies() -> None:
+def wake_when_the_host_dies() -> None:
     """Have Linux send SIGCONT then, so that an agent that is stopped at that moment goes on, and ends (prctl(2))."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
-def _end_with_host(incoming: int, clean_up: Callable[[], None]) -> None:
-    """Once the host has closed its end, end this process too, in the middle of a long request if need be."""
-    watch = select.poll()
-    watch.register(incoming, 0)  # no events asked for: only the hang-up, which is always told
-    while not watch.poll():
-        continue
-    time.sleep(_GRACE_S)
-    clean_up()
-    os._exit(1)
+def _widen(descriptor: int) -> None:
+    """A larger pipe lets both sides work at once; refused where it is no pipe, or the user has too many."""
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

@@ -14,6 +14,7 @@ from kit.wire.frame import (
     FrameError,
     FrameType,
     encode_frame,
+    frame_header,
 )
 from kit.wire.message import (
     DTYPES,
@@ -44,6 +45,7 @@ __all__ = [
     "Message",
     "Part",
     "encode_frame",
+    "frame_header",
     "pack_message",
     "unpack_message",
 ]

@@ -70,18 +70,25 @@ def encode_frame(frame: Frame, *, deflate: bool = False) -> bytes:
         )
     if deflate and len(squeezed := zlib.compress(payload, 6)) < len(payload):
         payload, flags = squeezed, _DEFLATED
-    fields = _FIELDS.pack(MAGIC, LAYOUT_VERSION, frame.type, flags, frame.sequence, len(payload), zlib.crc32(payload))
-    return b"".join((fields, _CRC.pack(zlib.crc32(fields)), payload))
+    return frame_header(frame.type, frame.sequence, payload, flags) + payload
+
+
+def frame_header(kind: FrameType, sequence: int, payload: bytes | memoryview, flags: int = 0) -> bytes:
+    """The 24 bytes before a payload, for who sends the two one after the other and copies neither."""
+    fields = _FIELDS.pack(MAGIC, LAYOUT_VERSION, kind, flags, sequence, len(payload), zlib.crc32(payload))
+    return fields + _CRC.pack(zlib.crc32(fields))
 
 
 class Decoder:
     """Bytes in, verified frames out; after damage it goes on at the next frame that checks out.
 
-    It holds at most one frame and what was fed beyond it, so feed it in bounded pieces.
+    It holds at most one frame of `limit_bytes` and what was fed beyond it, so feed it in bounded pieces.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = MAX_PAYLOAD_BYTES) -> None:
+        self.limit_bytes = limit_bytes
         self._buffer = bytearray()
+        self._announced: tuple[int, int, int, int, int, int] | None = None  # the header at the buffer's start, checked
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append what arrived."""
@@ -89,14 +96,18 @@ class Decoder:
 
     def next_frame(self) -> Frame | None:
         """The next frame, or None until more bytes arrive. Raises FrameError once per damage, then goes on."""
-        self._seek_magic()
-        if len(self._buffer) < HEADER_BYTES:
-            return None
-        version, kind, flags, sequence, size_bytes, payload_crc = self._header()
+        if self._announced is None:
+            self._seek_magic()
+            if len(self._buffer) < HEADER_BYTES:
+                return None
+            self._announced = self._header()
+        version, kind, flags, sequence, size_bytes, payload_crc = self._announced
         if len(self._buffer) < HEADER_BYTES + size_bytes:
             return None
-        payload = bytes(memoryview(self._buffer)[HEADER_BYTES : HEADER_BYTES + size_bytes])
+        with memoryview(self._buffer) as view:
+            payload = bytes(view[HEADER_BYTES : HEADER_BYTES + size_bytes])
         del self._buffer[: HEADER_BYTES + size_bytes]
+        self._announced = None
         if zlib.crc32(payload) != payload_crc:
             raise FrameError(
                 f"a frame's payload has CRC-32 {zlib.crc32(payload):08x} where its header says {payload_crc:08x}",
@@ -108,7 +119,11 @@ class Decoder:
                 sequence=sequence,
                 next_step="use the same edgeproof release on the host and on the device",
             )
-        return Frame(_frame_type(kind, sequence), sequence, _inflated(payload, flags, sequence))
+        return Frame(_frame_type(kind, sequence), sequence, _inflated(payload, flags, sequence, self.limit_bytes))
+
+    def awaited(self) -> int | None:
+        """The sequence of the frame whose payload is arriving, once its header has; None between frames."""
+        return None if self._announced is None else self._announced[3]
 
     def end(self) -> None:
         """The stream has ended: raises FrameError if that was inside a frame."""
@@ -123,10 +138,10 @@ class Decoder:
         if computed != header_crc:
             self._skip_magic()
             raise FrameError(f"a frame's header has CRC-32 {computed:08x} where it says {header_crc:08x}")
-        if size_bytes > MAX_PAYLOAD_BYTES:
+        if size_bytes > self.limit_bytes:
             self._skip_magic()
             raise FrameError(
-                f"a frame announces {size_bytes} payload bytes, over the limit of {MAX_PAYLOAD_BYTES}",
+                f"a frame announces {size_bytes} payload bytes, over the limit of {self.limit_bytes}",
                 sequence=sequence,
                 next_step="send it in smaller pieces",
             )
@@ -148,7 +163,7 @@ class Decoder:
         del self._buffer[: len(MAGIC)]
 
 
-def _inflated(payload: bytes, flags: int, sequence: int) -> bytes:
+def _inflated(payload: bytes, flags: int, sequence: int, limit_bytes: int) -> bytes:
     """The payload as it was before `encode_frame` compressed it, never over the limit."""
     if not flags:
         return payload
@@ -156,11 +171,11 @@ def _inflated(payload: bytes, flags: int, sequence: int) -> bytes:
         raise FrameError(f"a frame has flags {flags:#06x}; known is {_DEFLATED:#06x}, deflated", sequence=sequence)
     inflater = zlib.decompressobj()
     try:
-        data = inflater.decompress(payload, MAX_PAYLOAD_BYTES)
+        data = inflater.decompress(payload, limit_bytes + 1)
     except zlib.error as error:
         raise FrameError(f"a frame's payload does not inflate: {error}", sequence=sequence) from None
-    if not inflater.eof or inflater.unused_data:
-        what = f"inflates to over {MAX_PAYLOAD_BYTES} bytes, is cut off, or has bytes left over"
+    if not inflater.eof or inflater.unused_data or len(data) > limit_bytes:
+        what = f"inflates to over {limit_bytes} bytes, is cut off, or has bytes left over"
         raise FrameError(f"a frame's payload {what}", sequence=sequence)
     return data
 

@@ -1,0 +1,169 @@
+"""The desk: every channel's host is received here, one holds the lease, and the main thread does what it asks.
+
+A reader thread per channel (see session) decodes; requests are done one at a time by the thread that calls `run`, so
+that a second master, a beat or a cancellation is heard while a request is under way.
+"""
+
+import contextlib
+import os
+import re
+import threading
+import time
+from queue import SimpleQueue
+
+from kit.agent.channel import Channel
+from kit.agent.lease import Lease
+from kit.agent.server import Agent, refusal
+from kit.agent.session import Session
+from kit.agent.work import RefusalError
+from kit.wire import Frame, FrameType, Message, unpack_message
+
+MAX_SESSIONS = 16
+_STRANGER_S = 20.0  # a host that holds no lease and says nothing for so long is sent away
+_GRACE_S = 2.0
+_SETTLED_HERE = re.compile(rb'"(?:hello|describe)"')
+
+
+class Desk:
+    """Serves hosts until it is stopped; with `until_gone`, until the first one has gone (standard input).
+
+    `lease_s` is how long the master may be silent; None where a channel's end is always told.
+    """
+
+    def __init__(self, agent: Agent, *, lease_s: float | None = None, until_gone: bool = False) -> None:
+        self._agent, self._lease, self._until_gone = agent, Lease(lease_s), until_gone
+        self._queue: SimpleQueue[tuple[Session, Frame, int] | None] = SimpleQueue()
+        self._guard, self._sessions = threading.Lock(), set[Session]()
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+
+    def take(self, channel: Channel) -> None:
+        """Receive a new connection; returns at once. One too many is closed."""
+        session = Session(self, channel)
+        with self._guard:
+            is_room = len(self._sessions) < MAX_SESSIONS and not self._done.is_set()
+            if is_room:
+                self._sessions.add(session)
+        if is_room:
+            session.start()
+        else:
+            channel.close()
+
+    def run(self) -> None:
+        """Do what the master asks, in this thread, until `stop`; raises what `stop` was given."""
+        if self._lease.term_s is not None:
+            threading.Thread(target=self._watch, args=(self._lease.term_s,), name="lease", daemon=True).start()
+        try:
+            while (item := self._queue.get()) is not None:
+                session, frame, received_ns = item
+                del item
+                with contextlib.suppress(BrokenPipeError):
+                    self._do(session, frame, received_ns)
+        finally:
+            self._done.set()
+            with self._guard:
+                sessions = list(self._sessions)
+            for session in sessions:
+                session.stop("the agent ends")
+        if self._error is not None:
+            raise self._error
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """Have `run` return after the request under way, raising `error` if there is one."""
+        self._error = self._error or error
+        self._queue.put(None)
+
+    def admits(self, session: Session, frame: Frame) -> bool:
+        """Whether a request is for the main thread; called by the session's reader. Raises RefusalError for a refusal.
+
+        Only hello and describe are answered without the lease, and describe at once.
+        """
+        if self._lease.held_by(session) and not _SETTLED_HERE.search(frame.payload, 0, 64):
+            return True
+        request = unpack_message(frame.payload)
+        if request.kind == "describe":
+            reply = self._agent.describe(self._lease_state())
+            session.send(FrameType.REPLY, frame.sequence, reply)
+            return False
+        if request.kind == "hello":
+            self._grant(session, request)
+        elif not self._lease.held_by(session):
+            raise RefusalError("this host has not said hello", next_step="say hello first", reason="lease")
+        return True
+
+    def hand(self, session: Session, frame: Frame, received_ns: int) -> None:
+        """Queue a request for the main thread."""
+        self._queue.put((session, frame, received_ns))
+
+    def leave(self, session: Session) -> None:
+        """A session has ended: its lease is free."""
+        self._lease.release(session)
+        with self._guard:
+            self._sessions.discard(session)
+        if self._until_gone:
+            self.stop()
+            if not self._done.wait(_GRACE_S):  # a request that cannot be stopped
+                self._agent.close()
+                os._exit(1)
+
+    def _grant(self, session: Session, request: Message) -> None:
+        host = request.text("host", limit=200) if not request.absent("host") else session.name
+        token = request.text("token", limit=64) if not request.absent("token") else ""
+        is_granted, before = self._lease.take(session, host, token)
+        if not is_granted:
+            raise _busy(self._lease_state() or {})
+        if isinstance(before, Session) and before is not session:
+            before.stop("its host came again")
+
+    def _lease_state(self) -> dict[str, object] | None:
+        with self._guard:
+            heard_s = max((each.heard_s for each in self._sessions if self._lease.held_by(each)), default=0.0)
+        return self._lease.state(heard_s)
+
+    def _do(self, session: Session, frame: Frame, received_ns: int) -> None:
+        """Answer one request; whatever goes wrong in it, the agent goes on."""
+        kind, is_leaving = "request", False
+        try:
+            work = session.begin(frame.sequence, received_ns, frame.payload)
+            kind = work.request.kind
+            work.check()
+            if kind == "hello":
+                self._agent.lease_s = self._lease.term_s
+            reply = self._agent.answer(work)
+            if kind == "hello":
+                session.promote(deflates=self._agent.is_link_slow)
+            is_leaving = kind == "bye"
+            session.answer(work, reply)
+        except BrokenPipeError:
+            session.stop("the host is gone")
+        except Exception as error:  # a refusal, the runtime's, or out of memory: the host is told
+            if kind == "hello":
+                self._lease.release(session)
+            session.send(FrameType.ERROR, frame.sequence, refusal(kind, error))
+        finally:
+            session.finish()
+        if is_leaving:
+            self._lease.release(session)
+            session.stop("the host said bye")
+
+    def _watch(self, term_s: float) -> None:
+        """Send away a master that has been silent for its lease, and strangers that say nothing."""
+        while not self._done.wait(term_s / 8):
+            now_s = time.monotonic()
+            with self._guard:
+                sessions = list(self._sessions)
+            for session in sessions:
+                limit_s = term_s if self._lease.held_by(session) else max(term_s, _STRANGER_S)
+                if now_s - session.heard_s > limit_s:
+                    self._lease.release(session)
+                    session.stop(f"the host was silent for {term_s:g} s")
+
+
+def _busy(state: dict[str, object]) -> RefusalError:
+    expires = state.get("expires_s")
+    until = "when it ends" if expires is None else f"in {expires:g} s unless it is heard of again"
+    return RefusalError(
+        f"the device is busy with another host: {state.get('host')}, for {state.get('held_s', 0):.0f} s so far",
+        next_step=f"wait until it is done, or end it there; its lease ends {until}",
+        reason="busy",
+    )
