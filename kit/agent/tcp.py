@@ -75,7 +75,7 @@ class Listener:
         self._key = Key(key_path) if key_path else None
         try:
             self._socket = _listening(host, port, any_address=self._key is not None)
-        except (OSError, OverflowError) as error:
+        except (OSError, UnicodeError) as error:
             what = f"cannot listen on {join_address(host, port)}: {getattr(error, 'strerror', None) or error}"
             raise LinkError(what, next_step="end what listens there, or choose another HOST:PORT") from None
         self.address = join_address(*self._socket.getsockname()[:2])
@@ -179,10 +179,13 @@ def listen(desk: Desk, host: str, port: int, key_path: str | Path | None = None)
 
 
 def _listening(host: str, port: int, *, any_address: bool) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    if not 0 <= port <= 65535:
+        raise UsageError(f"{port} is no port", next_step="choose one from 1024 to 65535, or 0 for any that is free")
+    passive = socket.AI_PASSIVE  # no host means every address
+    family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=passive)[0]
     if not any_address and not is_loopback(str(address[0])):
         raise UsageError(
-            f"{host} can be reached from other machines, so a host must prove itself with a key",
+            f"{host or 'every address'} can be reached from other machines, so a host must prove itself with a key",
             next_step="make one with `edgeproof agent key -o scanner.key`, copy it here and add --key scanner.key",
         )
     listening = socket.create_server(address[:2], family=family, backlog=MAX_OPEN)
