@@ -4,9 +4,7 @@ A reader thread per channel (see session) decodes; requests are done one at a ti
 that a second master, a beat or a cancellation is heard while a request is under way.
 """
 
-import contextlib
 import os
-import re
 import threading
 import time
 from queue import SimpleQueue
@@ -15,13 +13,12 @@ from kit.agent.channel import Channel
 from kit.agent.lease import Lease
 from kit.agent.server import Agent, refusal
 from kit.agent.session import Session
-from kit.agent.work import RefusalError
-from kit.wire import Frame, FrameType, Message, unpack_message
+from kit.agent.work import RefusalError, Work
+from kit.wire import FrameType, Message
 
 MAX_SESSIONS = 16
 _STRANGER_S = 20.0  # a host that holds no lease and says nothing for so long is sent away
 _GRACE_S = 2.0
-_SETTLED_HERE = re.compile(rb'"(?:hello|describe)"')
 
 
 class Desk:
@@ -32,7 +29,8 @@ class Desk:
 
     def __init__(self, agent: Agent, *, lease_s: float | None = None, until_gone: bool = False) -> None:
         self._agent, self._lease, self._until_gone = agent, Lease(lease_s), until_gone
-        self._queue: SimpleQueue[tuple[Session, Frame, int] | None] = SimpleQueue()
+        agent.lease_s = lease_s
+        self._queue: SimpleQueue[tuple[Session, Work] | None] = SimpleQueue()
         self._guard, self._sessions = threading.Lock(), set[Session]()
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -55,10 +53,11 @@ class Desk:
             threading.Thread(target=self._watch, args=(self._lease.term_s,), name="lease", daemon=True).start()
         try:
             while (item := self._queue.get()) is not None:
-                session, frame, received_ns = item
-                del item
-                with contextlib.suppress(BrokenPipeError):
-                    self._do(session, frame, received_ns)
+                session, work = item
+                session.begin(work)
+                self.do(session, work)
+                session.finish()
+                del item, session, work  # while nothing is under way, nothing of it is held
         finally:
             self._done.set()
             with self._guard:
@@ -73,27 +72,23 @@ class Desk:
         self._error = self._error or error
         self._queue.put(None)
 
-    def admits(self, session: Session, frame: Frame) -> bool:
-        """Whether a request is for the main thread; called by the session's reader. Raises RefusalError for a refusal.
+    def admits(self, session: Session, work: Work) -> bool:
+        """Whether a request is to be done, and not answered yet; called by the session's reader.
 
-        Only hello and describe are answered without the lease, and describe at once.
+        Only hello and describe are answered without the lease, and describe at once. Raises RefusalError.
         """
-        if self._lease.held_by(session) and not _SETTLED_HERE.search(frame.payload, 0, 64):
-            return True
-        request = unpack_message(frame.payload)
-        if request.kind == "describe":
-            reply = self._agent.describe(self._lease_state())
-            session.send(FrameType.REPLY, frame.sequence, reply)
+        if work.request.kind == "describe":
+            work.send(FrameType.REPLY, self._agent.describe(self._lease_state()))
             return False
-        if request.kind == "hello":
-            self._grant(session, request)
+        if work.request.kind == "hello":
+            self._grant(session, work.request)
         elif not self._lease.held_by(session):
             raise RefusalError("this host has not said hello", next_step="say hello first", reason="lease")
         return True
 
-    def hand(self, session: Session, frame: Frame, received_ns: int) -> None:
+    def hand(self, session: Session, work: Work) -> None:
         """Queue a request for the main thread."""
-        self._queue.put((session, frame, received_ns))
+        self._queue.put((session, work))
 
     def leave(self, session: Session) -> None:
         """A session has ended: its lease is free."""
@@ -120,29 +115,25 @@ class Desk:
             heard_s = max((each.heard_s for each in self._sessions if self._lease.held_by(each)), default=0.0)
         return self._lease.state(heard_s)
 
-    def _do(self, session: Session, frame: Frame, received_ns: int) -> None:
+    def do(self, session: Session, work: Work) -> None:
         """Answer one request; whatever goes wrong in it, the agent goes on."""
-        kind, is_leaving = "request", False
+        kind = work.request.kind
         try:
-            work = session.begin(frame.sequence, received_ns, frame.payload)
-            kind = work.request.kind
-            work.check()
-            if kind == "hello":
-                self._agent.lease_s = self._lease.term_s
-            reply = self._agent.answer(work)
-            if kind == "hello":
-                session.promote(deflates=self._agent.is_link_slow)
-            is_leaving = kind == "bye"
-            session.answer(work, reply)
+            try:
+                work.check()
+                reply = self._agent.answer(work)
+                if kind == "hello":
+                    session.promote(deflates=self._agent.is_link_slow)
+                work.send(FrameType.REPLY, reply)
+            except BrokenPipeError:
+                raise
+            except Exception as error:  # a refusal, the runtime's, an answer too large, or out of memory
+                work.send(FrameType.ERROR, refusal(kind, error))
+                if kind == "hello":
+                    self._lease.release(session)
         except BrokenPipeError:
             session.stop("the host is gone")
-        except Exception as error:  # a refusal, the runtime's, or out of memory: the host is told
-            if kind == "hello":
-                self._lease.release(session)
-            session.send(FrameType.ERROR, frame.sequence, refusal(kind, error))
-        finally:
-            session.finish()
-        if is_leaving:
+        if kind == "bye":
             self._lease.release(session)
             session.stop("the host said bye")
 

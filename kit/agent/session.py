@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kit.agent.channel import Channel
-from kit.agent.server import refusal
+from kit.agent.server import QUICK, refusal
 from kit.agent.work import MAX_DATA_BYTES, RefusalError, Work
 from kit.errors import EdgeproofError, LinkError
 from kit.wire import (
@@ -38,8 +38,7 @@ class Session:
         self._desk, self._channel, self._decoder = desk, channel, Decoder(_STRANGER_BYTES)
         self._sending, self._guard = threading.Lock(), threading.Lock()
         self._work: Work | None = None
-        self._waiting: int | None = None
-        self._given_up: int | None = None
+        self._waiting: Work | None = None
         self._deflates = False
 
     def start(self) -> None:
@@ -60,17 +59,10 @@ class Session:
         with self._sending:
             self._channel.write(data)
 
-    def begin(self, sequence: int, received_ns: int, payload: bytes) -> Work:
-        """The waiting request is under way now. Raises LinkError for what is no message."""
-        work = Work(self, sequence, received_ns, Message("request"))
+    def begin(self, work: Work) -> None:
+        """What waited is under way now."""
         with self._guard:
             self._waiting, self._work = None, work
-            if self._given_up == sequence:
-                work.stop("cancelled by the host")
-            if self.gone:
-                work.stop("the host is gone")
-        work.request = unpack_message(payload)
-        return work
 
     def finish(self) -> None:
         """Nothing is under way any more."""
@@ -80,9 +72,10 @@ class Session:
     def stop(self, why: str) -> None:
         """End what is under way or waits, and close the channel; from any thread."""
         with self._guard:
-            self.gone, work = True, self._work
-        if work is not None:
-            work.stop(why)
+            self.gone, works = True, (self._work, self._waiting)
+        for work in works:
+            if work is not None:
+                work.stop(why)
         self._channel.close()
 
     def _read(self) -> None:
@@ -122,37 +115,32 @@ class Session:
 
     def _request(self, frame: Frame, received_ns: int) -> None:
         try:
-            if not self._desk.admits(self, frame):
-                return
+            work = Work(self, frame.sequence, received_ns, unpack_message(frame.payload))
+            if self._desk.admits(self, work):
+                self._queue(work)
         except EdgeproofError as error:
             self._refuse(frame.sequence, "request", error)
+
+    def _queue(self, work: Work) -> None:
+        """Hand it to the desk; what is quick, and alone, is answered by this thread, which saves the hand-over."""
+        under_way = self._work
+        if self._waiting is not None:
+            raise RefusalError("two requests are under way already", next_step="wait for their answers")
+        if under_way is None and work.request.kind in QUICK:
+            self._desk.do(self, work)
             return
         with self._guard:
-            work, is_free = self._work, self._waiting is None
-            if is_free:
-                self._waiting = frame.sequence
-        if not is_free:
-            what = RefusalError("two requests are under way already", next_step="wait for their answers")
-            self._refuse(frame.sequence, "request", what)
-            return
-        if work is not None and work.is_transfer:
-            work.stop("another request came before the transfer was complete")
-        self._desk.hand(self, frame, received_ns)
+            self._waiting = work
+        if under_way is not None and under_way.is_transfer:
+            under_way.stop("another request came before the transfer was complete")
+        self._desk.hand(self, work)
 
     def _cancel(self, sequence: int) -> None:
         with self._guard:
-            work = self._work
-            if self._waiting == sequence:
-                self._given_up = sequence
-        if work is not None and work.sequence == sequence:
-            work.stop("cancelled by the host")
+            works = (self._work, self._waiting)
+        for work in works:
+            if work is not None and work.sequence == sequence:
+                work.stop("cancelled by the host")
 
     def _refuse(self, sequence: int, kind: str, error: Exception) -> None:
         self.send(FrameType.ERROR, sequence, refusal(kind, error))
-
-    def answer(self, work: Work, reply: Message) -> None:
-        """Send a request's reply; one over the limit becomes an error. Raises BrokenPipeError."""
-        try:
-            work.send(FrameType.REPLY, reply)
-        except LinkError as error:
-            work.send(FrameType.ERROR, refusal(work.request.kind, error))

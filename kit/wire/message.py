@@ -110,7 +110,10 @@ def pack_message(message: Message) -> bytes:
             described.append({"dtype": _dtype_name(part), "shape": list(part.shape)})
             blobs.append(part.astype(DTYPES[part.dtype.name], copy=False).tobytes())
     fields = {"kind": message.kind, "fields": dict(message.fields), "parts": described}
-    header = json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        header = _ENCODER.encode(fields).encode()
+    except ValueError as error:
+        raise LinkError(f"message {message.kind!r} cannot be sent: {error}", where="wire") from None
     if len(header) > MAX_HEADER_BYTES:
         raise LinkError(
             f"a message header of {len(header)} bytes is over the limit of {MAX_HEADER_BYTES}", where="wire"
@@ -138,7 +141,7 @@ def unpack_message(payload: bytes) -> Message:
 
 def _header_of(data: bytes) -> tuple[str, dict[str, object], list[object]]:
     try:
-        header = json.loads(data, parse_constant=_refuse_constant)
+        header = _DECODER.decode(data.decode())
     except (ValueError, RecursionError) as error:
         raise LinkError(f"a message header is no JSON: {error}", where="wire") from None
     if not isinstance(header, dict):
@@ -153,6 +156,10 @@ def _header_of(data: bytes) -> tuple[str, dict[str, object], list[object]]:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not allowed")
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)  # made once: making one takes longer than using it
 
 
 def _read_part(description: object, payload: bytes, start: int) -> tuple[Part, int]:
