@@ -18,7 +18,7 @@ _MEMORY_BYTES, _MEMORY_ERRORS = 128 << 10, 16.0
 _PRIOR_ERRORS, _PRIOR_BYTES = 0.1, 6_000.0
 _MARGIN_NS = 50_000_000
 _FIRST_TIMEOUT_NS = 500_000_000
-_MAX_BACKOFF_NS = 1_000_000_000
+_LAST_TIMEOUT_NS = 2_000_000_000
 _START_PACKETS, _SPARE_PACKETS = 4, 2
 
 
@@ -54,7 +54,9 @@ class LineEstimate:
         if duration_ns <= 0:
             return
         rate = size_bytes / duration_ns * 1e9
-        if self.bytes_per_s is None or rate > self.bytes_per_s:
+        if self.bytes_per_s is None:
+            self.bytes_per_s = None if limited else rate
+        elif rate > self.bytes_per_s:
             self.bytes_per_s = rate
         elif not limited:
             self.bytes_per_s += (rate - self.bytes_per_s) / 4
@@ -86,7 +88,7 @@ class LineEstimate:
             patience_ns = float(_FIRST_TIMEOUT_NS)
         else:
             patience_ns = self.round_trip_ns + 4 * self._variation_ns + _MARGIN_NS
-        return int(self._line_ns(under_way_bytes) + min(patience_ns * 2**unanswered, _MAX_BACKOFF_NS))
+        return int(min(self._line_ns(under_way_bytes) + patience_ns * 2**unanswered, _LAST_TIMEOUT_NS))
 
     def _line_ns(self, size_bytes: int) -> float:
         """How long the line needs for these bytes, as far as that is known."""

@@ -32,6 +32,7 @@ DEAD_AFTER_NS = 10_000_000_000
 _OPEN_EVERY_NS, _OPEN_SLOWEST_NS = 200_000_000, 1_000_000_000
 _QUIET_NS = 50_000_000
 _MAX_REPLIES = 8
+_MAX_CANDIDATES = 4
 _PACKETS_PER_WINDOW = 4
 _ROOM_BYTES = 64 << 10
 
@@ -94,7 +95,7 @@ class Engine:
         self._current: Session | None = None
         self._live: Session | None = None
         self._live_opened: Opened | None = None
-        self._candidate: tuple[Opened, Terms] | None = None
+        self._candidates: dict[int, tuple[Opened, Terms]] = {}
         self._refusal: Ending | None = None
         self._replies: list[Packet] = []
         self._nonce = draw() if role is Role.HOST else 0
@@ -255,24 +256,27 @@ class Engine:
             return None
         if self._live_opened and self._live_opened.session == packet.session:
             return self._live_opened
-        if self._candidate is None or self._candidate[0].session != packet.session:
-            own = self.settings
-            opened = Opened(packet.session, LINE_VERSION, own.largest_payload, own.window_bytes, self._draw())
-            self._candidate = opened, self._terms(packet)
-        return self._candidate[0]
+        for opened, _ in self._candidates.values():
+            if opened.session == packet.session:
+                return opened
+        own = self.settings
+        opened = Opened(packet.session, LINE_VERSION, own.largest_payload, own.window_bytes, self._draw())
+        while len(self._candidates) >= _MAX_CANDIDATES:
+            del self._candidates[next(iter(self._candidates))]
+        self._candidates[opened.session ^ opened.device_nonce] = opened, self._terms(packet)
+        return opened
 
     def _promote(self, packet: Packet, now_ns: int) -> None:
         """The first packet of the agreed session makes it the one that lives."""
-        if self._candidate is None:
-            return
-        opened, terms = self._candidate
-        if packet.session != opened.session ^ opened.device_nonce or isinstance(packet, Reset | Close | Closed):
+        if packet.session not in self._candidates or isinstance(packet, Reset | Close | Closed):
             return
         if self._live:
             self._live.end(Ending.REPLACED)
             self._resent_before += self._live.sender.resent_bytes
             self._duplicates_before += self._live.receiver.duplicates
-        self._live, self._live_opened, self._candidate = Session(packet.session, terms, now_ns), opened, None
+        self._live_opened, terms = self._candidates[packet.session]
+        self._live = Session(packet.session, terms, now_ns)
+        self._candidates.clear()
 
     def _terms(self, peer: Open | Opened) -> Terms:
         own = self.settings
