@@ -7,11 +7,10 @@ is named as ``adb://host:port/SERIAL``. The protocol is that of AOSP, packages/m
 
 import contextlib
 import re
-import select
-import socket
 import time
 from urllib.parse import urlsplit
 
+from kit.agent.sockets import SocketStream
 from kit.device.adb_server import AdbDevice, Server, devices
 from kit.device.link import LinkHealth
 from kit.device.process import last_line
@@ -22,7 +21,8 @@ from kit.spec.types import DeviceSpec
 AGENT = ("python3", "/data/local/tmp/agent.pyz", "--stdio")
 """The agent's command on the device, unless the device file has its own."""
 
-_READ_BYTES = 1 << 18
+_ERRORS_ONLY = "</dev/null 2>&1 >/dev/null"
+_TAIL_BYTES = 4096
 _MAX_COMMAND_BYTES = 4000  # an old adbd takes services of at most 4096 bytes (MAX_PAYLOAD_V1)
 _PATIENCE_S = 2.0
 _SERIAL = re.compile(r"[A-Za-z0-9._:\[\]-]{1,200}")
@@ -41,43 +41,33 @@ class AdbLink:
             raise SpecError(what, where=spec.path or self._where, next_step="put it into a script on the device")
         try:
             self.serial = _usable(devices(self._server, deadline_s), serial).serial
-            self._socket = self._server.open(self.serial, f"exec:{self._command} 2>/dev/null", deadline_s)
+            stream = self._server.open(self.serial, f"exec:{self._command} 2>/dev/null", deadline_s)
         except LinkError as error:
             error.where = error.where or self._where
             raise
-        self._socket.setblocking(False)
-        self._open = True
+        self._stream, self._is_closed = SocketStream(stream), False
         self._sent_bytes = self._received_bytes = 0
 
     def read(self, deadline_s: float) -> bytes:
         """See Link."""
-        while self._ready(select.POLLIN, deadline_s):
-            try:
-                data = self._socket.recv(_READ_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                raise self._end() from None
-            if not data:
-                raise self._end()
-            self._received_bytes += len(data)
-            return data
-        return b""
+        try:
+            data = self._stream.receive(deadline_s)
+        except OSError:
+            raise self._end() from None
+        if data == b"":
+            raise self._end()
+        self._received_bytes += len(data or b"")
+        return data or b""
 
     def write(self, data: bytes | memoryview, deadline_s: float) -> None:
         """See Link."""
-        view = memoryview(data).cast("B")
-        while view:
-            if not self._ready(select.POLLOUT, deadline_s):
-                raise LinkError("agent does not take what is sent to it", next_step="see what else the device does")
-            try:
-                taken = self._socket.send(view)
-            except BlockingIOError:
-                continue
-            except OSError:
-                raise self._end() from None
-            self._sent_bytes += taken
-            view = view[taken:]
+        try:
+            is_sent = self._stream.send(memoryview(data).cast("B"), deadline_s)
+        except OSError:
+            raise self._end() from None
+        if not is_sent:
+            raise LinkError("agent does not take what is sent to it", next_step="see what else the device does")
+        self._sent_bytes += len(data)
 
     def health(self) -> LinkHealth:
         """See Link."""
@@ -93,27 +83,15 @@ class AdbLink:
 
     def close(self) -> None:
         """Close the stream; adbd then hangs up on the agent, which ends."""
-        self._open = False
-        with contextlib.suppress(OSError):  # a reader in another thread wakes
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-    def _ready(self, event: int, deadline_s: float) -> bool:
-        self._check_open()
-        try:
-            return _ready(self._socket, event, deadline_s)
-        except ValueError:  # closed at this moment by another thread
-            raise self._end() from None
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise LinkError("the link is closed", next_step="open the device again")
+        self._is_closed = True
+        self._stream.close()
 
     def _end(self) -> LinkError:
         """Why the stream ended: it was closed, unplugged, never started, or the agent ended."""
+        if self._is_closed:
+            return LinkError("the link is closed", next_step="open the device again")
         deadline_s = time.monotonic() + _PATIENCE_S
         try:
-            self._check_open()
             _usable(devices(self._server, deadline_s), self.serial)
             said = "" if self._received_bytes else self._last_words(deadline_s)
         except LinkError as error:
@@ -126,10 +104,12 @@ class AdbLink:
 
     def _last_words(self, deadline_s: float) -> str:
         """What the command writes to its errors when it is run again without input; exec: keeps them nowhere."""
-        with self._server.open(self.serial, f"exec:{self._command} </dev/null 2>&1 >/dev/null", deadline_s) as again:
-            said = b""
-            while len(said) < 4096 and _ready(again, select.POLLIN, deadline_s) and (data := again.recv(4096)):
+        again = SocketStream(self._server.open(self.serial, f"exec:{self._command} {_ERRORS_ONLY}", deadline_s))
+        said = b""
+        with contextlib.suppress(OSError):
+            while len(said) < _TAIL_BYTES and (data := again.receive(deadline_s)):
                 said += data
+        again.close()
         return said.decode(errors="replace")
 
 
@@ -182,10 +162,3 @@ _STATES = {
         "install udev rules (Debian: android-sdk-platform-tools-common), join group plugdev, then: adb kill-server",
     ),
 }
-
-
-def _ready(stream: socket.socket, event: int, deadline_s: float) -> bool:
-    """Whether the socket became ready, or ended, before the deadline."""
-    poll = select.poll()
-    poll.register(stream, event)
-    return bool(poll.poll(max(0.0, (deadline_s - time.monotonic()) * 1e3)))

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, cast
 
 from kit.device.limits import Limits
@@ -133,34 +133,35 @@ class ProcessLink:
             os.set_blocking(fd, False)
             with contextlib.suppress(OSError, AttributeError):  # another system, or its limit is lower
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._open = True
+        self._open, self._users, self._changed = True, 0, threading.Condition()
+        self._closing, self._wake = os.pipe()
         self._sent_bytes = self._received_bytes = 0
 
     def read(self, deadline_s: float) -> bytes:
         """See Link."""
-        self._check_open()
-        if not _wait(self._out, select.POLLIN, deadline_s):
-            return b""
-        if data := os.read(self._out, _READ_BYTES):
-            self._received_bytes += len(data)
-            return data
-        raise self._process.death()
+        with self._in_use():
+            if not self._wait(self._out, select.POLLIN, deadline_s):
+                return b""
+            if data := os.read(self._out, _READ_BYTES):
+                self._received_bytes += len(data)
+                return data
+            raise self._process.death()
 
     def write(self, data: bytes | memoryview, deadline_s: float) -> None:
         """See Link."""
-        self._check_open()
         view = memoryview(data).cast("B")
-        while view:
-            if not _wait(self._in, select.POLLOUT, deadline_s):
-                raise LinkError("agent does not take what is sent to it")
-            try:
-                taken = os.write(self._in, view)
-            except BlockingIOError:
-                continue
-            except BrokenPipeError:
-                raise self._process.death() from None
-            self._sent_bytes += taken
-            view = view[taken:]
+        with self._in_use():
+            while view:
+                if not self._wait(self._in, select.POLLOUT, deadline_s):
+                    raise LinkError("agent does not take what is sent to it")
+                try:
+                    taken = os.write(self._in, view)
+                except BlockingIOError:
+                    continue
+                except BrokenPipeError:
+                    raise self._process.death() from None
+                self._sent_bytes += taken
+                view = view[taken:]
 
     def health(self) -> LinkHealth:
         """See Link."""
@@ -175,9 +176,35 @@ class ProcessLink:
         return self._process.process_id
 
     def close(self) -> None:
-        """Close the streams, and end the process and its group."""
-        self._open = False  # its descriptors may be given to others from here on
+        """Wake who waits, close the streams, and end the process and its group."""
+        with self._changed:
+            if self._open:
+                self._open = False
+                os.close(self._wake)
+                self._changed.wait_for(lambda: not self._users)  # descriptors may be given to others once closed
+                os.close(self._closing)
         self._process.close()
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._changed:
+            self._check_open()
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    def _wait(self, fd: int, event: int, deadline_s: float) -> bool:
+        """Whether `fd` became ready (or ended) before the deadline. Raises LinkError once the link is closed."""
+        poll = select.poll()
+        poll.register(fd, event)
+        poll.register(self._closing, select.POLLIN)
+        is_ready = bool(poll.poll(max(0.0, (deadline_s - time.monotonic()) * 1e3)))
+        self._check_open()
+        return is_ready
 
     def _check_open(self) -> None:
         if not self._open:
@@ -219,10 +246,3 @@ def _in_plain_words(status: int | None, said: str) -> tuple[str, str]:
         how = f"exited with signal {-status}"
     words = last_line(said)
     return f"agent {how}", f"its last words were: {words}" if words else "check memory and load, then run again"
-
-
-def _wait(fd: int, event: int, deadline_s: float) -> bool:
-    """Whether `fd` became ready (or ended) before the deadline."""
-    poll = select.poll()
-    poll.register(fd, event)
-    return bool(poll.poll(max(0.0, (deadline_s - time.monotonic()) * 1e3)))

@@ -134,12 +134,12 @@ def _is_path(option: str, value: str) -> bool:
 
 _MESSAGES = (
     (
-        r"[Hh]ost key for (\S+) has changed|IDENTIFICATION HAS CHANGED",
+        r"[Hh]ost key for (\S+) has changed",
         "the host key of {named} has changed: another machine may be in its place",
         "only if it was set up anew: ssh-keygen{file} -R {quoted}, then compare and add the new key as at first",
     ),
     (
-        r"host key for (\S+) (?:is|was) revoked|REVOKED HOST KEY",
+        r"[Hh]ost key for (\S+) (?:is|was) revoked|REVOKED HOST KEY",
         "the host key of {named} is revoked",
         "do not connect; ask who revoked it",
     ),
