@@ -170,12 +170,13 @@ _NO_KEY_HERE = "this agent has no key, and the host came with one", "start the a
 _FULL = f"this agent has {MAX_OPEN} hosts already", "close one of them, then run again"
 
 
-def listen(desk: Desk, host: str, port: int, key_path: str | Path | None = None) -> None:
-    """Listen, say where on standard error, and admit hosts for as long as the process lives."""
+def listen(desk: Desk, host: str, port: int, key_path: str | Path | None = None) -> Listener:
+    """Listen, say where on standard error, and admit hosts in a thread of its own until the process ends."""
     listener = Listener(host, port, key_path)
     sys.stderr.write(f"listening on {listener.address}\n")
     sys.stderr.flush()
-    listener.serve(desk)
+    threading.Thread(target=listener.serve, args=(desk,), name="tcp", daemon=True).start()
+    return listener
 
 
 def _listening(host: str, port: int, *, any_address: bool) -> socket.socket:
