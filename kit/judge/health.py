@@ -29,7 +29,7 @@ UNEVEN_SHARE = 0.25
 class Check:
     """A check: how its figure is had from the record, on which side of which limit it must be, and what it is for.
 
-    `on_boards`: whether a board with its own firmware has it. Unit "" is of what is right (0) or wrong (1).
+    `protocols`: what is spoken where it can be made. Unit "" is of what is right (0) or wrong (1).
     """
 
     name: str
@@ -40,7 +40,7 @@ class Check:
     why: str
     next_step: str
     required: bool = True
-    on_boards: bool = False
+    protocols: tuple[str, ...] = ("agent",)
     follows_from: tuple[str, ...] = ()
 
 
@@ -54,7 +54,12 @@ CHECKS = (
         "echoed bytes", seen.wrong_bytes, "at_most", lambda _: 0.0, "B",
         "every byte must come back as it was sent; one that does not got past all checksums",
         "use this link for nothing; look for a bug or a bad adapter, and report it with the output of --json",
-        on_boards=True,
+    ),
+    Check(
+        "bytes read back", seen.wrong_bytes, "at_most", lambda _: 0.0, "B",
+        "the protocol has no checksum: what is lost or altered shows only when the board's buffer is read back",
+        "use a shorter cable or a lower baud rate; and keep read_back = \"always\", which accepts no wrong result",
+        protocols=("mlperf-tiny",),
     ),
     Check(
         "resent", seen.resent_share, "at_most", lambda _: RESENT_SHARE, "share",
@@ -66,7 +71,7 @@ CHECKS = (
         "round trip, p99", seen.round_trip, "at_most", lambda of: ROUND_TRIP_TIMEOUT_SHARE * of.timeout_s, "s",
         "a tenth of the time-out in the device file, so that a slow answer is not taken for a dead device",
         "look for load on device and network; for a USB adapter set its latency timer to 1 ms; or raise `timeout`",
-        on_boards=True, follows_from=("resent",),
+        protocols=("agent", "mlperf-tiny"), follows_from=("resent",),
     ),
     Check(
         "goodput to the device", seen.goodput_to_device, "at_least", lambda _: GOODPUT_SHARE, "share",
@@ -139,6 +144,8 @@ def judge_health(record: HealthRecord) -> HealthJudgement:
     """Hold a test's record to every check; pure, so the same record gives the same verdict for ever."""
     findings: list[HealthFinding] = []
     for check in CHECKS:
+        if record.protocol not in check.protocols and check.name not in record.not_done:
+            continue
         bad = {each.name for each in findings if each.status == "bad"}
         found = _finding(check, record)
         if found.status == "bad":
@@ -148,8 +155,7 @@ def judge_health(record: HealthRecord) -> HealthJudgement:
 
 
 def _finding(check: Check, record: HealthRecord) -> HealthFinding:
-    is_board = record.protocol != "agent"
-    required = check.on_boards if is_board else check.required and not _needs_real_time(check, record)
+    required = check.required and record.protocol in check.protocols and not _needs_real_time(check, record)
     shown = Seen(None, record.not_done[check.name]) if check.name in record.not_done else check.look(record)
     limit = check.limit(record)
     status = _status(check, shown, limit)

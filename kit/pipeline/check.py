@@ -99,7 +99,7 @@ class _Trial:
     windows: list[tuple[float, int]] = field(default_factory=list)
     moments: list[tuple[float, Conditions]] = field(default_factory=list)
     _rng: np.random.Generator = field(init=False)
-    _link_bytes_per_s: float = 1e4
+    _link_bytes_per_s: float = 1e3
     _noise: Float32Array | None = None
     _digest: str = ""
 
@@ -159,7 +159,7 @@ class _Trial:
         back = self.device.echo(data)
         took_s = time.monotonic() - sent_s - 1e-9 * float(np.median(self.trips_ns))
         if len(data) >= 4096:
-            self._link_bytes_per_s = 2 * len(data) / max(1e-6, took_s)
+            self._link_bytes_per_s = max(self._link_bytes_per_s, 2 * len(data) / max(1e-6, took_s))
         self.echo_sizes.append(len(data))
         self.wrong_bytes += differing(data, back)
 

@@ -16,20 +16,17 @@ from kit.spec.types import BoardSpec, DeviceSpec
 if TYPE_CHECKING:
     from kit.pipeline.check import Watcher
 
+_NOT_TOLD, _SCORE = "not in the protocol", "edgeproof score tells, on a dataset"
 NOT_DONE = {
-    "agent release": "the board runs its own firmware and no agent",
-    "resent": "the protocol resends nothing",
-    "goodput to the device": "its hex digits are not what a line rate is held to",
-    "goodput from the device": "its hex digits are not what a line rate is held to",
-    "clock drift": "edgeproof score checks its lap counter while it measures",
-    "free storage": "the protocol does not tell",
-    "free memory": "the protocol does not tell",
-    "battery": "the protocol does not tell",
-    "temperature": "the protocol does not tell",
-    "processor frequency": "the protocol does not tell",
-    "known answers": "the model is in the firmware: edgeproof score holds it to a dataset",
-    "steady speed": "edgeproof score times it",
-    "even speed": "edgeproof score times it",
+    "clock drift": _SCORE,
+    "free storage": _NOT_TOLD,
+    "free memory": _NOT_TOLD,
+    "battery": _NOT_TOLD,
+    "temperature": _NOT_TOLD,
+    "processor frequency": _NOT_TOLD,
+    "known answers": _SCORE,
+    "steady speed": _SCORE,
+    "even speed": _SCORE,
 }
 """Checks that such a board cannot answer, and why or where else they are made."""
 

@@ -32,6 +32,11 @@ class Portrait:
     clock_offset_ns: tuple[int, int] | None
     same_agent: bool | None
 
+    @property
+    def has_agent(self) -> bool:
+        """Whether our agent answers, and not a board's own firmware."""
+        return self.same_agent is not None
+
 
 def identify(spec: DeviceSpec) -> Portrait:
     """Open the device, ask it, and close it. Raises DeviceError or LinkError if it does not answer."""
@@ -43,7 +48,7 @@ def identify(spec: DeviceSpec) -> Portrait:
             device=record,
             conditions=_told(device.conditions),
             link_kind=kind_of(spec),
-            nominal_bytes_per_s=health.nominal_bytes_per_s if health else None,
+            nominal_bytes_per_s=health.nominal_bytes_per_s if health else _line_rate(spec),
             round_trip_s=2e-9 * offset[1] if offset else None,
             clock_offset_ns=offset,
             same_agent=None if spec.board else record.agent_digest == agent_digest(),
@@ -54,6 +59,11 @@ def link_health(device: Device) -> LinkHealth | None:
     """What the link has seen so far; None for a driver that does not count."""
     health: Callable[[], LinkHealth] | None = getattr(device, "health", None)
     return health() if health else None
+
+
+def _line_rate(spec: DeviceSpec) -> float | None:
+    """Bytes a second of a serial line, each way: 10 bits a byte (8N1)."""
+    return spec.baud / 10 if link_kind(spec.link) == "serial" else None
 
 
 def kind_of(spec: DeviceSpec) -> str:

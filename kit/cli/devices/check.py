@@ -16,6 +16,7 @@ Examples:
   edgeproof devices check local
   edgeproof devices check /dev/ttyUSB0?baud=921600 --duration 20s
 """
+NOT_TOLD = "not told"
 _INDENT = " " * 13
 
 
@@ -59,27 +60,39 @@ def check(
 
 
 def _lines(record: "HealthRecord", judgement: "HealthJudgement", *, verbose: bool) -> Iterator[str]:
-    yield f"{record.device.name}  {record.device.link}"
+    name, link = record.device.name, record.device.link
+    yield name if link in name else f"{name}  {link}"
     if record.device.emulated:
         yield f"EMULATED: {', '.join(record.device.emulated)}; no figure of these is one of hardware"
     yield ""
-    width = max(len(each.name) for each in judgement.findings)
-    for each in judgement.findings:
+    shown = [each for each in judgement.findings if _mark(each) != NOT_TOLD]
+    width = max(len(each.name) for each in shown)
+    for each in shown:
         yield from wrapped(_figure(each), first=f"{_mark(each):<11}  {each.name:<{width}}  ", rest=" " * (15 + width))
-        is_open = each.status == "cannot tell" and each.required
-        if each.status == "bad" or verbose or is_open:
+        if each.status != "ok" or verbose:
             yield from wrapped(f"why: {each.why}", first=_INDENT, rest=_INDENT + " " * 5)
         if each.follows_from:
             yield from wrapped(f"may follow from: {', '.join(each.follows_from)}", first=_INDENT, rest=_INDENT)
-        if each.status == "bad" or is_open:
+        if each.status != "ok":
             yield from wrapped(f"fix: {each.next_step}", first=_INDENT, rest=_INDENT + " " * 5)
+    for why, names in _not_told(judgement).items():
+        yield from wrapped(f"{', '.join(names)}: {why}", first=f"{NOT_TOLD:<11}  ", rest=_INDENT)
     yield ""
     yield f"{judgement.verdict.value}  {_counts(judgement)}; tested for {record.duration_s:.0f} s"
 
 
+def _not_told(judgement: "HealthJudgement") -> dict[str, list[str]]:
+    """The optional checks that this device has no figure for, by reason."""
+    found: dict[str, list[str]] = {}
+    for each in judgement.findings:
+        if _mark(each) == NOT_TOLD:
+            found.setdefault(each.detail, []).append(each.name)
+    return found
+
+
 def _mark(finding: "HealthFinding") -> str:
     if finding.status == "cannot tell":
-        return "CANNOT TELL" if finding.required else "not told"
+        return "CANNOT TELL" if finding.required else NOT_TOLD
     return "BAD" if finding.status == "bad" else "ok"
 
 
@@ -88,7 +101,7 @@ def _figure(finding: "HealthFinding") -> str:
     if finding.value is None or not finding.unit:
         return finding.detail
     if finding.limit == 0:
-        return f"{_quantity(finding.value, finding.unit)} wrong {finding.detail}".rstrip()
+        return f"{finding.value:,.0f} wrong {finding.detail}".rstrip()
     words = finding.direction.replace("_", " ")
     limit = f"{_quantity(finding.value, finding.unit)} ({words} {_quantity(finding.limit, finding.unit)})"
     return f"{limit}: {finding.detail}" if finding.detail else limit
@@ -102,5 +115,5 @@ def _quantity(value: float, unit: str) -> str:
 
 def _counts(judgement: "HealthJudgement") -> str:
     marks = [_mark(each) for each in judgement.findings]
-    words = {"BAD": "bad", "CANNOT TELL": "that cannot be told", "not told": "not told (optional)", "ok": "ok"}
+    words = {"BAD": "bad", "CANNOT TELL": "that cannot be told", NOT_TOLD: "not told (optional)", "ok": "ok"}
     return ", ".join(f"{marks.count(mark)} {word}" for mark, word in words.items() if mark in marks)

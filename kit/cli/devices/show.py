@@ -11,6 +11,7 @@ from kit.cli.output import common_options, print_json, say, wrapped
 
 if TYPE_CHECKING:
     from kit.pipeline.identify import Portrait
+    from kit.records import Conditions
 
 NOT_TOLD = "(not told)"
 
@@ -50,63 +51,70 @@ def _object(portrait: "Portrait") -> dict[str, Any]:
 
 def _lines(portrait: "Portrait") -> Iterator[str]:
     device = portrait.device
-    yield f"{device.name}  {device.link}"
+    yield device.name if device.link in device.name else f"{device.name}  {device.link}"
     if device.emulated:
         yield f"EMULATED: {', '.join(device.emulated)}; no figure of these is one of hardware"
-    for title, rows in _groups(portrait):
+    for title, rows in _groups(portrait).items():
         yield ""
         yield title
         for name, text in rows:
             yield from wrapped(text or NOT_TOLD, first=f"  {name:<18} ", rest=" " * 21)
 
 
-def _groups(portrait: "Portrait") -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    device, now = portrait.device, portrait.conditions
-    yield (
-        "device",
-        [
-            ("board", device.board or ""),
-            ("system", device.system),
-            ("processor", f"{device.cpu_model or device.architecture}, {device.logical_cpus} logical processors"),
-            ("architecture", device.architecture),
-            ("instruction sets", ", ".join(device.instruction_sets)),
-            ("memory", bytes_text(device.memory_bytes)),
-            ("free storage", bytes_text(device.free_storage_bytes)),
-            ("thermal zones", ", ".join(device.thermal_zones)),
-            ("battery", device.battery or ""),
-            ("limits", "; ".join(device.limits) or "none set by us"),
-        ],
-    )
-    yield (
-        "runtime",
-        [
-            ("runtime", f"{device.runtime} {device.runtime_version}".strip()),
-            ("providers", ", ".join(device.providers)),
-            ("python", device.python_version),
-            ("agent", _agent(portrait)),
-        ],
-    )
-    yield (
-        "link",
-        [
-            ("kind", portrait.link_kind),
-            ("line rate", rate(portrait.nominal_bytes_per_s) or "no limit of its own"),
-            ("round trip", duration(portrait.round_trip_s)),
-            ("clock offset", _clock(portrait)),
-        ],
-    )
-    if now is not None:
-        yield (
-            "now",
-            [
-                ("load, 1 minute", "" if now.load_1min is None else f"{now.load_1min:.2f}"),
-                ("clock frequency", hertz(now.frequency_hz)),
-                ("governor", now.governor or ""),
-                ("temperature", celsius(now.temperature_celsius)),
-                ("free memory", bytes_text(now.available_memory_bytes)),
-                ("battery level", percent(now.battery_share)),
-            ],
-        )
+Rows = list[tuple[str, str]]
+
+
+def _groups(portrait: "Portrait") -> dict[str, Rows]:
+    groups = {"device": _device(portrait), "runtime": _runtime(portrait), "link": _link(portrait)}
+    if portrait.conditions is not None and portrait.has_agent:
+        groups["now"] = _now(portrait.conditions)
+    return groups
+
+
+def _device(portrait: "Portrait") -> Rows:
+    device, has_agent = portrait.device, portrait.has_agent
+    return [
+        ("board", device.board or ""),
+        ("system", device.system),
+        ("processor", device.cpu_model if has_agent else ""),
+        ("architecture", f"{device.architecture}, {device.logical_cpus} logical processors" if has_agent else ""),
+        ("instruction sets", ", ".join(device.instruction_sets)),
+        ("memory", bytes_text(device.memory_bytes)),
+        ("free storage", bytes_text(device.free_storage_bytes)),
+        ("thermal zones", ", ".join(device.thermal_zones)),
+        ("battery", device.battery or ""),
+        ("limits", "; ".join(device.limits) or "none"),
+    ]
+
+
+def _runtime(portrait: "Portrait") -> Rows:
+    device = portrait.device
+    return [
+        ("runtime", f"{device.runtime} {device.runtime_version}".strip() if portrait.has_agent else device.runtime),
+        ("providers", ", ".join(device.providers)),
+        ("python", device.python_version),
+        ("agent", _agent(portrait)),
+    ]
+
+
+def _link(portrait: "Portrait") -> Rows:
+    return [
+        ("kind", portrait.link_kind),
+        ("line rate", rate(portrait.nominal_bytes_per_s) or "no limit of its own"),
+        ("round trip", duration(portrait.round_trip_s)),
+        ("clock offset", _clock(portrait)),
+    ]
+
+
+def _now(now: "Conditions") -> Rows:
+    return [
+        ("load, 1 minute", "" if now.load_1min is None else f"{now.load_1min:.2f}"),
+        ("clock frequency", hertz(now.frequency_hz)),
+        ("governor", now.governor or ""),
+        ("temperature", celsius(now.temperature_celsius)),
+        ("free memory", bytes_text(now.available_memory_bytes)),
+        ("battery level", percent(now.battery_share)),
+    ]
 
 
 def _agent(portrait: "Portrait") -> str:
