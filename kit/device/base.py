@@ -45,6 +45,14 @@ class BusyWindow:
     cpu_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """A device's state at `clock_ns` of its own monotonic clock, while it worked."""
+
+    clock_ns: int
+    conditions: Conditions
+
+
 @runtime_checkable
 class Device(Protocol):
     """An opened device. Every method raises LinkError if the stream fails and DeviceError if the device refuses."""

@@ -1,6 +1,9 @@
 """What a device says of itself, made fit to be shown."""
 
-from kit.records import DeviceRecord
+from datetime import UTC, datetime
+
+from kit.device.base import Telemetry
+from kit.records import Conditions, DeviceRecord
 from kit.spec.text import shown
 from kit.spec.types import DeviceSpec
 from kit.wire import Message
@@ -37,4 +40,31 @@ def device_record(hello: Message, spec: DeviceSpec) -> DeviceRecord:
         python_version=text(hello, "python_version", 64),
         agent_version=text(hello, "agent_version", 64),
         agent_digest=text(hello, "agent_digest", 80),
+        board=None if hello.absent("board") else text(hello, "board", 200),
+        free_storage_bytes=None if hello.absent("free_storage_bytes") else hello.integer("free_storage_bytes"),
+        thermal_zones=() if hello.absent("thermal_zones") else texts(hello, "thermal_zones"),
+        battery=None if hello.absent("battery") else text(hello, "battery", 200),
+    )
+
+
+def telemetry(message: Message) -> Telemetry:
+    """A sample of a device's state."""
+    return Telemetry(message.integer("clock_ns"), conditions(message))
+
+
+def conditions(message: Message) -> Conditions:
+    """A device's state as it came, and when it came; what it does not tell is None."""
+
+    def number(name: str) -> float | None:
+        return None if message.absent(name) else message.number(name, -1e3)
+
+    free = "available_memory_bytes"
+    return Conditions(
+        utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        load_1min=number("load_1min"),
+        frequency_hz=number("frequency_hz"),
+        governor=None if message.absent("governor") else text(message, "governor", 64),
+        temperature_celsius=number("temperature_celsius"),
+        available_memory_bytes=None if message.absent(free) else message.integer(free),
+        battery_share=number("battery_share"),
     )
