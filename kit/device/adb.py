@@ -25,7 +25,7 @@ _ERRORS_ONLY = "</dev/null 2>&1 >/dev/null"
 _TAIL_BYTES = 4096
 _MAX_COMMAND_BYTES = 4000  # an old adbd takes services of at most 4096 bytes (MAX_PAYLOAD_V1)
 _PATIENCE_S = 2.0
-_SERIAL = re.compile(r"[A-Za-z0-9._:\[\]-]{1,200}")
+_SERIAL = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9._:%\[\]-]{0,199}")
 
 
 class AdbLink:
@@ -110,7 +110,7 @@ class AdbLink:
             while len(said) < _TAIL_BYTES and (data := again.receive(deadline_s)):
                 said += data
         again.close()
-        return said.decode(errors="replace")
+        return said[-_TAIL_BYTES:].decode(errors="replace")
 
 
 def _address(spec: DeviceSpec) -> tuple[Server, str]:

@@ -4,9 +4,12 @@ import re
 import shlex
 from collections.abc import Sequence
 
-_NO_PROGRAM = re.compile(r"(\S+): (?:command )?(?:inaccessible or )?not found|(\S+): No such file|not found: (\S+)")
-_NO_FILE = re.compile(r"can't open file '?([^':]+)'?")
-_NO_MODULE = re.compile(r"No module named '?([\w.]+)'?")
+_LONGEST = 4096
+_NO_PROGRAM = re.compile(
+    r"([^\s:]{1,200}): (?:command |inaccessible or )?not found|([^\s:]{1,200}): No such file|not found: (\S{1,200})"
+)
+_NO_FILE = re.compile(r"can't open file '?([^':]{1,200})")
+_NO_MODULE = re.compile(r"No module named '?([\w.]{1,200})")
 
 
 def shell_words(command: Sequence[str]) -> str:
@@ -19,6 +22,7 @@ def not_started(said: str, copy: str) -> tuple[str, str] | None:
 
     `copy` is the command that copies agent.pyz there.
     """
+    said = said[-_LONGEST:]
     if found := _NO_FILE.search(said):
         return f"there is no {_short(found[1])} there", f"pack and copy it: edgeproof agent pack -o agent.pyz && {copy}"
     if found := _NO_MODULE.search(said):

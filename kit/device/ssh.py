@@ -160,7 +160,7 @@ _MESSAGES = (
         "chmod 600 the key",
     ),
     (
-        r"(\S+): Permission denied \(",
+        r"(\S{1,200}): Permission denied \(",
         "{named} may not log in: permission denied",
         "copy your public key there: ssh-copy-id{options} {login}; one with a passphrase goes into ssh-agent: ssh-add",
     ),
