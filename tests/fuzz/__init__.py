@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing (atheris, on libFuzzer) of what a hostile line, host or device can send us."""
