@@ -6,6 +6,14 @@ from collections.abc import Generator
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
+    """Agents that tests start keep their models in a folder of the test run, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure that gives its reason."""

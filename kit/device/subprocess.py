@@ -10,7 +10,7 @@ from kit.device.limits import limits_of
 from kit.device.process import ProcessLink
 from kit.spec.types import DeviceSpec
 
-_INHERITED = ("PATH", "TMPDIR", "SYSTEMROOT")
+_INHERITED = ("PATH", "TMPDIR", "XDG_CACHE_HOME", "SYSTEMROOT")
 
 
 class SubprocessLink(ProcessLink):
