@@ -22,6 +22,7 @@ from kit.wire.stream import ReliableStream
 _PIECE_BYTES = 1 << 14
 _POLL_S, _TICK_S = 0.05, 0.001
 _WITH_DESCRIPTOR = ("", "hwgrep", "socket")
+_LOCAL_BUFFERED = ("spy", "alt")
 _NO_LINE = ("socket", "loop")  # the rate that is set means nothing there
 BITS_A_BYTE = 10  # 8N1: a start bit, eight data bits, a stop bit
 _UNPLUGGED = "plug it in again, check cable and power, then run again"
@@ -54,10 +55,7 @@ class SerialPort:
     def write(self, data: bytes | memoryview) -> int:
         """Hand over what the port takes now, without waiting; how many bytes that was. Raises LinkError."""
         with self._told():
-            try:
-                return self._file.write(bytes(data)) if self._file else self._port.write(bytes(data)) or 0
-            except serial.SerialTimeoutException:
-                return 0
+            return self._file.write(bytes(data)) if self._file else self._port.write(bytes(data)) or 0
 
     def send(self, data: bytes | memoryview, deadline_s: float) -> None:
         """Hand over everything; LinkError if the port has not taken it at the deadline (of `time.monotonic`)."""
@@ -172,9 +170,9 @@ def open_port(spec: DeviceSpec) -> SerialPort:
 
 def _opened(url: str, baud: int, where: str) -> serial.Serial:
     try:
-        port = serial.serial_for_url(
-            url, baud, do_not_open=True, timeout=_POLL_S, write_timeout=_POLL_S, exclusive=True
-        )
+        port = serial.serial_for_url(url, baud, do_not_open=True, timeout=_POLL_S, exclusive=True)
+        if urlsplit(url).scheme in _LOCAL_BUFFERED:
+            port.write_timeout = 0  # take what fits; the others have none, or lose count of what they took
         port.open()
     except Exception as error:  # of a URL that makes no sense, pyserial lets through whatever it trips over
         raise _refusal(url, baud, where, error) from None
