@@ -109,9 +109,9 @@ class Target:
                     "file": f" -f {shlex.quote(self._files['known_hosts'])}" if "known_hosts" in self._files else "",
                 }
                 return what.format(**places), next_step.format(**places)
-        words = last_line(said)
-        by_hand = f"try it by hand: ssh -v{self._files_and_port()} {self._login}"
-        return f"ssh to {self._host} failed", f"it said: {words}" if words else by_hand
+        if words := last_line(said):
+            return f"ssh to {self._host} failed", f"it said: {words}"
+        return f"the agent on {self._host} was killed", "it may be out of memory: look at `dmesg` there"
 
     def _files_and_port(self, port: str = " -p") -> str:
         """Options that a user needs to take the same way by hand."""
