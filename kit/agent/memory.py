@@ -59,13 +59,13 @@ def measure_session(
 
 def _talk(worker: "subprocess.Popen[bytes]", data: bytes, tick: Callable[[], None]) -> tuple[bytes, bytes]:
     """What it says, on both streams, once it has ended."""
-    deadline_s = time.monotonic() + _TIMEOUT_S
+    deadline_s, unsent = time.monotonic() + _TIMEOUT_S, data or None
     while time.monotonic() < deadline_s:
         tick()
         try:
-            return worker.communicate(data, timeout=_TICK_S)
+            return worker.communicate(unsent, timeout=_TICK_S)
         except subprocess.TimeoutExpired:
-            continue
+            unsent = None  # it goes on with the rest of it
     raise DeviceError(f"the memory worker did not end within {_TIMEOUT_S} s")
 
 

@@ -19,6 +19,7 @@ from kit.wire import (
     FrameType,
     Message,
     Part,
+    check_size,
     encode_frame,
     frame_header,
     pack_message,
@@ -78,6 +79,7 @@ class Conversation:
         Raises DeviceError for a refusal, LinkError for a stream gone wrong or an answer that does not come in time.
         """
         payload = pack_message(Message(kind, fields or {}, parts or []))
+        check_size(payload)
         return self._exchange(payload, during or kind, timeout_s, steps, progress, None)
 
     def stream(self, kind: str, fields: Mapping[str, object], source: Source, progress: Progress) -> Message:

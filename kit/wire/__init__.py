@@ -13,6 +13,7 @@ from kit.wire.frame import (
     Frame,
     FrameError,
     FrameType,
+    check_size,
     encode_frame,
     frame_header,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "FrameType",
     "Message",
     "Part",
+    "check_size",
     "encode_frame",
     "frame_header",
     "pack_message",

@@ -62,12 +62,7 @@ def encode_frame(frame: Frame, *, deflate: bool = False) -> bytes:
     Raises FrameError if the payload is over MAX_PAYLOAD_BYTES.
     """
     payload, flags = frame.payload, 0
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise FrameError(
-            f"a frame of {len(payload)} payload bytes is over the limit of {MAX_PAYLOAD_BYTES}",
-            sequence=frame.sequence,
-            next_step="send it in smaller pieces",
-        )
+    check_size(payload, frame.sequence)
     if deflate and len(squeezed := zlib.compress(payload, 6)) < len(payload):
         payload, flags = squeezed, _DEFLATED
     return frame_header(frame.type, frame.sequence, payload, flags) + payload
@@ -77,6 +72,16 @@ def frame_header(kind: FrameType, sequence: int, payload: bytes | memoryview, fl
     """The 24 bytes before a payload, for who sends the two one after the other and copies neither."""
     fields = _FIELDS.pack(MAGIC, LAYOUT_VERSION, kind, flags, sequence, len(payload), zlib.crc32(payload))
     return fields + _CRC.pack(zlib.crc32(fields))
+
+
+def check_size(payload: bytes | memoryview, sequence: int | None = None) -> None:
+    """Raises FrameError if a frame cannot carry this payload."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise FrameError(
+            f"a frame of {len(payload)} payload bytes is over the limit of {MAX_PAYLOAD_BYTES}",
+            sequence=sequence,
+            next_step="send it in smaller pieces",
+        )
 
 
 class Decoder:

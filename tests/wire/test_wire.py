@@ -133,7 +133,7 @@ class TestFrames:
         data = header(version=9, size=4, payload_crc=zlib.crc32(b"futu")) + b"futu" + encode_frame(REQUEST)
         error, frame = decode_all(data)
         assert "version 9" in str(error)
-        assert "speaks version 1" in str(error)
+        assert "reads version 1" in str(error)
         assert error.sequence == 7
         assert frame == REQUEST
 
