@@ -108,6 +108,8 @@ def _conditions(evidence: Evidence, profile: Profile, device: DeviceSpec, chosen
     return {
         "device": device.name,
         "link": seen.link,
+        "limits": list(seen.limits),
+        "board": seen.board,
         "system": seen.system,
         "architecture": seen.architecture,
         "cpu_model": seen.cpu_model,

@@ -120,7 +120,9 @@ def _banner(
     evidence: Evidence, judgement: Judgement, profile: Profile, device: DeviceSpec, rows: tuple[RequirementRow, ...]
 ) -> Banner:
     parts = machine.emulated_parts(evidence, device)
-    emulated = f"Rehearsal: certifies no hardware. Emulated: {clean(listed(parts), 200)}." if parts else ""
+    limits = "; ".join(clean(each, 80) for each in evidence.device.limits[:8])
+    held = f" Held to: {limits}." if limits else ""
+    emulated = f"Rehearsal: certifies no hardware. Emulated: {clean(listed(parts), 200)}.{held}" if parts else ""
     judged = variant_of(judgement, judgement.chosen)
     return Banner(
         status=judgement.verdict.value,

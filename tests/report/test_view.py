@@ -1,12 +1,14 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kit.records import Obtained
-from kit.report import sentences
+from kit.report import View, render_text, sentences
 from kit.report.sections.energy import above_idle_j
 from kit.report.sections.numerics import differing, processor_flips
+from kit.spec.types import EmulateSpec, LineSpec
 from tests import builders
 from tests.report import scenes
 
@@ -303,3 +305,38 @@ def test_an_onnx_source_has_no_conversion() -> None:
     view = scenes.view_of(replace(builders.evidence(), conversion=None))
     assert view.conversion is None
     assert "reference" not in [box.step for box in view.lineage]
+
+
+LIMITS = ("256 MiB of memory (cgroup v1)", "0.5 of a core (cgroup v1 cfs quota)")
+
+
+def _limited(limits: tuple[str, ...], **emulate: Any) -> View:
+    parts = ("device", "memory", "link")
+    seen = builders.evidence(emulated=parts)
+    spec = EmulateSpec(256 << 20, 0.5, None, LineSpec(115200, 0.001))
+    device = builders.device(emulated=parts, emulate=replace(spec, **emulate))
+    return scenes.view_of(replace(seen, device=replace(seen.device, limits=limits)), device=device)
+
+
+def test_what_an_emulated_device_is_held_to_is_beside_what_was_asked() -> None:
+    view = _limited(LIMITS)
+    assert view.banner.emulated.endswith(f"Held to: {LIMITS[0]}; {LIMITS[1]}.")
+    row = next(row for row in view.conditions if row.name == "limits")
+    assert row.planned == "268 MB of memory, 50 % of a core, a line of 115200 baud"
+    assert (row.observed, row.differs) == ("; ".join(LIMITS), False)
+    assert view.summary["conditions"]["limits"] == list(LIMITS)
+    assert LIMITS[0] in " ".join(render_text(view).split())
+
+
+def test_limits_that_were_not_enforced_are_told_as_a_difference() -> None:
+    row = next(row for row in _limited(()).conditions if row.name == "limits")
+    assert (row.observed, row.differs) == ("none", True)
+    assert "limits" not in {row.name for row in scenes.ordinary().conditions}
+
+
+def test_a_board_is_named() -> None:
+    seen = builders.evidence()
+    view = scenes.view_of(replace(seen, device=replace(seen.device, board="nucleo <b>l4r5</b>\x1b[2J")))
+    row = next(row for row in view.conditions if row.name == "board")
+    assert row.observed.startswith("nucleo")
+    assert "\x1b" not in row.observed

@@ -10,7 +10,7 @@ from kit.digest import short
 from kit.records import Conditions, ConversionRecord, Evidence, RunRecord, VariantEvidence
 from kit.report.figures import ABSENT, clean, count, percent, quantity
 from kit.report.sections.variants import made_of
-from kit.spec.types import DeviceSpec, Profile
+from kit.spec.types import DeviceSpec, EmulateSpec, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +174,7 @@ def _machine(evidence: Evidence, device: DeviceSpec) -> list[ConditionRow]:
         ),
         ConditionRow("instruction sets", "", clean(sets, 200), False),
         ConditionRow("memory", "", quantity(seen.memory_bytes, "B"), False),
+        *_limits(evidence, device),
         ConditionRow(
             "runtime", "", clean(f"{seen.runtime} {seen.runtime_version}, {', '.join(seen.providers)}", 140), False
         ),
@@ -181,6 +182,27 @@ def _machine(evidence: Evidence, device: DeviceSpec) -> list[ConditionRow]:
             "system", "", clean(f"{seen.system}, Python {seen.python_version}, agent {seen.agent_version}", 140), False
         ),
     ]
+
+
+def _limits(evidence: Evidence, device: DeviceSpec) -> list[ConditionRow]:
+    """The board, what the device file limits an emulated device to, and what was enforced on it and by what."""
+    board, enforced = evidence.device.board, evidence.device.limits
+    rows = [] if board is None else [ConditionRow("board", "", clean(board, 140), False)]
+    if device.emulate is None and not enforced:
+        return rows
+    planned, observed = _asked_limits(device.emulate), clean("; ".join(enforced), 300) or "none"
+    return [*rows, ConditionRow("limits", planned, observed, bool(planned) and not enforced)]
+
+
+def _asked_limits(emulate: EmulateSpec | None) -> str:
+    """[emulate] of a device file in words; empty where it has none."""
+    if emulate is None:
+        return ""
+    sizes = (("memory", emulate.memory_bytes), ("storage", emulate.storage_bytes))
+    parts = [f"{quantity(size_bytes, 'B')} of {name}" for name, size_bytes in sizes if size_bytes is not None]
+    parts += [] if emulate.cpu_share is None else [f"{percent(emulate.cpu_share, 0)} of a core"]
+    parts += [] if emulate.line is None else [f"a line of {emulate.line.baud} baud"]
+    return ", ".join(parts)
 
 
 def _moments(before: Conditions, after: Conditions) -> list[ConditionRow]:
