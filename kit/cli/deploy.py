@@ -35,7 +35,7 @@ def command(model: Path, device: str, quiet: bool, as_json: bool, verbose: bool)
 
     del verbose
     spec = load_device(device)
-    transfer = Transfer(f"{model.name} to {spec.name}", quiet=quiet)
+    transfer = Transfer(model.name, quiet=quiet)
     again = f"edgeproof deploy {model} --device {device}"
     try:
         done = deploy(model, spec, transfer)
@@ -88,5 +88,5 @@ def _tell(done: "Deployment") -> None:
     say(f"sent    {bytes_text(done.sent_bytes)} of {bytes_text(size)} in {took}{resumed}")
     if done.line_bytes is not None:
         share = done.line_bytes / done.sent_bytes
-        how = f"compressed to {share:.0%}" if share < 0.98 else f"{share - 1:.1%} more than the model"
+        how = f"compressed to {100 * share:.0f} %" if share < 0.98 else f"{100 * (share - 1):.2g} % more than the model"
         say(f"line    {bytes_text(done.line_bytes)}, {how}")

@@ -7,12 +7,12 @@ from kit.judge.sentences import quantity
 
 def bytes_text(size_bytes: float | None) -> str:
     """A size in B, kB, MB or GB (powers of 1000), to three digits."""
-    return "" if size_bytes is None else quantity(size_bytes, "B")
+    return "" if size_bytes is None else quantity(size_bytes, "B") if size_bytes else "0 B"
 
 
 def rate(bytes_per_s: float | None) -> str:
     """A rate in B/s, kB/s, MB/s or GB/s."""
-    return "" if bytes_per_s is None else f"{quantity(bytes_per_s, 'B')}/s"
+    return "" if bytes_per_s is None else f"{bytes_text(bytes_per_s)}/s"
 
 
 def duration(seconds: float | None) -> str:

@@ -21,7 +21,7 @@ class Transfer:
     """Call it with (bytes there, bytes in all) as they change; `close` removes the line; `done_bytes` were there last.
 
     Args:
-        name: what is sent, and where to, in a few words.
+        name: what is sent, in a word.
         stream: where to draw.
         quiet: draw nothing.
     """

@@ -167,7 +167,7 @@ class _Trial:
         """A model of random bytes to the device, as large as suits link, time and storage."""
         free = self.device.identify().free_storage_bytes
         room = _MOST_BYTES if free is None else min(_MOST_BYTES, free // 4)
-        size = int(min(room, max(_LEAST_BYTES, 0.8 * budget_s * self._link_bytes_per_s)))
+        size = int(max(_LEAST_BYTES, min(room, 0.8 * budget_s * self._link_bytes_per_s)))
         model, self._noise = smoke.noise(self.seed, size)
         sent_s = time.monotonic()
         self._digest = self.device.deploy(model, self._told(budget_s))
