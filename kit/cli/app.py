@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": ("kit.cli.verify", "Re-judge a run from its records and check every digest."),
     "devices": ("kit.cli.devices", "List, find, ask, check or set up devices."),
     "deploy": ("kit.cli.deploy", "Put a model on a device."),
+    "score": ("kit.cli.score", "Score a device on a dataset: accuracy, latency, what the line cost."),
     "agent": ("kit.cli.agent", "Pack the agent for a board, make its key, or run it here."),
     "profiles": ("kit.cli.profiles", "List conformance profiles, or explain one."),
     "data": ("kit.cli.data", "Check a dataset manifest and its files."),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,10 @@ class EmulatedBoard:
         """What the board noted of that kind."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         return [event for event in map(json.loads, lines) if event["what"] == what]
+
+    def freeze(self) -> None:
+        """Stop the board's process where it is: power is there, and no answer."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def close(self) -> None:
         """End both processes."""

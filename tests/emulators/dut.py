@@ -78,7 +78,7 @@ class Board:
 
 
 class Uart:
-    """The board's end of the line: a ring that a thread fills, which drops what finds no room, and blocking output."""
+    """The board's end of the line: blocking output, and a ring that keeps `depth` bytes of what comes meanwhile."""
 
     def __init__(self, path: str, baud: int, depth: int) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
@@ -89,7 +89,7 @@ class Uart:
             settings[4] = settings[5] = code
             termios.tcsetattr(self._fd, termios.TCSANOW, settings)
         self._ring: deque[int] = deque()
-        self._depth, self._byte_s, self.dropped = depth, 10 / baud, 0
+        self._depth, self._byte_s, self.dropped, self._sending = depth, 10 / baud, 0, False
         self._ready = threading.Condition()
         threading.Thread(target=self._fill, daemon=True).start()
 
@@ -98,7 +98,7 @@ class Uart:
             with contextlib.suppress(OSError):
                 data = os.read(self._fd, 4096)
                 with self._ready:
-                    room = max(0, self._depth - len(self._ring))
+                    room = max(0, self._depth - len(self._ring)) if self._sending else len(data)
                     self.dropped += len(data[room:])
                     self._ring.extend(data[:room])
                     self._ready.notify()
@@ -112,12 +112,13 @@ class Uart:
 
     def put(self, data: bytes) -> None:
         """Blocks for as long as the line takes, as a polled UART does; meanwhile nobody empties the ring."""
-        start_s = time.monotonic()
+        start_s, self._sending = time.monotonic(), True
         view = memoryview(data)
         while view:
             select.select([], [self._fd], [])
             view = view[os.write(self._fd, view) :]
         time.sleep(max(0.0, len(data) * self._byte_s - (time.monotonic() - start_s)))
+        self._sending = False
 
 
 class Dut:

@@ -1,7 +1,6 @@
 """One row on the board: loaded, inferred, read twice, read back; again from the start after damage or a reboot."""
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 
 from kit.device.mlperf import grammar
@@ -18,7 +17,7 @@ SAMPLED_EVERY = 16
 WRAP_US = 1 << 32
 """Where the counter of a 32-bit board starts again: every 71.6 minutes."""
 
-_LOADS, _REBOOTS, _INFERS, _RESULTS = 60, 5, 5, 8  # how often, for one row, before giving up
+_LOADS, _REBOOTS, _INFERS, _RESULTS = 40, 5, 5, 8  # how often, for one row, before giving up
 _CLOCK_SLACK_S, _CLOCK_ERROR = 0.25, 0.1
 _FALSE_ALARMS = 3
 
@@ -149,32 +148,48 @@ class Session:
             self._damage, self.dialogue.damage = self.dialogue.damage, 0
 
     def _scores(self, data: bytes) -> list[float]:
-        is_clean = self.loader.load(data)
+        damage, is_clean = self.dialogue.damage, self.loader.load(data)
         self._loaded = data
         done = self.infer(1, 0)
-        values = scores(self._agreed(done.results), self.board)
-        if self._classes and len(values) != self._classes:
-            raise DamagedError(f"{len(values)} results came, {self._classes} are due")
-        if self._reads_back() or not is_clean:
+        values = self._possible(self._agreed(done.results))
+        if self._reads_back() or not is_clean or self.dialogue.damage > damage:
             self.loader.read_back(data)  # after the run: so it also shows that the board has not rebooted unseen
         self._classes = len(values)
         return values
 
+    def _possible(self, text: str) -> list[float]:
+        """The numbers; since they were read alike, what is wrong with them is the board's doing and not the line's."""
+        try:
+            values = scores(text, self.board)
+        except DamagedError as error:
+            step = 'if the board prints other numbers than probabilities, write output_kind = "scores" in [board]'
+            raise DeviceError(str(error), where=self.dialogue.where, next_step=step) from None
+        if self._classes and len(values) != self._classes:
+            what = f"the board prints {len(values)} results, {self._classes} are due"
+            raise DeviceError(what, where=self.dialogue.where, next_step="check output_order in [board]")
+        return values
+
     def _agreed(self, first: str) -> str:
-        """Results that were read twice alike; three times where the line is known to alter bytes."""
-        seen = Counter([first])
+        """Results that were read twice alike, three times where the line is known to alter bytes; never outvoted.
+
+        Other results than those of the inference mean an altered reply or a reboot: which, only a new load can tell.
+        """
+        alike, problem = 1, DamagedError("")
         for _ in range(_RESULTS):
-            text, times = seen.most_common(1)[0]
-            if times >= (3 if self.dialogue.damage else 2):
-                return text
+            if alike >= (3 if self.dialogue.damage else 2):
+                return first
             try:
-                seen[grammar.results(self.dialogue.ask("results", reply_chars=_RESULT_CHARS))] += 1
+                again = grammar.results(self.dialogue.ask("results", reply_chars=_RESULT_CHARS))
             except RebootedError:
                 raise
-            except DamagedError:
+            except DamagedError as error:
+                problem = error
                 self.dialogue.recover()
-            self.dialogue.damage += len(seen) > 1
-        raise DamagedError("the results never read alike")
+                continue
+            if again != first:
+                raise DamagedError("the results did not read alike twice")
+            alike += 1
+        raise problem
 
     def _reads_back(self) -> bool:
         if self.board.read_back == "sampled":

@@ -63,9 +63,7 @@ class Loader:
         started_s = time.monotonic()
         self.counts.loads += 1
         try:
-            expecting(self._dialogue.ask(f"db load {len(data)}"), len(data))
-            chunks = self._chunks(data)
-            is_clean = self._windowed(chunks) if self.window > 1 else self._one_by_one(chunks)
+            is_clean = self._windowed(data) if self.window > 1 else self._one_by_one(data)
         except DamagedError:
             self._slow_down()
             raise
@@ -118,7 +116,9 @@ class Loader:
         starts = [0, *range(first, len(data), self._chunk_bytes)]
         return [f"db {data[at:end].hex()}" for at, end in zip(starts, [*starts[1:], len(data)], strict=True)]
 
-    def _one_by_one(self, chunks: list[str]) -> bool:
+    def _one_by_one(self, data: bytes) -> bool:
+        expecting(self._dialogue.ask(f"db load {len(data)}"), len(data))
+        chunks = self._chunks(data)
         for chunk in chunks[:-1]:
             if lines := self._dialogue.ask(chunk):
                 raise DamagedError(f"a chunk was answered with {lines[0]!r}", lines)
@@ -127,13 +127,19 @@ class Loader:
             raise DamagedError(f"the last chunk was answered with {lines!r}", lines)
         return True
 
-    def _windowed(self, chunks: list[str]) -> bool:
-        """Keep `window` chunks under way; a reply that is lost is waited for once, and spoils the clean bill."""
-        sent = answered = 0
-        is_done, is_clean, due_s = False, True, 0.0
+    def _windowed(self, data: bytes) -> bool:
+        """Keep `window` chunks under way; a reply that is lost is waited for once, and spoils the clean bill.
+
+        Nothing is sent before the board has said how many bytes it expects: else some could run past its buffer.
+        """
+        due_s = self._dialogue.send([f"db load {len(data)}"])
+        line = self._dialogue.line(due_s)
+        expecting([] if line is None else [line], len(data))
+        chunks, sent, answered = self._chunks(data), 0, -1  # the reply to `db load` has its end still to come
+        is_done, is_clean = False, True
         while answered < len(chunks):
-            if sent < len(chunks) and sent - answered < self.window:
-                until = min(answered + self.window, len(chunks))
+            if sent < len(chunks) and sent - max(answered, 0) < self.window:
+                until = min(max(answered, 0) + self.window, len(chunks))
                 due_s = max(due_s, time.monotonic()) + (self._dialogue.send(chunks[sent:until]) - time.monotonic())
                 sent = until
             line = self._dialogue.line(due_s)
