@@ -111,7 +111,7 @@ class Session:
             return None
         if self.sender.can_send():
             return now_ns
-        silent_ns = self._silent_ns() if self._waiting_ns is not None else None
+        silent_ns = self._silent_ns() if self._waiting_ns is not None and self._outstanding() else None
         return min(
             (due for due in (self.receiver.due_ns(), self.sender.due_ns(), silent_ns, self._close_due_ns()) if due),
             default=None,
@@ -119,12 +119,15 @@ class Session:
 
     def _watch(self, now_ns: int) -> None:
         """End the session when something has been outstanding for too long without any packet."""
-        if not (self.sender.outstanding() or self.closing()):
+        if not self._outstanding():
             self._waiting_ns = None
         elif self._waiting_ns is None:
             self._waiting_ns = now_ns
         elif now_ns >= self._silent_ns():
             self.end(Ending.SILENT)
+
+    def _outstanding(self) -> bool:
+        return self.sender.outstanding() or self.closing()
 
     def _silent_ns(self) -> int:
         return max(self._heard_ns, self._waiting_ns or 0) + self._dead_after_ns
