@@ -54,9 +54,8 @@ class Desk:
         try:
             while (item := self._queue.get()) is not None:
                 session, work = item
-                session.begin(work)
                 self.do(session, work)
-                session.finish()
+                session.finish(work)
                 del item, session, work  # while nothing is under way, nothing of it is held
         finally:
             self._done.set()

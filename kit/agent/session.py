@@ -37,8 +37,7 @@ class Session:
         self.name, self.heard_s, self.gone = channel.name, time.monotonic(), False
         self._desk, self._channel, self._decoder = desk, channel, Decoder(_STRANGER_BYTES)
         self._sending, self._guard = threading.Lock(), threading.Lock()
-        self._work: Work | None = None
-        self._waiting: Work | None = None
+        self._works: list[Work] = []  # handed to the desk: the one under way, and one that waits
         self._deflates = False
 
     def start(self) -> None:
@@ -59,23 +58,17 @@ class Session:
         with self._sending:
             self._channel.write(data)
 
-    def begin(self, work: Work) -> None:
-        """What waited is under way now."""
+    def finish(self, work: Work) -> None:
+        """It is done, and nothing of it is held any more."""
         with self._guard:
-            self._waiting, self._work = None, work
-
-    def finish(self) -> None:
-        """Nothing is under way any more."""
-        with self._guard:
-            self._work = None
+            self._works.remove(work)
 
     def stop(self, why: str) -> None:
         """End what is under way or waits, and close the channel; from any thread."""
         with self._guard:
-            self.gone, works = True, (self._work, self._waiting)
+            self.gone, works = True, tuple(self._works)
         for work in works:
-            if work is not None:
-                work.stop(why)
+            work.stop(why)
         self._channel.close()
 
     def _read(self) -> None:
@@ -105,13 +98,14 @@ class Session:
 
     def _take(self, frame: Frame, received_ns: int) -> None:
         if frame.type is FrameType.DATA:
-            work = self._work
-            if work is not None and work.sequence == frame.sequence and len(frame.payload) <= MAX_DATA_BYTES:
-                work.put_data(frame.payload)
+            for work in self._of(frame.sequence):
+                if len(frame.payload) <= MAX_DATA_BYTES:
+                    work.put_data(frame.payload)
         elif frame.type is FrameType.REQUEST:
             self._request(frame, received_ns)
         elif frame.type is FrameType.CANCEL:
-            self._cancel(frame.sequence)
+            for work in self._of(frame.sequence):
+                work.stop("cancelled by the host")
 
     def _request(self, frame: Frame, received_ns: int) -> None:
         try:
@@ -123,24 +117,23 @@ class Session:
 
     def _queue(self, work: Work) -> None:
         """Hand it to the desk; what is quick, and alone, is answered by this thread, which saves the hand-over."""
-        under_way = self._work
-        if self._waiting is not None:
-            raise RefusalError("two requests are under way already", next_step="wait for their answers")
-        if under_way is None and work.request.kind in QUICK:
+        with self._guard:
+            others, is_quick = tuple(self._works), not self._works and work.request.kind in QUICK
+            if len(others) < 2 and not is_quick:
+                self._works.append(work)
+        if is_quick:
             self._desk.do(self, work)
             return
-        with self._guard:
-            self._waiting = work
-        if under_way is not None and under_way.is_transfer:
-            under_way.stop("another request came before the transfer was complete")
+        if len(others) == 2:
+            raise RefusalError("two requests are under way already", next_step="wait for their answers")
+        for other in others:
+            if other.is_transfer:
+                other.stop("another request came before the transfer was complete")
         self._desk.hand(self, work)
 
-    def _cancel(self, sequence: int) -> None:
+    def _of(self, sequence: int) -> tuple[Work, ...]:
         with self._guard:
-            works = (self._work, self._waiting)
-        for work in works:
-            if work is not None and work.sequence == sequence:
-                work.stop("cancelled by the host")
+            return tuple(work for work in self._works if work.sequence == sequence)
 
     def _refuse(self, sequence: int, kind: str, error: Exception) -> None:
         self.send(FrameType.ERROR, sequence, refusal(kind, error))

@@ -16,7 +16,7 @@ def receive(cache: ModelCache, work: Work) -> Message:
         work.tell(incoming.received_bytes, size_bytes)
         while incoming.received_bytes < size_bytes:
             incoming.append(work.take_data())
-            work.tick(incoming.received_bytes, size_bytes)
+            work.tell_at_times(incoming.received_bytes, size_bytes)
         incoming.finish()
     finally:
         work.end_data()

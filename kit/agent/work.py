@@ -67,6 +67,10 @@ class Work:
     def tick(self, done: int, total: int) -> None:
         """Send progress unless that was done less than PROGRESS_S ago. Raises CancelledError."""
         self.check()
+        self.tell_at_times(done, total)
+
+    def tell_at_times(self, done: int, total: int) -> None:
+        """The same, whether or not it is to end early."""
         if time.monotonic() - self._told_s >= PROGRESS_S:
             self.tell(done, total)
 
@@ -78,6 +82,8 @@ class Work:
         """From now on `put_data` takes frames for `take_data`."""
         self._room = threading.Semaphore(_DATA_AHEAD)
         self._data = SimpleQueue()
+        if self.stopped:
+            self._data.put(b"")
 
     @property
     def is_transfer(self) -> bool:
@@ -95,11 +101,12 @@ class Work:
         queue.put(data)
 
     def take_data(self) -> bytes:
-        """The next DATA frame's bytes. Raises CancelledError."""
+        """The next DATA frame's bytes. Raises CancelledError once all that came before the end were taken."""
         assert self._data is not None
         assert self._room is not None
         data = self._data.get()
-        self.check()
+        if not data:
+            self.check()
         self._room.release()
         return data
 

@@ -1,23 +1,18 @@
 """The real agent process, spoken to in raw bytes: it answers, refuses, goes on, and ends when it should."""
 
-import contextlib
 import os
-import select
 import signal
-import subprocess
-import sys
+import struct
 import time
-from pathlib import Path
+import zlib
 
 import numpy as np
 import pytest
 
-import kit
 from kit.digest import digest_bytes
 from kit.wire import (
     MAX_PAYLOAD_BYTES,
     UNKNOWN_SEQUENCE,
-    Decoder,
     Frame,
     FrameType,
     Message,
@@ -26,67 +21,7 @@ from kit.wire import (
     unpack_message,
 )
 from tests import device_kit as kits
-
-ROOT = str(Path(kit.__file__).parents[1])
-
-
-class RawAgent:
-    """An agent process and its streams."""
-
-    def __init__(self, tmp_path, code="from kit.agent.__main__ import main; main()"):
-        self.folder = tmp_path
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, "--stdio"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, cwd="/",
-            env={"PYTHONPATH": ROOT, "TMPDIR": str(tmp_path), "ORT_DISABLE_TELEMETRY": "1"},
-        )  # fmt: skip
-        self.decoder, self.sequence = Decoder(), 0
-
-    def send(self, data):
-        self.process.stdin.write(data)
-
-    def receive(self, within_s=20):
-        deadline_s = time.monotonic() + within_s
-        while (frame := self.decoder.next_frame()) is None:
-            assert select.select([self.process.stdout], [], [], max(0, deadline_s - time.monotonic()))[0], "no answer"
-            data = os.read(self.process.stdout.fileno(), 1 << 18)
-            assert data, "the agent ended"
-            self.decoder.feed(data)
-        return frame
-
-    def ask(self, kind, parts=(), **fields):
-        """The final frame and its message; progress is collected in `told`."""
-        self.sequence += 1
-        payload = pack_message(Message(kind, fields, list(parts)))
-        self.send(encode_frame(Frame(FrameType.REQUEST, self.sequence, payload)))
-        self.told = []
-        while (frame := self.receive()).type is FrameType.PROGRESS:
-            self.told.append(unpack_message(frame.payload))
-        return frame, unpack_message(frame.payload)
-
-    def refused(self, kind, parts=(), **fields):
-        frame, message = self.ask(kind, parts, **fields)
-        assert frame.type is FrameType.ERROR, message
-        assert frame.sequence == self.sequence
-        return message
-
-    def answered(self, kind, parts=(), **fields):
-        frame, message = self.ask(kind, parts, **fields)
-        assert frame.type is FrameType.REPLY, message
-        return message
-
-    def put(self, model):
-        reply = self.answered("put", [model], digest=digest_bytes(model), offset=0, size_bytes=len(model))
-        assert reply.flag("complete")
-        return digest_bytes(model)
-
-    def stop(self):
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-        self.process.stderr.close()
+from tests.agent.raw_agent import RawAgent
 
 
 @pytest.fixture
@@ -106,12 +41,16 @@ def shared(tmp_path_factory):
 
 
 def test_refusals_say_what_and_what_next_and_the_agent_goes_on(shared):
-    digest = shared.put(kits.linear())
+    digest = shared.deploy(kits.linear())
     rows = kits.rows(4)
     ask = {"digest": digest, "output": None, "exact": False}
     unknown = "sha256:" + "0" * 64
     cases = [
-        (shared.refused("format_disk"), "unknown request 'format_disk'", "knows busy, bye, clock"),
+        (
+            shared.refused("format_disk"),
+            "unknown request 'format_disk'",
+            "knows busy, bye, clock",
+        ),
         (shared.refused("predict", [rows], **ask | {"digest": unknown}), "no model 'sha256:000", "deploy"),
         (shared.refused("predict", [rows.astype(np.float64)], **ask), "takes float32, the rows are float64", "float32"),
         (shared.refused("predict", [rows[:, :5]], **ask), "does not take rows of shape [5]", "dataset row"),
@@ -125,13 +64,9 @@ def test_refusals_say_what_and_what_next_and_the_agent_goes_on(shared):
         (shared.refused("time", [rows[:0]], digest=digest, count=1, min_s=0), "no rows to run", "at least one row"),
         (shared.refused("busy", [rows], digest=digest, duration_s=-1), "duration_s must be a number", ""),
         (shared.refused("memory", [rows], digest=digest, sessions=0), "sessions must be a whole number", ""),
-        (
-            shared.refused("hello", protocol=99, threads=1),
-            "asks for protocol 99; this agent speaks 1",
-            "same edgeproof",
-        ),
-        (shared.refused("put", [b"x"], digest="../x", offset=0, size_bytes=1), "is no digest", "sha256"),
-        (shared.refused("put", [b"xy"], digest=unknown, offset=0, size_bytes=2), "what arrived has digest", "again"),
+        (shared.refused("put", digest="../x", size_bytes=1), "is no digest", "sha256"),
+        (shared.refused("put", digest=unknown, size_bytes=2 << 30), "over this agent's limit", "smaller variant"),
+        (shared.put(b"xy", digest=unknown)[1], "what arrived has digest", "again"),
     ]
     for message, what, next_step in cases:
         assert what in message.text("what")
@@ -149,14 +84,14 @@ def test_refusals_say_what_and_what_next_and_the_agent_goes_on(shared):
     ids=["two scores", "two inputs", "no model"],
 )
 def test_models_that_it_cannot_serve(shared, model, said):
-    digest = shared.put(model)
+    digest = shared.deploy(model)
     message = shared.refused("predict", [kits.rows(2)], digest=digest, output=None, exact=False)
     assert said in message.text("what")
     assert message.text("next_step")
 
 
 def test_a_named_output_decides(shared):
-    digest = shared.put(kits.two_scores())
+    digest = shared.deploy(kits.two_scores())
     reply = shared.answered("predict", [kits.rows(5)], digest=digest, output="probabilities", exact=False)
     np.testing.assert_allclose(reply.tensor().sum(axis=1), 1, rtol=1e-5)
 
@@ -179,9 +114,6 @@ def test_a_flipped_bit_is_answered_with_its_sequence(shared):
 
 
 def test_an_oversize_frame_is_refused_before_it_is_sent_in_full(shared):
-    import struct
-    import zlib
-
     fields = struct.pack("<4sBBHIII", b"EDGP", 1, 1, 0, 12, MAX_PAYLOAD_BYTES + 1, 0)
     shared.send(fields + struct.pack("<I", zlib.crc32(fields)))
     frame = shared.receive()
@@ -203,19 +135,30 @@ def test_frames_that_are_no_requests_are_ignored(shared):
     assert shared.answered("clock")
 
 
-def test_a_print_from_a_library_cannot_reach_the_stream(tmp_path):
-    code = """
+STRAY = """
 import os, sys
-from kit.agent import server, stdio
+from kit.agent import server
+from kit.agent.__main__ import main
 clock = server.Agent._clock
-def noisy(self, *args):
+def noisy(self, work):
     print("stray print"); sys.__stdout__.write("stray write\\n"); sys.__stdout__.flush()
     os.write(1, b"stray bytes from C\\n"); os.system("echo stray child")
-    return clock(self, *args)
+    return clock(self, work)
 server.Agent._clock = noisy
-stdio.serve(*stdio.take_streams())
+main()
 """
-    raw = RawAgent(tmp_path, code)
+BROKEN = """
+from kit.agent import server
+from kit.agent.__main__ import main
+def broken(self, work):
+    raise MemoryError("no more")
+server.Agent._clock = broken
+main()
+"""
+
+
+def test_a_print_from_a_library_cannot_reach_the_stream(tmp_path):
+    raw = RawAgent(tmp_path, STRAY)
     try:
         for _ in range(3):
             assert raw.answered("clock").integer("clock_ns") > 0
@@ -228,69 +171,237 @@ stdio.serve(*stdio.take_streams())
 
 
 def test_a_handler_that_blows_up_is_an_error_reply(tmp_path):
-    code = """
-from kit.agent import server, stdio
-def broken(self, *args):
-    raise MemoryError("no more")
-server.Agent._clock = broken
-stdio.serve(*stdio.take_streams())
-"""
-    raw = RawAgent(tmp_path, code)
+    raw = RawAgent(tmp_path, BROKEN)
     try:
-        assert "MemoryError: no more" in raw.refused("clock").text("what")
+        message = raw.refused("clock")
+        assert message.text("what") == "out of memory: no more"
+        assert message.text("reason") == "memory"
         assert raw.answered("conditions").number("load_1min") >= 0
     finally:
         raw.stop()
 
 
-def test_ends_and_cleans_up_when_the_host_closes_the_stream(agent):
-    agent.put(kits.linear())
-    assert list(agent.folder.iterdir())
+def test_ends_when_the_host_closes_the_stream_and_keeps_the_model(agent, tmp_path):
+    digest = agent.deploy(kits.linear())
     agent.process.stdin.close()
     assert agent.process.wait(5) == 0
-    assert list(agent.folder.iterdir()) == []
+    again = RawAgent(tmp_path)
+    try:
+        assert again.answered("has", digest=digest).flag("complete")
+    finally:
+        again.stop()
 
 
-def test_ends_and_cleans_up_when_the_host_dies_in_the_middle_of_a_request(agent):
-    digest = agent.put(kits.linear())
-    request = pack_message(Message("busy", {"digest": digest, "duration_s": 60.0}, [kits.rows(3)]))
-    agent.send(encode_frame(Frame(FrameType.REQUEST, 50, request)))
+def test_ends_when_the_host_dies_in_the_middle_of_a_request(agent):
+    digest = agent.deploy(kits.linear())
+    agent.begin("busy", [kits.rows(3)], digest=digest, duration_s=60.0)
     time.sleep(0.5)
+    start_s = time.monotonic()
     agent.process.stdin.close()
-    assert agent.process.wait(6) == 1
-    assert list(agent.folder.iterdir()) == []
+    assert agent.process.wait(6) == 0
+    assert time.monotonic() - start_s < 2
 
 
 def test_ends_when_nobody_reads_its_answers(agent):
-    digest = agent.put(kits.linear())
+    digest = agent.deploy(kits.linear())
     agent.process.stdout.close()
-    request = pack_message(Message("time", {"digest": digest, "count": 10, "min_s": 30.0}, [kits.rows(3)]))
-    agent.send(encode_frame(Frame(FrameType.REQUEST, 50, request)))
+    agent.begin("time", [kits.rows(3)], digest=digest, count=10, min_s=30.0)
     assert agent.process.wait(10) == 0
     agent.process.stdout = open(os.devnull)  # noqa: SIM115, PTH123  (for stop)
 
 
 def test_goes_on_with_a_transfer_where_it_was_cut_off(shared):
-    model = kits.linear(seed=5)
-    digest, half = digest_bytes(model), len(model) // 2
-    assert not shared.answered("put", [model[:half]], digest=digest, offset=0, size_bytes=len(model)).flag("complete")
+    model = np.random.default_rng(5).bytes(300_000)
+    digest, half = digest_bytes(model), 123_457
+    shared.put(model, step=10_000, until=half)
+    shared.send_frame(FrameType.CANCEL, shared.sequence)
+    frame, message = shared.end()
+    assert frame.type is FrameType.ERROR
+    assert message.text("reason") == "cancelled"
     state = shared.answered("has", digest=digest)
     assert not state.flag("complete")
     assert state.integer("received_bytes") == half
-    reply = shared.answered("put", [model[half:]], digest=digest, offset=half, size_bytes=len(model))
-    assert reply.flag("complete")
+    assert shared.put(model)[1].flag("complete")
+    assert shared.start == half
     assert shared.answered("has", digest=digest).flag("complete")
 
 
+def test_goes_on_after_the_agent_was_killed_in_the_middle(tmp_path):
+    model = np.random.default_rng(6).bytes(3 << 20)
+    first = RawAgent(tmp_path)
+    first.put(model, step=65536, until=2 << 20)
+    partial = tmp_path / "edgeproof-agent" / (digest_bytes(model).removeprefix("sha256:") + ".partial")
+    while partial.stat().st_size < 2 << 20:
+        time.sleep(0.01)
+    first.stop()
+    second = RawAgent(tmp_path)
+    try:
+        assert second.put(model)[1].flag("complete")
+        assert second.start == 2 << 20
+        assert [each.name for each in partial.parent.iterdir() if each.name != "lock"] == [partial.stem]
+    finally:
+        second.stop()
+
+
+def test_a_transfer_of_what_is_there_ends_at_once(shared):
+    shared.deploy(kits.linear())
+    frame, message = shared.put(kits.linear())
+    assert frame.type is FrameType.REPLY
+    assert message.flag("complete")
+
+
+def test_data_may_be_deflated(shared):
+    model = b"much of the same " * 10_000
+    sequence = shared.begin("put", digest=digest_bytes(model), size_bytes=len(model))
+    shared.receive()
+    shared.send_frame(FrameType.DATA, sequence, model, deflate=True)
+    assert shared.end()[1].flag("complete")
+
+
+@pytest.mark.parametrize("excess", [1, 1000])
+def test_more_than_was_announced_is_refused_and_forgotten(shared, excess):
+    model = np.random.default_rng(excess).bytes(5000)
+    message = shared.put(model, size_bytes=5000 - excess)[1]
+    assert "more than the announced" in message.text("what")
+    assert shared.answered("has", digest=digest_bytes(model)).integer("received_bytes") == 0
+
+
+def test_data_of_no_transfer_and_giant_pieces_are_ignored(shared):
+    shared.send_frame(FrameType.DATA, 77, b"stray")
+    model = np.random.default_rng(9).bytes(3000)
+    sequence = shared.begin("put", digest=digest_bytes(model), size_bytes=3000)
+    shared.receive()
+    shared.send_frame(FrameType.DATA, sequence + 1, b"of another")
+    shared.send_frame(FrameType.DATA, sequence, bytes((1 << 20) + 1))
+    shared.send_frame(FrameType.DATA, sequence, model)
+    assert shared.end()[1].flag("complete")
+
+
+def test_a_cancelled_request_ends_and_the_agent_goes_on(shared):
+    digest = shared.deploy(kits.linear())
+    rows = [kits.rows(3)]
+    many = [np.tile(kits.rows(1), (60_000, 1))]
+    for kind, parts, fields in (
+        ("busy", rows, {"duration_s": 60.0}),
+        ("time", rows, {"count": 5, "min_s": 60.0}),
+        ("memory", rows, {"sessions": 1000}),
+        ("predict", many, {"output": None, "exact": False}),
+    ):
+        sequence = shared.begin(kind, parts, digest=digest, **fields)
+        if kind != "predict":
+            time.sleep(0.3)
+        start_s = time.monotonic()
+        shared.send_frame(FrameType.CANCEL, sequence)
+        frame, message = shared.end()
+        assert (frame.type, frame.sequence) == (FrameType.ERROR, sequence), kind
+        assert message.text("what") == "cancelled by the host"
+        assert time.monotonic() - start_s < 1
+    assert shared.answered("clock")
+
+
+def test_a_second_request_waits_and_a_third_is_refused(shared):
+    digest = shared.deploy(kits.linear())
+    first = shared.begin("busy", [kits.rows(3)], digest=digest, duration_s=0.4)
+    second = shared.begin("clock")
+    third = shared.begin("clock")
+    frames = {}
+    while len(frames) < 3:
+        frame, message = shared.end()
+        frames[frame.sequence] = (frame.type, message)
+    assert frames[first][0] is FrameType.REPLY
+    assert frames[second][0] is FrameType.REPLY
+    assert frames[third][0] is FrameType.ERROR
+    assert "two requests" in frames[third][1].text("what")
+
+
+def test_a_waiting_request_can_be_cancelled(shared):
+    digest = shared.deploy(kits.linear())
+    first = shared.begin("busy", [kits.rows(3)], digest=digest, duration_s=0.4)
+    second = shared.begin("has", digest=digest)
+    shared.send_frame(FrameType.CANCEL, second)
+    assert shared.end()[0].sequence == first
+    frame, message = shared.end()
+    assert frame.sequence == second
+    assert message.text("reason") == "cancelled"
+
+
 def test_progress_is_streamed_while_timing(shared):
-    digest = shared.put(kits.linear())
+    digest = shared.deploy(kits.linear())
     reply = shared.answered("time", [kits.rows(3)], digest=digest, count=5, min_s=0.7)
-    assert 1 <= len(shared.told) <= 4
-    assert [m.integer("done") for m in shared.told] == sorted(m.integer("done") for m in shared.told)
-    assert all(m.integer("done") < m.integer("total") for m in shared.told)
+    told = shared.progress()
+    assert 1 <= len(told) <= 4
+    assert [m.integer("done") for m in told] == sorted(m.integer("done") for m in told)
+    assert all(m.integer("done") < m.integer("total") for m in told)
     samples_ns = reply.tensor()
     assert len(samples_ns) > 5
     assert samples_ns.sum() < 0.75e9 * 1.5
+
+
+def test_telemetry_is_streamed_while_it_works_as_often_as_asked(shared):
+    digest = shared.deploy(kits.linear())
+    counts = {}
+    for period_s in (0, 0.2, None):
+        shared.answered("busy", [kits.rows(3)], digest=digest, duration_s=0.9, telemetry_s=period_s)
+        told = [message for kind, message in shared.told if kind is FrameType.TELEMETRY]
+        clocks = [message.integer("clock_ns") for message in told]
+        assert clocks == sorted(clocks)
+        assert all(message.integer("available_memory_bytes") > 0 for message in told)
+        counts[period_s] = len(told)
+    assert counts[0] == 0
+    assert 2 <= counts[0.2] <= 5
+    assert counts[None] == 1
+
+
+def test_echo_gives_back_every_byte(shared):
+    data = np.random.default_rng(0).bytes(2 << 20)
+    assert shared.answered("echo", [data]).blob() == data
+
+
+def test_only_who_said_hello_is_served(tmp_path):
+    raw = RawAgent(tmp_path, hello=False)
+    try:
+        message = raw.refused("clock")
+        assert (message.text("what"), message.text("reason")) == ("this host has not said hello", "lease")
+        who = raw.answered("describe")
+        assert who.absent("busy")
+        assert who.fields["protocols"] == [2]
+        message = raw.refused("hello", protocols=[98, 99], threads=1, release="7.0")
+        assert message.text("what") == "the host speaks protocol 98, 99 (edgeproof 7.0); this agent speaks 2"
+        assert message.text("reason") == "protocol"
+        raw.refused("clock")
+        assert raw.answered("hello", protocols=[1, 2, 99], threads=1, host="me").integer("protocol") == 2
+        assert raw.answered("describe").fields["busy"]["host"] == "me"
+        assert raw.answered("clock")
+    finally:
+        raw.stop()
+
+
+def test_a_stranger_s_frames_are_small(tmp_path):
+    raw = RawAgent(tmp_path, hello=False)
+    try:
+        raw.send_frame(FrameType.REQUEST, 3, bytes(100_000))
+        assert "over the limit of 65536" in unpack_message(raw.receive().payload).text("what")
+    finally:
+        raw.stop()
+
+
+def test_a_host_that_reads_nothing_is_given_up(tmp_path):
+    code = "import kit.agent.stdio as s; s.STALL_S = 1.0; from kit.agent.__main__ import main; main()"
+    raw = RawAgent(tmp_path, code)
+    try:
+        blob = pack_message(Message("echo", {}, [bytes(8 << 20)]))
+        os.set_blocking(raw.process.stdin.fileno(), False)
+        deadline_s = time.monotonic() + 20
+        data = frame = encode_frame(Frame(FrameType.REQUEST, 1, blob))
+        while raw.process.poll() is None and time.monotonic() < deadline_s:
+            try:
+                data = data[raw.process.stdin.write(data[: 1 << 20]) or 0 :] or frame
+            except BrokenPipeError:
+                break
+            time.sleep(0.001)
+        assert raw.process.wait(10) == 0
+    finally:
+        raw.stop()
 
 
 def test_is_not_stopped_by_a_broken_signal_from_its_terminal(agent):
