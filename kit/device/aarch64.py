@@ -46,7 +46,7 @@ def open_aarch64(spec: DeviceSpec) -> Link:
         raise DeviceError(
             f"the emulated {cpu} is not set up{' for the onnxruntime installed here' if root.exists() else ''}",
             where=f"device {spec.name}",
-            next_step="run: edgeproof devices setup arm64-emulated",
+            next_step=f"run: edgeproof devices setup {spec.name}",
         )
     command = [*enter(root), *emulated(cpu), _put_agent(root), "--stdio", "--cache", "/var/cache/edgeproof"]
     return ProcessLink(command, name=spec.name, environment=_ENVIRONMENT)

@@ -1,6 +1,7 @@
 """The agent as a process on this machine, behind its standard input and output: the default link (``subprocess:``)."""
 
 import os
+import re
 import site
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import kit
 from kit.device.limits import limits_of
 from kit.device.process import ProcessLink
+from kit.digest import digest_bytes
 from kit.spec.types import DeviceSpec
 
 _INHERITED = ("PATH", "TMPDIR", "XDG_CACHE_HOME", "SYSTEMROOT")
@@ -22,16 +24,30 @@ class SubprocessLink(ProcessLink):
         )
 
 
-def agent_command(spec: DeviceSpec, *reached_by: str) -> list[str]:
-    """``[*wrapper, python, -m, kit.agent, --stdio]``, or the spec's own command; `reached_by` replaces ``--stdio``."""
+def agent_command(spec: DeviceSpec, *options: str) -> list[str]:
+    """``[*wrapper, python, -m, kit.agent, --stdio]``, or the spec's own command; `options` replace ``--stdio``.
+
+    Models are kept in a folder of that device alone, since each has its own limit.
+    """
     agent = spec.command or (sys.executable, "-m", "kit.agent")
-    return [*spec.wrapper, *agent, *(reached_by or ("--stdio",))]
+    return [*spec.wrapper, *agent, *(options or ("--stdio",)), "--cache", str(cache_folder(spec.name))]
+
+
+def cache_folder(name: str) -> Path:
+    """Where an agent on this machine keeps the models of the device `name`: in the user's cache folder (XDG)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    root = base if base.is_absolute() else Path.home() / ".cache"
+    safe = re.sub(r"[^a-z0-9-]", "_", name.lower())[:40]
+    if safe != name:  # two names never share a folder
+        safe += f"_{digest_bytes(name.encode())[-12:]}"
+    return root / "edgeproof" / "agents" / safe
 
 
 def agent_environment() -> dict[str, str]:
     """No more than the agent needs; a checkout is importable by its path, an installed package needs none."""
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     environment |= {"LANG": "C.UTF-8", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "ORT_DISABLE_TELEMETRY": "1"}
+    environment["OPENBLAS_NUM_THREADS"] = "1"  # numpy computes nothing there, and its threads take memory
     root = Path(kit.__file__).resolve().parent.parent
     if str(root) not in {str(Path(folder).resolve()) for folder in site.getsitepackages()}:
         environment["PYTHONPATH"] = str(root)

@@ -13,7 +13,7 @@ import pytest
 
 from kit.device.link import Link
 from kit.device.process import AgentProcess, ProcessLink
-from kit.device.subprocess import agent_command, agent_environment
+from kit.device.subprocess import agent_command, agent_environment, cache_folder
 from kit.errors import LinkError
 from tests import device_kit as kits
 
@@ -246,12 +246,28 @@ class TestAgentCommand:
     def test_wrapper_then_agent_then_how_it_is_reached(self):
         command = agent_command(kits.device_spec(wrapper=("qemu", "-cpu", "x")))
         assert command[:7] == ["qemu", "-cpu", "x", sys.executable, "-m", "kit.agent", "--stdio"]
+        assert command[7:] == ["--cache", str(cache_folder("local"))]
 
     def test_a_command_of_the_device_file_and_another_way_to_reach_it(self):
         spec = kits.device_spec(wrapper=("nice",), command=("python3", "agent.pyz"))
-        assert agent_command(spec, "--serial", "/dev/pts/7")[:5] == [
-            "nice", "python3", "agent.pyz", "--serial", "/dev/pts/7"
-        ]  # fmt: skip
+        command = agent_command(spec, "--serial", "/dev/pts/7")
+        assert command[:5] == ["nice", "python3", "agent.pyz", "--serial", "/dev/pts/7"]
+        assert "--stdio" not in command
+
+    def test_each_device_keeps_its_models_in_a_folder_of_its_own(self, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+        assert cache_folder("scanner-emulated") == Path("/cache/edgeproof/agents/scanner-emulated")
+        names = ["a/b", "a_b", "../../etc", "A B", "a b", "subprocess:", "x" * 500, "ü"]
+        folders = [cache_folder(name) for name in names]
+        assert len(set(folders)) == len(names)
+        for folder in folders:
+            assert folder.parent == Path("/cache/edgeproof/agents")
+            assert len(folder.name) < 64
+
+    def test_a_relative_cache_folder_is_ignored(self, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", "here")
+        monkeypatch.setenv("HOME", "/home/somebody")
+        assert cache_folder("local") == Path("/home/somebody/.cache/edgeproof/agents/local")
 
     def test_the_environment_hands_on_nothing_secret(self, monkeypatch):
         monkeypatch.setenv("EDGEPROOF_TOKEN", "secret")
