@@ -9,7 +9,7 @@ import click
 
 from benchmarks.table import Row
 
-NAMES = ("startup", "saturation")
+NAMES = ("startup", "saturation", "dut", "link")
 
 
 @click.command()

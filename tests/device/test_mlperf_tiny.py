@@ -214,13 +214,14 @@ def test_nobody_at_the_line_ends_within_its_time_out() -> None:
 
 def test_numbers_that_cannot_be_are_refused_at_once() -> None:
     spec = BoardSpec("mlperf-tiny", output_order=("a", "b"))
-    with EmulatedBoard(FAST, inputs=40, board=spec) as board, closing(opened(board)) as device:
-        with pytest.raises(DeviceError, match="prints 12 results, 2 are due"):
+    for options, says in (({"board": spec}, "prints 12 results, 2 are due"), ({"decimals": 0}, "no probabilities")):
+        with (
+            EmulatedBoard(FAST, inputs=40, **options) as board,
+            closing(opened(board)) as device,
+            pytest.raises(DeviceError, match=says) as error,
+        ):
             scores(device, ROWS[:1, :40])
-    with EmulatedBoard(FAST, inputs=40, decimals=0) as board, closing(opened(board)) as device:
-        with pytest.raises(DeviceError, match="no probabilities") as error:
-            scores(device, ROWS[:1, :40])
-    assert "output_kind" in error.value.next_step
+        assert "[board]" in error.value.next_step
 
 
 @pytest.mark.parametrize(
@@ -238,9 +239,9 @@ def test_a_bad_line_gives_right_results_and_no_latency(line: LineSpec, name: str
 
 
 def test_noise_that_no_row_gets_through_ends_with_what_went_wrong() -> None:
-    with EmulatedBoard(LineSpec(921_600, 0.0, 1e-2), inputs=490, timeout_s=3.0) as board:
-        with pytest.raises(EdgeproofError) as error:
-            open_device(board.spec)
+    line = LineSpec(921_600, 0.0, 1e-2)
+    with EmulatedBoard(line, inputs=490, timeout_s=3.0) as board, pytest.raises(EdgeproofError) as error:
+        open_device(board.spec)
     assert error.value.next_step
 
 

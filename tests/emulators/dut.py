@@ -55,7 +55,7 @@ class Board:
 
     inputs: int = 490
     classes: int = 12
-    seed: int = 0
+    net_seed: int = 0
     onnx: str = ""
     name: str = "EMULATED"
     model: str = "kws01"
@@ -127,7 +127,9 @@ class Dut:
     def __init__(self, board: Board, uart: Uart) -> None:
         self._board, self._uart = board, uart
         self._size = 1028 if board.dialect == "streaming" else 80
-        self._infer = _onnx(board.onnx) if board.onnx else Net(board.inputs, board.classes, board.seed).probabilities
+        self._infer = (
+            _onnx(board.onnx) if board.onnx else Net(board.inputs, board.classes, board.net_seed).probabilities
+        )
         self._commands = self._infers = 0
         self._out = bytearray()
         self._boot()
