@@ -220,6 +220,7 @@ def test_faults_are_as_many_as_asked_for_and_repeat_under_a_seed(line, faults, c
             arrived.append(pass_through(ends.host, ends.device, data, 0.3))
         counts.append(ends.line.report["to_device"])
     assert arrived[0] == arrived[1] != arrived[2]
+    assert [count.pop("latest_s") < 0.1 for count in counts] == [True] * 3
     assert counts[0] == counts[1]
     units = 8 * len(data) if counted == "flipped_bits" else len(data)
     rate = line.bit_error_rate or 1e-2

@@ -68,6 +68,7 @@ class Direction:
         self._free_s = self._handed_s = 0.0  # when the line has sent all; when something last arrived
         self._sending = True
         self._carried = self._overrun = self._dropped = 0
+        self._latest_s = 0.0
 
     def room(self, now_s: float) -> int:
         """How many bytes the driver's buffer takes now."""
@@ -112,6 +113,7 @@ class Direction:
             self._sent.popleft()
             if count < len(data):
                 self._sent.appendleft((start_s + count * self._byte_s, data[count:]))
+            self._latest_s = max(self._latest_s, now_s - (start_s + self._byte_s + self._latency_s))
             self._hand_over(data[:count], dead=now_s < dead_until_s)
             self._handed_s = now_s
             if list(self._disconnects.within(count)):
@@ -120,8 +122,12 @@ class Direction:
                 self._pause(self._faults.stall_s)
         return dead_until_s
 
-    def report(self) -> dict[str, int]:
-        """What was carried, and what happened to it; bytes of `overrun` found the reader's buffer full."""
+    def report(self) -> dict[str, float]:
+        """What was carried, and what happened to it.
+
+        Bytes of `overrun` found the reader's buffer full. `latest_s` is by how much the tardiest byte came after its
+        time: a tick of 1 ms by itself, more where the machine was too busy to keep the line's time.
+        """
         return {
             "carried_bytes": self._carried,
             **self._damage.counts(),
@@ -129,6 +135,7 @@ class Direction:
             "disconnects": self._disconnects.strikes,
             "bytes_while_disconnected": self._dropped,
             "overrun_bytes": self._overrun,
+            "latest_s": self._latest_s,
         }
 
     def _hand_over(self, data: bytes, *, dead: bool) -> None:
@@ -168,7 +175,7 @@ class Line:
                 return
             self._step(time.monotonic())
 
-    def report(self) -> dict[str, dict[str, int]]:
+    def report(self) -> dict[str, dict[str, float]]:
         """See Direction.report."""
         return {name: way.report() for name, way in self._ways.items()}
 
