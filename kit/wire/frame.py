@@ -19,6 +19,8 @@ _FIELDS = struct.Struct("<4sBBHIII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _FIELDS.size + _CRC.size
 _DEFLATED = 1
+_VERSION_AT = 4  # in a header
+_STORE_BYTES, _KEPT_BYTES = 4096, 4 << 20
 
 
 class FrameType(IntEnum):
@@ -92,32 +94,37 @@ class Decoder:
 
     def __init__(self, limit_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self.limit_bytes = limit_bytes
-        self._buffer = bytearray()
-        self._announced: tuple[int, int, int, int, int, int] | None = None  # the header at the buffer's start, checked
+        self._store = bytearray(_STORE_BYTES)  # kept from frame to frame: fresh memory costs more than the copy into it
+        self._start = self._end = 0  # what is fed and not yet taken
+        self._announced: tuple[int, int, int, int, int] | None = None  # the header at the start, checked
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append what arrived."""
-        self._buffer += data
+        size_bytes = len(data)
+        if self._end + size_bytes > len(self._store):
+            self._make_room(size_bytes)
+        self._store[self._end : self._end + size_bytes] = data
+        self._end += size_bytes
 
     def next_frame(self) -> Frame | None:
         """The next frame, or None until more bytes arrive. Raises FrameError once per damage, then goes on."""
         if self._announced is None:
             self._seek_magic()
-            if len(self._buffer) < HEADER_BYTES:
+            if self._end - self._start < HEADER_BYTES:
                 return None
             self._announced = self._header()
-        version, kind, flags, sequence, size_bytes, payload_crc = self._announced
-        if len(self._buffer) < HEADER_BYTES + size_bytes:
+        kind, flags, sequence, size_bytes, payload_crc = self._announced
+        begin = self._start + HEADER_BYTES
+        if self._end < begin + size_bytes:
             return None
-        with memoryview(self._buffer) as view:
-            payload = bytes(view[HEADER_BYTES : HEADER_BYTES + size_bytes])
-        del self._buffer[: HEADER_BYTES + size_bytes]
+        with memoryview(self._store) as view:
+            payload = bytes(view[begin : begin + size_bytes])
+        version = self._store[self._start + _VERSION_AT]
+        self._skip(HEADER_BYTES + size_bytes)
         self._announced = None
-        if zlib.crc32(payload) != payload_crc:
-            raise FrameError(
-                f"a frame's payload has CRC-32 {zlib.crc32(payload):08x} where its header says {payload_crc:08x}",
-                sequence=sequence,
-            )
+        if (crc := zlib.crc32(payload)) != payload_crc:
+            what = f"a frame's payload has CRC-32 {crc:08x} where its header says {payload_crc:08x}"
+            raise FrameError(what, sequence=sequence)
         if version != LAYOUT_VERSION:
             raise FrameError(
                 f"a frame has layout version {version}; this side reads version {LAYOUT_VERSION}",
@@ -128,44 +135,58 @@ class Decoder:
 
     def awaited(self) -> int | None:
         """The sequence of the frame whose payload is arriving, once its header has; None between frames."""
-        return None if self._announced is None else self._announced[3]
+        return None if self._announced is None else self._announced[2]
 
     def end(self) -> None:
         """The stream has ended: raises FrameError if that was inside a frame."""
-        if self._buffer:
-            raise FrameError(f"the stream ended inside a frame, after {len(self._buffer)} of its bytes")
+        if self._end > self._start:
+            raise FrameError(f"the stream ended inside a frame, after {self._end - self._start} of its bytes")
 
-    def _header(self) -> tuple[int, int, int, int, int, int]:
-        """Version, type, flags, sequence, payload size and CRC; a header that is not to be trusted is skipped."""
-        _, version, kind, flags, sequence, size_bytes, payload_crc = _FIELDS.unpack_from(self._buffer)
-        (header_crc,) = _CRC.unpack_from(self._buffer, _FIELDS.size)
-        computed = zlib.crc32(self._buffer[: _FIELDS.size])
+    def _header(self) -> tuple[int, int, int, int, int]:
+        """Type, flags, sequence, payload size and CRC; a header that is not to be trusted is skipped."""
+        start = self._start
+        _, _, kind, flags, sequence, size_bytes, payload_crc = _FIELDS.unpack_from(self._store, start)
+        (header_crc,) = _CRC.unpack_from(self._store, start + _FIELDS.size)
+        computed = zlib.crc32(self._store[start : start + _FIELDS.size])
         if computed != header_crc:
-            self._skip_magic()
+            self._skip(len(MAGIC))
             raise FrameError(f"a frame's header has CRC-32 {computed:08x} where it says {header_crc:08x}")
         if size_bytes > self.limit_bytes:
-            self._skip_magic()
+            self._skip(len(MAGIC))
             raise FrameError(
                 f"a frame announces {size_bytes} payload bytes, over the limit of {self.limit_bytes}",
                 sequence=sequence,
                 next_step="send it in smaller pieces",
             )
-        return version, kind, flags, sequence, size_bytes, payload_crc
+        return kind, flags, sequence, size_bytes, payload_crc
 
     def _seek_magic(self) -> None:
         """Drop what precedes the next magic, and say so; a magic that may still be arriving is kept."""
-        buffer = self._buffer
-        if buffer.startswith(MAGIC) or MAGIC.startswith(buffer):
+        if MAGIC.startswith(self._store[self._start : min(self._start + len(MAGIC), self._end)]):
             return
-        start = buffer.find(MAGIC)
-        if start < 0:
-            start = len(buffer) - next(n for n in range(len(MAGIC) - 1, -1, -1) if buffer.endswith(MAGIC[:n]))
-        head = bytes(buffer[: min(start, 8)])
-        del buffer[:start]
-        raise FrameError(f"{start} bytes that are no frame (they start {head!r}); a frame starts with {MAGIC!r}")
+        found = self._store.find(MAGIC, self._start, self._end)
+        if found < 0:
+            tail = bytes(self._store[max(self._start, self._end - len(MAGIC) + 1) : self._end])
+            found = self._end - next(n for n in range(len(MAGIC) - 1, -1, -1) if tail.endswith(MAGIC[:n]))
+        dropped, head = found - self._start, bytes(self._store[self._start : min(self._start + 8, found)])
+        self._skip(dropped)
+        raise FrameError(f"{dropped} bytes that are no frame (they start {head!r}); a frame starts with {MAGIC!r}")
 
-    def _skip_magic(self) -> None:
-        del self._buffer[: len(MAGIC)]
+    def _make_room(self, size_bytes: int) -> None:
+        """Move what is held to the front, and grow where that is not enough."""
+        held = self._end - self._start
+        if self._start:
+            self._store[:held] = self._store[self._start : self._end]
+            self._start, self._end = 0, held
+        if held + size_bytes > len(self._store):
+            self._store.extend(bytes(max(held + size_bytes, 2 * len(self._store)) - len(self._store)))
+
+    def _skip(self, size_bytes: int) -> None:
+        self._start += size_bytes
+        if self._start == self._end:
+            self._start = self._end = 0
+            if len(self._store) > _KEPT_BYTES:
+                self._store = bytearray(_STORE_BYTES)
 
 
 def _inflated(payload: bytes, flags: int, sequence: int, limit_bytes: int) -> bytes:
