@@ -31,7 +31,7 @@ class SocketStream:
     def receive(self, deadline_s: float | None) -> bytes | None:
         """At least a byte; b"" at the end of the stream; None at the deadline. Raises OSError if it broke."""
         with self._in_use():
-            count = self._when_ready(partial(self._socket.recv_into, self._buffer), select.POLLIN, deadline_s)
+            count = self._when_ready(self._take, select.POLLIN, deadline_s)
             return None if count is None else bytes(self._buffer[:count])
 
     def send(self, data: bytes | memoryview, deadline_s: float) -> bool:
@@ -51,6 +51,15 @@ class SocketStream:
             self._closed = True
             hang_up(self._socket)
             self._close_if_unused()
+
+    def _take(self) -> int:
+        """Fill the buffer with what there is; TLS gives one record of 16 KiB at a time (RFC 8446, 5.1)."""
+        count = self._socket.recv_into(self._buffer)
+        if isinstance(self._socket, ssl.SSLSocket):
+            with contextlib.suppress(OSError):  # nothing more for now; a failure is told by the next call too
+                while 0 < count < _READ_BYTES and (more := self._socket.recv_into(self._buffer[count:])):
+                    count += more
+        return count
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:
