@@ -32,6 +32,7 @@ class LineEstimate:
         self._variation_ns = 0.0
         self._largest = largest_payload
         self._errors, self._bytes = _PRIOR_ERRORS, _PRIOR_BYTES
+        self._best_bytes = self._best()
 
     def saw_round_trip(self, duration_ns: int, size_bytes: int) -> None:
         """With the `size_bytes` up to it, a transmission was acknowledged after this long.
@@ -67,11 +68,11 @@ class LineEstimate:
         self._bytes += size_bytes
         if self._bytes > _MEMORY_BYTES or self._errors > _MEMORY_ERRORS:
             self._errors, self._bytes = max(self._errors / 2, _PRIOR_ERRORS), self._bytes / 2
+        self._best_bytes = self._best()
 
     def payload_bytes(self) -> int:
-        """The payload that wastes least: with p errors a byte and h bytes of overhead, sqrt(h / p)."""
-        best = math.isqrt(int(DATA_OVERHEAD_BYTES * self._bytes / self._errors))
-        best = min(best, max(_SLOW_PAYLOAD, int((self.bytes_per_s or 0) * PACKET_NS / 1e9)))
+        """The payload for the next packets: what wastes least, if that is neither too long nor too short."""
+        best = min(self._best_bytes, max(_SLOW_PAYLOAD, int((self.bytes_per_s or 0) * PACKET_NS / 1e9)))
         return min(max(best, _MIN_PAYLOAD), self._largest)
 
     def window_bytes(self) -> int:
@@ -89,6 +90,10 @@ class LineEstimate:
         else:
             patience_ns = self.round_trip_ns + 4 * self._variation_ns + _MARGIN_NS
         return int(min(self._line_ns(under_way_bytes) + patience_ns * 2**unanswered, _LAST_TIMEOUT_NS))
+
+    def _best(self) -> int:
+        """The payload that wastes least: with p errors a byte and h bytes of overhead, sqrt(h / p)."""
+        return math.isqrt(int(DATA_OVERHEAD_BYTES * self._bytes / self._errors))
 
     def _line_ns(self, size_bytes: int) -> float:
         """How long the line needs for these bytes, as far as that is known."""

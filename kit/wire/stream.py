@@ -192,6 +192,7 @@ class ReliableStream:
             next_step = error.next_step if isinstance(error, LinkError) else "plug the device in again"
             self._failure = LinkError(what, where=self._where, next_step=next_step)
             self._changed.notify_all()
+            self._timer.notify()
 
     def _receive(self) -> None:
         """Thread: feed the engine from the port until that is gone."""
@@ -213,7 +214,7 @@ class ReliableStream:
     def _keep_time(self) -> None:
         """Thread: send what falls due while nothing arrives."""
         with self._lock:
-            while not self._closed:
+            while not (self._closed or self._failure):
                 due_ns = self._timer_due_ns
                 if due_ns is None:
                     self._timer.wait()

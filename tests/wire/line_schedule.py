@@ -7,6 +7,7 @@ each end can tell byte for byte whether what it was given is what the other end 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from kit.wire.reliable import Engine, LineSettings, Role, State
 from kit.wire.session import Ending
@@ -93,6 +94,7 @@ def schedule(seed: int) -> Schedule:
     )
 
 
+@lru_cache(64)
 def content(attempt: int, size_bytes: int, way: str) -> bytes:
     """What is sent in an attempt: its number, then random bytes of its own."""
     return attempt.to_bytes(_NUMBER_BYTES, "little") + random.Random(f"{attempt} {way}").randbytes(size_bytes)
