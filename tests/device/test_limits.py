@@ -117,7 +117,7 @@ class TestMemory:
 
 
 class TestProcessorTime:
-    @pytest.mark.parametrize("share", [0.2, 0.5])
+    @pytest.mark.parametrize("share", [0.1, 0.5])
     def test_the_share_is_held_within_5_percent(self, limit, share):
         if not PLACES["cpu"]:
             with pytest.raises(DeviceError):
@@ -135,7 +135,7 @@ class TestProcessorTime:
         """
         shares, full_periods = burnt(limit(cpu_share=share), code)
         assert max(shares) < share * 1.05
-        assert full_periods > 0
+        assert full_periods > 0 or share > 0.1, "a tenth is to be had however many want the core"
         if full_periods > 100:  # of 110: nobody else wanted the core
             assert max(shares) > share * 0.95
 
@@ -251,6 +251,19 @@ class TestGroups:
         limit(memory_bytes=64 * MIB)
         assert not any(Path(group).exists() for group in left)
         assert kits.wait_gone(int(agent))
+
+    def test_also_what_it_left_in_the_group_of_another_session(self, limit):
+        if not PLACES["memory"]:
+            return
+        session = PLACES["memory"].folder / f"another-session-{os.getpid()}"
+        left = session / f"edgeproof-{groups._pid_namespace()}-4194399-77-0"
+        session.mkdir()
+        try:
+            left.mkdir()
+            groups.sweep(PLACES["memory"].folder / "ours")
+            assert not left.exists()
+        finally:
+            session.rmdir()
 
     def test_only_ours_whose_owner_is_gone_are_removed(self, limit):
         if not PLACES["memory"]:

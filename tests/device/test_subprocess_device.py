@@ -194,7 +194,7 @@ class TestKnowsNothingOfTheHost:
                 process = Path(f"/proc/{device.process_id()}")
                 files = {str(each.readlink()) for each in (process / "fd").iterdir()}
                 assert not any(str(tmp_path) in each for each in files)
-                cache = str(Path(os.environ["XDG_CACHE_HOME"]).resolve() / "edgeproof-agent")
+                cache = str(Path(os.environ["XDG_CACHE_HOME"]).resolve() / "edgeproof/agents/local")
                 on_disk = {each for each in files if each.startswith("/") and not each.startswith("/dev/")}
                 assert {each.rpartition("/")[0] for each in on_disk} == {cache}
                 assert str((process / "cwd").readlink()) == "/"

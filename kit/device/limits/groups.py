@@ -55,21 +55,21 @@ def make(place: Place, values: dict[str, str]) -> Path:
 def remove(folder: Path) -> None:
     """Kill what is left in a group of ours and remove it, as soon as the kernel has let go of its processes."""
     deadline_s = time.monotonic() + _REMOVE_WITHIN_S
-    while folder.exists():
+    while folder.exists() and time.monotonic() < deadline_s:  # else the next one's sweep tries again
         for process_id in _members(folder):
             with contextlib.suppress(OSError):
                 os.kill(process_id, signal.SIGKILL)
-        with contextlib.suppress(OSError):
+        try:
             folder.rmdir()
-            return
-        if time.monotonic() > deadline_s:
-            return  # the next one's sweep tries again
-        time.sleep(0.005)
+        except PermissionError:
+            return  # another user's
+        except OSError:
+            time.sleep(0.005)
 
 
 def sweep(parent: Path) -> None:
-    """Remove the groups that owners left here who are no longer alive."""
-    for folder in parent.glob(f"{PREFIX}*"):
+    """Remove the groups that owners left here, or in a group beside it, who are no longer alive."""
+    for folder in {*parent.glob(f"{PREFIX}*"), *parent.parent.glob(f"*/{PREFIX}*")}:
         namespace, process_id, started = ([*folder.name.removeprefix(PREFIX).split("-"), "", "", ""])[:3]
         if namespace == _pid_namespace() and process_id.isdecimal() and _started(int(process_id)) != started:
             remove(folder)
