@@ -147,12 +147,12 @@ class ReliableStream:
 
     def _check(self) -> None:
         """Raise if the session is over."""
-        if self._failure:
-            raise LinkError(self._failure.what, where=self._where, next_step=self._failure.next_step)
         if self._closed:
             raise LinkError("the stream was closed", where=self._where)
         if ended := self._engine.ended:
             raise LinkError(ended.what, where=self._where, next_step=ended.next_step)
+        if self._failure:
+            raise LinkError(self._failure.what, where=self._where, next_step=self._failure.next_step)
         if self._engine.state is State.LISTENING:
             raise LinkError("no host has opened a session", where=self._where, next_step="accept one first")
 
