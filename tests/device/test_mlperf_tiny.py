@@ -1,5 +1,10 @@
 """The board driver against an emulated board, each trap of the protocol by itself, over an emulated line."""
 
+import os
+import select
+import threading
+import time
+import tty
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -12,6 +17,7 @@ from kit.device import Device, open_device
 from kit.device.mlperf_tiny import MlperfTinyDevice
 from kit.errors import DeviceError, EdgeproofError, LinkError, MeasurementError
 from kit.spec.types import BoardSpec, LineSpec
+from tests import device_kit as kits
 from tests.emulators.boards import EmulatedBoard
 from tests.emulators.dut import MAX_BYTES, Net
 
@@ -175,7 +181,7 @@ def test_a_board_that_buffers_nothing_is_fed_one_chunk_at_a_time() -> None:
 
 @pytest.mark.parametrize("silently", [False, True], ids=["banner", "silent"])
 @pytest.mark.parametrize("read_back", ["always", "never"])
-@pytest.mark.parametrize("at", ["infer:3", "command:40", "command:47", "command:52"])
+@pytest.mark.parametrize("at", ["infer:3", "command:40", "command:47"])
 def test_no_result_of_a_rebooted_board_is_accepted(at: str, read_back: Any, silently: bool) -> None:
     spec = BoardSpec("mlperf-tiny", read_back=read_back)
     with (
@@ -187,6 +193,40 @@ def test_no_result_of_a_rebooted_board_is_accepted(at: str, read_back: Any, sile
         if not silently:
             assert device.counts().reboots == 1
     np.testing.assert_array_equal(got, expected())
+
+
+def test_a_reboot_while_it_is_timed_ends_the_timing_and_nothing_else() -> None:
+    with EmulatedBoard(FAST, inputs=120, reboot_at="infer:20") as board, closing(opened(board)) as device:
+        with pytest.raises(MeasurementError, match="rebooted"):
+            device.time_inferences("", ROWS, count=40, min_s=0.0)
+        np.testing.assert_array_equal(scores(device), expected())
+
+
+@pytest.mark.parametrize("chatter", [b"m-lap-us-1\r\n", b"\xff" * 100, b"m-ready\r\n"], ids=["laps", "bytes", "ready"])
+def test_a_port_that_never_stops_talking_ends_within_its_time_out(chatter: bytes) -> None:
+    host, device = os.openpty()
+    tty.setraw(device)
+    stop = threading.Event()
+
+    def talk() -> None:
+        while not stop.is_set():
+            if select.select([], [host], [], 0.05)[1]:
+                os.write(host, chatter)
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    spec = kits.device_spec(link=os.ttyname(device), timeout_s=1.0, board=BoardSpec("mlperf-tiny"))
+    started_s = time.monotonic()
+    try:
+        with pytest.raises(LinkError) as error:
+            open_device(spec)
+    finally:
+        stop.set()
+        talker.join()
+        os.close(host)
+        os.close(device)
+    assert error.value.next_step
+    assert time.monotonic() - started_s < 8
 
 
 def test_a_board_that_reboots_over_and_over_ends_in_one_line() -> None:
@@ -254,8 +294,6 @@ def test_reading_back_as_a_sample_and_never() -> None:
 
 
 def test_the_board_can_run_a_real_network(tmp_path: Any) -> None:
-    from tests import device_kit as kits
-
     path = tmp_path / "net.onnx"
     path.write_bytes(kits.linear(batch=1))
     spec = BoardSpec("mlperf-tiny", output_kind="scores")

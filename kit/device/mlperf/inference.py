@@ -91,8 +91,8 @@ class Session:
             try:
                 values = self._scores(data)
             except DamagedError as error:
-                problem, self._loaded = error, b""
-                self.dialogue.recover()
+                problem = error
+                self.start_over()
                 if self.dialogue.reboots - reboots >= _REBOOTS:
                     raise self._reboots_on() from None
                 continue
@@ -120,6 +120,11 @@ class Session:
                 self._check_after_jump()
             return done
         raise problem
+
+    def start_over(self) -> None:
+        """In step again, and nothing that was loaded is relied on."""
+        self._loaded = b""
+        self.dialogue.recover()
 
     def load(self, data: bytes) -> None:
         """Have `data` in the board's buffer, as `scores` leaves it; not sent again if it is there already."""

@@ -41,7 +41,9 @@ class Laps:
         try:
             done = self.session.infer(count, warmup)
         except DamagedError as error:
-            raise MeasurementError(f"no laps: {error}", where=self.session.dialogue.where, next_step=_CABLE) from None
+            self.session.start_over()
+            step = "time again; if it happens again, look at the board's power and at the cable"
+            raise MeasurementError(f"no laps: {error}", where=self.session.dialogue.where, next_step=step) from None
         self._refuse_a_bad_line()
         start_us, end_us = done.start_us or 0, done.end_us or 0
         self.resolution_us = math.gcd(self.resolution_us, start_us, end_us)
