@@ -6,7 +6,7 @@ from kit.cli.devices.check import check
 from kit.cli.devices.scan import scan
 from kit.cli.devices.setup import setup
 from kit.cli.devices.show import show
-from kit.cli.output import common_options, indented, print_json, say, say_aside
+from kit.cli.output import common_options, indented, print_json, say, say_aside, wrapped
 
 EXAMPLES = """\b
 Examples:
@@ -55,8 +55,10 @@ def _list(*, as_json: bool) -> None:
         print_json({"schema": "edgeproof/devices/1", "devices": devices, "broken": unread})
         return
     for spec in specs:
-        mark = f"  EMULATED: {', '.join(spec.emulated)}" if spec.emulated else ""
-        say(f"{Path(spec.path).stem:<24} {spec.link}{mark}")
+        mark = f"EMULATED: {', '.join(spec.emulated)}" if spec.emulated else ""
+        rest = " " * 25
+        for line in wrapped(f"{spec.link}  {mark}".strip(), first=f"{Path(spec.path).stem:<24} ", rest=rest):
+            say(line)
         indented(spec.description)
     for error in broken:
         say_aside(f"not read: {error.where}: {error.what}")

@@ -1,0 +1,67 @@
+"""An agent with one ailment, for `command` in a device file: ``python ailing_agent.py AILMENT --stdio``."""
+
+import sys
+
+from kit.agent import __main__, runner, server, state
+from kit.agent.server import Agent
+from kit.agent.work import Work
+from kit.wire import Message
+
+AILMENT = sys.argv.pop(1)
+PREDICT, ECHO, BUSY, CLOCK = runner.predict, Agent._echo, Agent._busy, Agent._clock
+COUNTS = {"echo": 0, "busy": 0}
+
+
+def altered_echo(self: Agent, work: Work) -> Message:
+    """One byte of every long echo comes back as another."""
+    reply = ECHO(self, work)
+    data = bytearray(reply.blob())
+    if len(data) > 200:
+        data[100] ^= 1
+    return Message("echo", {}, [bytes(data)])
+
+
+def wrong_sums(*arguments: object) -> object:
+    """Every score is one too many: what a miscompiled kernel may do."""
+    return PREDICT(*arguments) + 1  # type: ignore[arg-type]
+
+
+def slower(self: Agent, work: Work) -> Message:
+    """Each window does less than the one before: throttling."""
+    COUNTS["busy"] += 1
+    reply = BUSY(self, work)
+    fields = dict(reply.fields)
+    fields["inferences"] = max(1, int(fields["inferences"] * 0.97 ** COUNTS["busy"]))  # type: ignore[call-overload]
+    return Message("busy", fields)
+
+
+def jumping(self: Agent, work: Work) -> Message:
+    """The clock is set back by an hour once the work has begun."""
+    reply = CLOCK(self, work)
+    shift = 3_600_000_000_000 if COUNTS["busy"] or COUNTS["echo"] else 0
+    return Message("clock", {k: v - shift if k != "cpu_ns" else v for k, v in reply.fields.items()})  # type: ignore
+
+
+def counted(self: Agent, work: Work) -> Message:
+    """An echo, counted."""
+    COUNTS["echo"] += 1
+    return ECHO(self, work)
+
+
+if AILMENT == "altered-echo":
+    Agent._echo = altered_echo  # type: ignore[method-assign]
+elif AILMENT == "wrong-sums":
+    server.runner.predict = wrong_sums  # type: ignore[assignment]
+elif AILMENT == "slower":
+    Agent._busy = slower  # type: ignore[method-assign]
+elif AILMENT == "jumping-clock":
+    Agent._clock, Agent._echo = jumping, counted  # type: ignore[method-assign]
+elif AILMENT == "other-release":
+    state.agent_digest = lambda: "sha256:" + "0" * 64
+elif AILMENT == "no-memory":
+    state._meminfo_bytes = lambda key: None
+elif AILMENT == "dies":
+    Agent._busy = lambda self, work: sys.exit(7)  # type: ignore[method-assign, assignment, return-value]
+elif AILMENT != "none":
+    sys.exit(f"no such ailment: {AILMENT}")
+__main__.main()
