@@ -1,13 +1,16 @@
 """The benchmarks run, compare like with like, and say whether a goal holds."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import link, lrzsz
 from benchmarks.table import Row
+from kit.spec.types import LineSpec
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,3 +85,38 @@ def test_an_unknown_benchmark_is_refused() -> None:
     )
     assert done.returncode == 2
     assert "startup" in done.stderr
+
+
+needs_lrzsz = pytest.mark.skipif(bool(lrzsz.missing()), reason="lrzsz is not installed")
+
+
+@needs_lrzsz
+@pytest.mark.parametrize("protocol", sorted(lrzsz.PROTOCOLS))
+def test_a_peer_of_the_link_moves_an_object_over_the_same_line(protocol: str) -> None:
+    data = random.Random(1).randbytes(30_000)
+    took_s, note = lrzsz.transfer_s(protocol, LineSpec(921_600, 0.001), data, 30.0)
+    assert took_s is not None, note
+    assert took_s > len(data) / 92_160
+    assert not note
+
+
+@needs_lrzsz
+def test_a_peer_that_does_not_come_to_an_end_is_stopped_and_shown_so() -> None:
+    took_s, note = lrzsz.transfer_s("XMODEM-1k", LineSpec(1200, 0.001), bytes(30_000), 1.0)
+    assert took_s is None
+    assert "stopped after 1 s with" in note
+
+
+@needs_lrzsz
+def test_a_peer_whose_object_is_altered_has_no_figure() -> None:
+    line = LineSpec(921_600, 0.001, bit_error_rate=0.1)
+    took_s, note = lrzsz.transfer_s("XMODEM-1k", line, bytes(3000), 5.0)
+    assert took_s is None
+    assert note
+
+
+def test_our_link_moves_an_object_end_to_end_and_tells_how_true_the_line_was() -> None:
+    found = link._result(link.Case("ours", LineSpec(921_600, 0.001)), random.Random(1).randbytes(100_000))
+    assert found.percent is not None
+    assert 20 < found.percent < 100
+    assert "its line never over" in found.note
