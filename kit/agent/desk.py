@@ -59,17 +59,15 @@ class Desk:
                 del item, session, work  # while nothing is under way, nothing of it is held
         finally:
             self._done.set()
-            with self._guard:
-                sessions = list(self._sessions)
-            for session in sessions:
-                session.stop("the agent ends")
+            self._send_all_away()
         if self._error is not None:
             raise self._error
 
     def stop(self, error: BaseException | None = None) -> None:
-        """Have `run` return after the request under way, raising `error` if there is one."""
+        """Have `run` return, ending what is under way, and raise `error` if there is one."""
         self._error = self._error or error
         self._queue.put(None)
+        self._send_all_away()
 
     def admits(self, session: Session, work: Work) -> bool:
         """Whether a request is to be done, and not answered yet; called by the session's reader.
@@ -99,6 +97,12 @@ class Desk:
             if not self._done.wait(_GRACE_S):  # a request that cannot be stopped
                 self._agent.close()
                 os._exit(1)
+
+    def _send_all_away(self) -> None:
+        with self._guard:
+            sessions = list(self._sessions)
+        for session in sessions:
+            session.stop("the agent ends")
 
     def _grant(self, session: Session, request: Message) -> None:
         host = request.text("host", limit=200) if not request.absent("host") else session.name

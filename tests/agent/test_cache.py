@@ -1,154 +1,314 @@
-"""The agent's model cache: pieces in order, verified by digest, bounded, and gone at the end."""
+"""The agent's model cache: verified by digest, bounded, shared by agents, and whole after whatever ended a transfer."""
 
 import os
+import resource
+import shutil
 import signal
+import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kit.agent import cache as module
 from kit.agent.cache import ModelCache
+from kit.agent.work import RefusalError
 from kit.digest import digest_bytes
-from kit.errors import DeviceError
 
 MODEL = bytes(range(256)) * 40
 DIGEST = digest_bytes(MODEL)
+ROOT = str(Path(module.__file__).parents[2])
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    opened = ModelCache()
+def folder(tmp_path):
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def cache(folder):
+    opened = ModelCache(folder)
     yield opened
     opened.close()
 
 
-def put_all(cache, model, piece=1000):
-    digest, done = digest_bytes(model), False
-    for offset in range(0, len(model), piece):
-        done = cache.put(digest, offset, len(model), model[offset : offset + piece])
-    return done
+def put_all(cache, model, piece=1000, digest=None):
+    incoming = cache.begin(digest or digest_bytes(model), len(model))
+    try:
+        for offset in range(incoming.received_bytes, len(model), piece):
+            incoming.append(model[offset : offset + piece])
+        incoming.finish()
+    finally:
+        incoming.close()
+    return digest_bytes(model)
+
+
+def put_part(cache, model, size):
+    incoming = cache.begin(digest_bytes(model), len(model))
+    incoming.append(model[incoming.received_bytes : size])
+    incoming.close()
+
+
+def files(folder):
+    return sorted(each.name for each in folder.iterdir() if each.name != "lock")
+
+
+def models(count, size=1000):
+    return [np.random.default_rng(i).bytes(size) for i in range(count)]
 
 
 def test_pieces_make_the_whole(cache):
     assert not cache.has(DIGEST)
-    assert put_all(cache, MODEL)
+    put_all(cache, MODEL)
     assert cache.has(DIGEST)
     assert cache.path(DIGEST).read_bytes() == MODEL
 
 
-def test_a_second_transfer_of_the_same_is_complete_at_once(cache):
+def test_what_was_put_is_there_for_the_next_agent(cache, folder):
     put_all(cache, MODEL)
-    assert cache.put(DIGEST, 0, len(MODEL), b"whatever")
-    assert cache.path(DIGEST).read_bytes() == MODEL
-
-
-def test_goes_on_where_it_was_cut_off(cache):
-    assert not cache.put(DIGEST, 0, len(MODEL), MODEL[:5000])
-    assert cache.received_bytes(DIGEST) == 5000
-    assert cache.put(DIGEST, 5000, len(MODEL), MODEL[5000:])
-
-
-def test_starts_again_from_zero(cache):
-    cache.put(DIGEST, 0, len(MODEL), b"x" * 100)
-    assert put_all(cache, MODEL)
-
-
-@pytest.mark.parametrize(("offset", "chunk"), [(4999, b"a"), (5001, b"a"), (5000, MODEL)])
-def test_refuses_gaps_overlaps_and_excess(cache, offset, chunk):
-    cache.put(DIGEST, 0, len(MODEL), MODEL[:5000])
-    with pytest.raises(DeviceError, match="do not continue the 5000") as caught:
-        cache.put(DIGEST, offset, len(MODEL), chunk)
-    assert "5000" in caught.value.next_step
-    assert cache.put(DIGEST, 5000, len(MODEL), MODEL[5000:])
-
-
-def test_refuses_a_size_that_changes(cache):
-    cache.put(DIGEST, 0, len(MODEL), MODEL[:5000])
-    with pytest.raises(DeviceError):
-        cache.put(DIGEST, 5000, len(MODEL) + 1, MODEL[5000:])
+    cache.close()
+    again = ModelCache(folder)
+    assert again.path(DIGEST).read_bytes() == MODEL
+    again.close()
 
 
 @pytest.mark.parametrize("flip", [0, 5000, len(MODEL) - 1])
-def test_one_wrong_byte_is_not_accepted_and_nothing_of_it_is_kept(cache, flip):
-    wrong = bytearray(MODEL)
-    wrong[flip] ^= 1
-    cache.put(DIGEST, 0, len(wrong), bytes(wrong[:7000]))
-    with pytest.raises(DeviceError, match="what arrived has digest"):
-        cache.put(DIGEST, 7000, len(wrong), bytes(wrong[7000:]))
-    assert not cache.has(DIGEST)
-    assert cache.received_bytes(DIGEST) == 0
-    assert put_all(cache, MODEL)
+def test_a_file_that_rotted_is_found_when_it_is_first_used_and_removed(cache, folder, flip):
+    put_all(cache, MODEL)
+    cache.close()
+    path = folder / DIGEST.removeprefix("sha256:")
+    rotten = bytearray(MODEL)
+    rotten[flip] ^= 1
+    path.write_bytes(rotten)
+    again = ModelCache(folder)
+    with pytest.raises(RefusalError, match="no model"):
+        again.path(DIGEST)
+    assert files(folder) == []
+    put_all(again, MODEL)
+    assert again.has(DIGEST)
+    again.close()
+
+
+def test_goes_on_where_it_was_cut_off_to_the_byte(cache, folder):
+    put_part(cache, MODEL, 4999)
+    assert cache.received_bytes(DIGEST) == 4999
+    cache.close()
+    again = ModelCache(folder)
+    incoming = again.begin(DIGEST, len(MODEL))
+    assert incoming.received_bytes == 4999
+    incoming.append(MODEL[4999:])
+    incoming.finish()
+    assert files(folder) == [DIGEST.removeprefix("sha256:")]
+    again.close()
+
+
+def test_a_partial_that_rotted_is_refused_at_the_end_and_then_sent_anew(cache, folder):
+    put_part(cache, MODEL, 5000)
+    (partial,) = folder.glob("*.partial")
+    partial.write_bytes(b"x" + MODEL[1:5000])
+    with pytest.raises(RefusalError, match="what arrived has digest") as caught:
+        put_all(cache, MODEL)
+    assert caught.value.reason == "digest"
+    assert files(folder) == []
+    put_all(cache, MODEL)
+    assert cache.has(DIGEST)
+
+
+def test_a_partial_longer_than_the_model_is_dropped(cache, folder):
+    put_part(cache, MODEL, 5000)
+    (partial,) = folder.glob("*.partial")
+    partial.write_bytes(bytes(len(MODEL) + 1))
+    assert put_all(cache, MODEL) == DIGEST
+
+
+def test_nothing_is_left_where_nothing_came(cache, folder):
+    cache.begin(DIGEST, len(MODEL)).close()
+    assert files(folder) == []
+
+
+def test_more_than_announced_is_refused_and_forgotten(cache, folder):
+    incoming = cache.begin(DIGEST, 100)
+    with pytest.raises(RefusalError, match="more than the announced 100"):
+        incoming.append(bytes(101))
+    assert files(folder) == []
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "sha256:../x", "sha256:" + "A" * 64, DIGEST + "/x", "\0"])
 def test_only_digests_name_files(cache, name):
-    with pytest.raises(DeviceError):
-        cache.put(name, 0, 4, b"abcd")
-    with pytest.raises(DeviceError, match="no model"):
+    assert not cache.has(name)
+    assert cache.received_bytes(name) == 0
+    with pytest.raises(RefusalError, match="is no digest"):
+        cache.begin(name, 4)
+    with pytest.raises(RefusalError, match="no model"):
         cache.path(name)
 
 
-def test_refuses_what_is_over_its_limit(cache, monkeypatch):
-    monkeypatch.setattr(module, "MAX_MODEL_BYTES", 100)
-    with pytest.raises(DeviceError, match="over this agent's limit of 100"):
-        cache.put(DIGEST, 0, len(MODEL), MODEL[:50])
-
-
-def test_stays_within_its_bound_by_dropping_the_least_recently_used(cache, monkeypatch):
-    monkeypatch.setattr(module, "MAX_CACHE_BYTES", 2500)
-    first, second, third = (bytes([i]) * 1000 for i in range(3))
-    put_all(cache, first)
-    put_all(cache, second)
-    cache.path(digest_bytes(first))
+def test_stays_within_its_bound_by_dropping_the_least_recently_used(folder):
+    cache = ModelCache(folder, 2500)
+    first, second, third = models(3)
+    for age, model in enumerate((first, second)):
+        path = cache.folder / put_all(cache, model).removeprefix("sha256:")
+        os.utime(path, (1000 + age, 1000 + age))
+    cache.path(digest_bytes(first))  # used now
     put_all(cache, third)
-    assert cache.has(digest_bytes(first))
-    assert not cache.has(digest_bytes(second))
-    assert cache.has(digest_bytes(third))
-    folder = cache.path(digest_bytes(third)).parent
-    assert sum(file.stat().st_size for file in folder.iterdir()) <= 2500
-
-
-def test_close_leaves_nothing(cache, tmp_path):
-    put_all(cache, MODEL)
+    assert [cache.has(digest_bytes(model)) for model in (first, second, third)] == [True, False, True]
+    assert sum((folder / name).stat().st_size for name in files(folder)) <= 2500
     cache.close()
+
+
+def test_a_model_over_the_bound_is_refused_and_evicts_nothing(folder):
+    cache = ModelCache(folder, 2500)
+    put_all(cache, models(1)[0])
+    with pytest.raises(RefusalError, match="over this agent's limit of 2500") as caught:
+        cache.begin(DIGEST, 2501)
+    assert caught.value.reason == "storage"
+    assert caught.value.next_step
+    assert len(files(folder)) == 1
     cache.close()
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_agent_left_is_swept_and_what_lives_is_not(tmp_path, monkeypatch):
+def test_leaves_a_twentieth_of_the_disk_free(cache, folder, monkeypatch):
+    disk = shutil._ntuple_diskusage(100_000, 0, 5000 + len(MODEL) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
+    with pytest.raises(RefusalError, match="out of storage: 10240 bytes are needed and 10239 may be used") as caught:
+        cache.begin(DIGEST, len(MODEL))
+    assert caught.value.reason == "storage"
+    assert files(folder) == []
+
+
+def test_what_another_agent_uses_is_not_evicted(folder):
+    first, second = models(2)
+    one, other = ModelCache(folder, 1500), ModelCache(folder, 1500)
+    put_all(one, first)
+    with pytest.raises(RefusalError, match="out of storage"):
+        put_all(other, second)
+    assert one.path(digest_bytes(first)).read_bytes() == first
+    one.close()
+    put_all(other, second)
+    assert files(folder) == [digest_bytes(second).removeprefix("sha256:")]
+    other.close()
+
+
+def test_two_agents_may_receive_one_model_at_once(folder):
+    one, other = ModelCache(folder), ModelCache(folder)
+    first = one.begin(DIGEST, len(MODEL))
+    first.append(MODEL[:5000])
+    put_all(other, MODEL)
+    first.append(MODEL[5000:])
+    first.finish()
+    assert one.path(DIGEST).read_bytes() == other.path(DIGEST).read_bytes() == MODEL
+    assert files(folder) == [DIGEST.removeprefix("sha256:")]
+    one.close()
+    other.close()
+
+
+def test_a_full_disk_is_a_refusal_that_leaves_no_junk(folder):
+    """The kernel's own limit on a file's size stands for a disk that is full: both fail a write in its middle."""
     code = (
-        "import time; from kit.agent.cache import ModelCache; c = ModelCache(); "
-        "print(c._folder, flush=True); time.sleep(60)"
+        "import resource, sys; from pathlib import Path; from kit.agent.cache import ModelCache\n"
+        "from kit.digest import digest_bytes\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "cache, model = ModelCache(Path(sys.argv[1])), bytes(10240)\n"
+        "incoming = cache.begin(digest_bytes(model), len(model))\n"
+        "try:\n    incoming.append(model)\nexcept Exception as e: print(type(e).__name__, e.reason, e, e.next_step)\n"
+        "incoming.close()"
     )
-    root = str(Path(module.__file__).parents[2])
-    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": root}
-
-    def start():
-        process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
-        return process, Path(process.stdout.readline().strip())
-
-    with start()[0] as one, start()[0] as other:
-        folders = sorted(tmp_path.iterdir())
-        assert len(folders) == 2
-        one.send_signal(signal.SIGKILL)
-        one.wait()
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        with_live_one = ModelCache()
-        assert len(list(tmp_path.iterdir())) == 2  # the live one's and the new one's
-        with_live_one.close()
-        assert other.poll() is None
-        other.kill()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], env={"PYTHONPATH": ROOT}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("RefusalError storage out of storage")
+    assert "File too large" in done.stdout
+    assert "free storage on the device" in done.stdout
+    assert files(folder) == []
 
 
-def test_full_storage_is_a_refusal(cache, monkeypatch):
-    def full(self, *_args, **_kwargs):
-        raise OSError(28, "No space left on device")
+def test_what_a_killed_agent_left_is_one_partial_that_is_gone_on_with(folder):
+    code = (
+        "import sys, time; from pathlib import Path; from kit.agent.cache import ModelCache\n"
+        "cache = ModelCache(Path(sys.argv[1])); incoming = cache.begin(sys.argv[2], 10240)\n"
+        "incoming.append(bytes(range(256)) * 10); print('here', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(folder), DIGEST]
+    with subprocess.Popen(command, env={"PYTHONPATH": ROOT}, stdout=subprocess.PIPE) as agent:
+        agent.stdout.readline()
+        agent.send_signal(signal.SIGKILL)
+    assert files(folder) == [DIGEST.removeprefix("sha256:") + ".partial"]
+    cache = ModelCache(folder)
+    assert cache.received_bytes(DIGEST) == 2560
+    put_all(cache, bytes(range(256)) * 40)
+    assert cache.path(DIGEST).read_bytes() == MODEL
+    cache.close()
 
-    monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(DeviceError, match="No space left") as caught:
-        cache.put(DIGEST, 0, len(MODEL), MODEL[:10])
-    assert "free storage" in caught.value.next_step
+
+def test_private_and_old_partials_are_removed_when_room_is_made(cache, folder):
+    private, old, young = (
+        folder / (char * 64 + end) for char, end in (("a", ".partial-99"), ("b", ".partial"), ("c", ".partial"))
+    )
+    for path in (private, old, young):
+        path.write_bytes(b"x")
+    os.utime(old, (1000, 1000))
+    put_all(cache, MODEL)
+    assert not private.exists()
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_the_folder_is_its_user_s_alone(cache, folder):
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    put_all(cache, MODEL)
+    assert stat.S_IMODE(cache.path(DIGEST).stat().st_mode) == 0o600
+
+
+def test_an_open_folder_is_closed_to_others(folder):
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    ModelCache(folder).close()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_link_in_its_place_is_refused(tmp_path, folder):
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusalError, match="is a link") as caught:
+        ModelCache(folder)
+    assert "--cache" in caught.value.next_step
+
+
+@pytest.mark.parametrize("end", ["", ".partial"])
+def test_links_among_its_files_are_never_followed(cache, folder, tmp_path, end):
+    victim = tmp_path / "victim"
+    victim.write_bytes(MODEL)
+    (folder / (DIGEST.removeprefix("sha256:") + end)).symlink_to(victim)
+    assert not cache.has(DIGEST)
+    if end:
+        with pytest.raises(RefusalError, match="cannot keep the model"):
+            cache.begin(DIGEST, len(MODEL))
+    else:
+        put_all(cache, MODEL)
+        assert cache.has(DIGEST)
+    assert victim.read_bytes() == MODEL
+
+
+def test_a_folder_that_cannot_be_made_is_a_refusal(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(RefusalError, match="cannot keep models in"):
+        ModelCache(tmp_path / "file" / "models")
+
+
+def test_descriptors_stay_few(folder):
+    cache = ModelCache(folder)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for model in models(module._PINS + 20, 50):
+        put_all(cache, model)
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= module._PINS + 1
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > module._PINS
+    cache.close()
+
+
+def test_the_default_folder_is_the_user_s_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert module.default_folder() == tmp_path / "edgeproof-agent"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert module.default_folder() == Path("~/.cache/edgeproof-agent").expanduser()

@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +60,16 @@ def test_the_digest_covers_every_source_of_the_agent():
     own = Path(kit.agent.__file__).parent
     files = [
         *sorted(own.glob("*.py")),
-        *(own.parent / n for n in ("wire.py", "interface.py", "digest.py", "errors.py")),
+        *sorted((own.parent / "wire").glob("*.py")),
+        *(own.parent / n for n in ("interface.py", "digest.py", "errors.py")),
     ]
     expected = hashlib.sha256(b"".join(f"{f.name}\n".encode() + f.read_bytes() for f in files)).hexdigest()
     assert state.agent_digest() == f"sha256:{expected}"
 
 
 def test_the_digest_covers_every_module_of_ours_that_the_agent_imports():
-    code = "import kit.agent.stdio, sys; print(*[m for m in sys.modules if m.startswith('kit')])"
+    code = "import kit.agent.__main__, kit.agent.serial, kit.agent.tcp, sys\n"
+    code += "print(*[m for m in sys.modules if m.startswith('kit')])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -75,8 +78,78 @@ def test_the_digest_covers_every_module_of_ours_that_the_agent_imports():
         cwd=Path(kit.agent.__file__).parents[2],
     )
     shared = {f"kit.{name.removesuffix('.py')}" for name in state._SHARED_WITH_HOST}
-    ours = {name for name in done.stdout.split() if not name.startswith("kit.agent")} - {"kit"}
+    ours = {name for name in done.stdout.split() if not name.startswith(("kit.agent", "kit.wire"))} - {"kit"}
     assert ours == shared
+
+
+def test_from_a_zip_file_it_is_the_same_agent_and_measures_memory(tmp_path):
+    from tests import device_kit as kits
+
+    root, packed, model = Path(kit.agent.__file__).parents[2], tmp_path / "agent.zip", tmp_path / "model.onnx"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in (root / "kit").rglob("*.py"):
+            archive.write(path, path.relative_to(root))
+    model.write_bytes(kits.linear(batch=1))
+    code = (
+        "import kit, pathlib, numpy as np; from kit.agent import memory, state\n"
+        "print(kit.__file__, state.agent_digest())\n"
+        f"print(memory.measure_session(pathlib.Path({str(model)!r}), 1, np.zeros((1, 12), np.float32))[2])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(packed)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    place, digest, baseline = done.stdout.split()
+    assert place.startswith(str(packed))
+    assert digest == state.agent_digest()
+    assert int(baseline) > 5 << 20
+
+
+def test_a_memory_worker_can_be_ended(tmp_path):
+    from kit.agent.work import CancelledError
+
+    def stop():
+        raise CancelledError("cancelled by the host")
+
+    with pytest.raises(CancelledError):
+        memory.measure_session(tmp_path / "never read.onnx", 1, np.zeros((1, 2), np.float32), stop)
+
+
+@pytest.mark.parametrize(
+    ("tree", "dmi", "name"),
+    [
+        ("Raspberry Pi 5 Model B\0", None, "Raspberry Pi 5 Model B"),
+        (None, "None\n", None),
+        (None, "KVM\n", "KVM"),
+        (None, None, None),
+    ],
+    ids=["devicetree", "firmware without a name", "firmware", "neither"],
+)
+def test_the_board_is_named_by_devicetree_or_firmware(tmp_path, monkeypatch, tree, dmi, name):
+    for file, content in (("model", tree), ("product_name", dmi)):
+        if content is not None:
+            (tmp_path / file).write_text(content)
+    monkeypatch.setattr(state, "_DEVICETREE_MODEL", tmp_path / "model")
+    monkeypatch.setattr(state, "_DMI", tmp_path)
+    assert state.board() == name
+
+
+def test_the_battery_is_named_as_the_kernel_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "_POWER", tmp_path)
+    assert state.battery() is None
+    for supply, values in {
+        "AC": {"type": "Mains"},
+        "BAT0": {"type": "Battery", "technology": "Li-ion", "model_name": "X1", "capacity": "80"},
+    }.items():
+        (tmp_path / supply).mkdir()
+        for key, value in values.items():
+            (tmp_path / supply / key).write_text(value + "\n")
+    assert state.battery() == "Li-ion X1"
+    assert state.conditions()["battery_share"] == 0.8
 
 
 def test_conditions_are_told_or_none():
@@ -101,8 +174,8 @@ def test_largest_ignores_what_cannot_be_read(tmp_path):
     for zone, text in [("thermal_zone0", "41000"), ("thermal_zone1", "55500"), ("thermal_zone2", "broken")]:
         (tmp_path / zone).mkdir()
         (tmp_path / zone / "temp").write_text(text)
-    assert state._largest(str(tmp_path), "thermal_zone*/temp") == 55500
-    assert state._largest(str(tmp_path / "nowhere"), "*") is None
+    assert state._largest(tmp_path, "thermal_zone*/temp") == 55500
+    assert state._largest(tmp_path / "nowhere", "*") is None
 
 
 def test_the_handwritten_model_is_valid_onnx():
