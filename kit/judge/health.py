@@ -155,7 +155,7 @@ def judge_health(record: HealthRecord) -> HealthJudgement:
 
 
 def _finding(check: Check, record: HealthRecord) -> HealthFinding:
-    required = check.required and record.protocol in check.protocols and not _needs_real_time(check, record)
+    required = check.required and check.name not in record.not_done and not _needs_real_time(check, record)
     shown = Seen(None, record.not_done[check.name]) if check.name in record.not_done else check.look(record)
     limit = check.limit(record)
     status = _status(check, shown, limit)

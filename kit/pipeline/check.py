@@ -98,8 +98,9 @@ class _Trial:
     answers: tuple[int, int] = (0, 0)
     windows: list[tuple[float, int]] = field(default_factory=list)
     moments: list[tuple[float, Conditions]] = field(default_factory=list)
+    _host_agent_digest: str = field(default_factory=agent_digest)
     _rng: np.random.Generator = field(init=False)
-    _link_bytes_per_s: float = 1e3
+    _speeds: list[float] = field(default_factory=list)
     _noise: Float32Array | None = None
     _digest: str = ""
 
@@ -158,10 +159,16 @@ class _Trial:
         sent_s = time.monotonic()
         back = self.device.echo(data)
         took_s = time.monotonic() - sent_s - 1e-9 * float(np.median(self.trips_ns))
-        if len(data) >= 4096:
-            self._link_bytes_per_s = max(self._link_bytes_per_s, 2 * len(data) / max(1e-6, took_s))
+        if len(data) >= 4096 and not data.startswith(_FRAME_MARKS):  # those would compress
+            self._speeds.append(2 * len(data) / max(1e-6, took_s))
         self.echo_sizes.append(len(data))
         self.wrong_bytes += differing(data, back)
+
+    @property
+    def _link_bytes_per_s(self) -> float:
+        """The best that was seen, or the line's own rate, or a guess until there is either."""
+        nominal = self.device.health().nominal_bytes_per_s
+        return min(max(self._speeds, default=nominal or 1e5), nominal or 1e12)
 
     def try_sending(self, budget_s: float) -> None:
         """A model of random bytes to the device, as large as suits link, time and storage."""
@@ -169,9 +176,16 @@ class _Trial:
         room = _MOST_BYTES if free is None else min(_MOST_BYTES, free // 4)
         size = int(max(_LEAST_BYTES, min(room, 0.8 * budget_s * self._link_bytes_per_s)))
         model, self._noise = smoke.noise(self.seed, size)
+        told, had = self._told(budget_s), list[int]()
+
+        def note(done: int, total: int) -> None:
+            had.append(done)
+            told(done, total)
+
         sent_s = time.monotonic()
-        self._digest = self.device.deploy(model, self._told(budget_s))
-        self.to_device = len(model) / (time.monotonic() - sent_s)
+        self._digest = self.device.deploy(model, note)
+        if not had[0]:  # with a seed that was used before, it is there already
+            self.to_device = len(model) / (time.monotonic() - sent_s)
 
     def try_receiving(self, budget_s: float) -> None:
         """Its answers from the device: the same random bytes, compared."""
@@ -182,6 +196,7 @@ class _Trial:
         speed = self.to_device or self._link_bytes_per_s
         most = max(1, (8 << 20) // self._noise.nbytes)
         rows = int(np.clip(0.4 * budget_s * speed / self._noise.nbytes, 1, most))
+        rows = rows if self._noise.nbytes == smoke.MAX_ROW_BYTES else 1  # short rows that repeat would compress
         expected, received, started_s = self._noise.tobytes(), 0, time.monotonic()
         for _ in self._until(0.6 * budget_s, least=1, most=64):
             scores = self.device.predict(self._digest, np.repeat(one, rows, axis=0), output=None, exact=False)
@@ -247,12 +262,21 @@ class _Trial:
         )
         return HealthRecord(
             device=self.device.identify(), protocol="agent", duration_s=time.monotonic() - self.started_s,
-            timeout_s=self.spec.timeout_s, timing_is_real=self.spec.timing_is_real, host_agent_digest=agent_digest(),
+            timeout_s=self.spec.timeout_s, timing_is_real=self.spec.timing_is_real,
+            host_agent_digest=self._host_agent_digest,
             link=link, clock_t_ns=clocks[0], clock_offset_ns=clocks[1], clock_error_ns=clocks[2],
             asked_answers=self.answers[0], right_answers=self.answers[1],
             window_s=windows[:, 0].copy(), window_inferences=windows[:, 1].astype(np.int64),
             moment_s=np.array([s for s, _ in self.moments]), conditions=tuple(each for _, each in self.moments),
+            not_done=_not_done(self.spec),
         )  # fmt: skip
+
+
+def _not_done(spec: DeviceSpec) -> dict[str, str]:
+    """What an agent within limits tells of the machine around it, and not of what it is held to."""
+    if spec.emulate is None or spec.emulate.memory_bytes is None:
+        return {}
+    return {"free memory": "the system tells this machine's, and the device is held to less"}
 
 
 def differing(sent: bytes, back: bytes) -> int:

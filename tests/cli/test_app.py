@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kit.cli.app import COMMANDS
+
 HEAVY = ("numpy", "onnx", "onnxruntime", "pandas", "jinja2", "msgspec", "psutil", "serial", "sklearn")
 
 
@@ -41,7 +43,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["certify", "report", "verify", "devices", "profiles", "data", "schema"])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     done = edgeproof(command, "--help")
     assert done.returncode == 0

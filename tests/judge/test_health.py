@@ -256,3 +256,10 @@ def test_a_board_is_held_to_what_its_protocol_can_tell() -> None:
     assert judge_health(replace(board, link=replace(board.link, wrong_bytes=3))).verdict is Verdict.FAIL
     deaf = replace(board, link=replace(board.link, round_trips_ns=none))
     assert judge_health(deaf).verdict is Verdict.INCONCLUSIVE
+
+
+def test_what_is_known_not_to_be_doable_is_not_required() -> None:
+    of = record(not_done={"free memory": "the system tells another machine's"})
+    finding = found(of, "free memory")
+    assert (finding.status, finding.required, finding.value) == ("cannot tell", False, None)
+    assert judge_health(of).verdict is Verdict.PASS

@@ -1,5 +1,6 @@
 """`edgeproof devices check`: are a device and its link fit to be measured? PASS, FAIL or INCONCLUSIVE."""
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -23,12 +24,12 @@ _INDENT = " " * 13
 @click.command("check", epilog=EXAMPLES)
 @click.argument("device")
 @click.option("--duration", default="2 min", show_default=True, help="How long to test, such as 20s or 10min.")
-@click.option("--seed", type=click.IntRange(0, 2**32), default=0, show_default=True, help="Of the random bytes.")
+@click.option("--seed", type=click.IntRange(0, 2**32), help="Of the random bytes; a new one each time if left out.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @common_options
 @click.pass_context
 def check(
-    ctx: click.Context, /, device: str, duration: str, seed: int, quiet: bool, as_json: bool, verbose: bool
+    ctx: click.Context, /, device: str, duration: str, seed: int | None, quiet: bool, as_json: bool, verbose: bool
 ) -> int:
     """Test DEVICE and its link for two minutes: bytes, speed, clock, storage, memory, heat, known answers.
 
@@ -42,6 +43,7 @@ def check(
     from kit.spec.units import parse
 
     duration_s = parse(duration, "time", "--duration")
+    seed = secrets.randbits(32) if seed is None else seed
     progress = Progress({name: share * duration_s for name, share in PHASES.items()}, quiet=quiet)
     try:
         record = try_device(load_device(device), duration_s=duration_s, seed=seed, watcher=progress)
