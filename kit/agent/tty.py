@@ -12,6 +12,7 @@ from kit.errors import LinkError
 from kit.wire.port import FilePort
 
 _RETRY_S = 0.2
+_PASSING = "/dev/pts/"
 _CC, _CFLAG, _ISPEED, _OSPEED = 6, 2, 4, 5
 RATES = {int(name[1:]): code for name, code in vars(termios).items() if name[0] == "B" and name[1:].isdecimal()}
 """Baud rates that this system's termios names, and its codes for them (POSIX.1-2017, termios.h, and Linux's own)."""
@@ -22,7 +23,8 @@ class TtyPort:
     """A port (see kit.wire.port.Port) at `path`: 8 data bits, no parity, one stop bit, no flow control; ours alone.
 
     When it hangs up (an adapter unplugged, a terminal closed) it is opened again as soon as it is back; until then
-    nothing is read or taken. Closing does not drop DTR. Raises LinkError if it cannot be opened at first.
+    nothing is read or taken. A name in /dev/pts is an exception: it is soon another's, so its hang-up is the end, and
+    reading raises LinkError. Closing does not drop DTR. Raises LinkError if it cannot be opened at first.
     """
 
     def __init__(self, path: str, baud: int) -> None:
@@ -30,7 +32,7 @@ class TtyPort:
             rates = ", ".join(str(rate) for rate in sorted(RATES) if rate >= 9600)
             raise LinkError(f"{baud} baud is no rate of this system", where=path, next_step=f"choose one of {rates}")
         self._path, self._baud = path, baud
-        self._retry_at_s, self._closed = 0.0, threading.Event()
+        self._retry_at_s, self._closed, self._end = 0.0, threading.Event(), "the port is closed"
         self._reading = threading.Lock()
         try:
             self._file: FilePort | None = FilePort(_open(path, RATES[baud]), path)
@@ -71,6 +73,9 @@ class TtyPort:
         except LinkError:
             self._check_open()
             self._hang_up()
+            if self._path.startswith(_PASSING):
+                self._end = "the port has hung up"
+                self._closed.set()
             return None
 
     def _plugged(self, deadline_s: float) -> bool:
@@ -97,7 +102,7 @@ class TtyPort:
 
     def _check_open(self) -> None:
         if self._closed.is_set():
-            raise LinkError("the port is closed", where=self._path)
+            raise LinkError(self._end, where=self._path)
 
 
 def _open(path: str, speed: int) -> int:

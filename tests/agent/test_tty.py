@@ -158,6 +158,23 @@ def test_an_adapter_that_is_unplugged_and_comes_back_is_opened_again(adapter, po
     assert adapter.settings()[4] == RATES[115200]
 
 
+def test_a_pseudo_terminal_that_hangs_up_is_gone_for_good():
+    master, slave = os.openpty()
+    port = TtyPort(os.ttyname(slave), 115200)
+    os.close(slave)
+    os.close(master)
+    with pytest.raises(LinkError, match="hung up"):
+        port.read(5)
+    taken = [os.openpty() for _ in range(3)]  # its name is another's now
+    for use in (lambda: port.read(1), lambda: port.write(b"to a stranger")):
+        with pytest.raises(LinkError, match="hung up"):
+            use()
+    for pair in taken:
+        os.close(pair[0])
+        os.close(pair[1])
+    port.close()
+
+
 def test_an_absent_adapter_is_looked_for_without_hurry(adapter, port):
     adapter.unplug()
     start_s = time.process_time()

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +122,20 @@ def test_an_agent_that_dies_is_told_soon_and_how():
         assert "\n" not in str(caught.value)
     finally:
         device.close()
+
+
+def test_a_host_that_is_killed_leaves_no_agent_and_no_line():
+    script = (
+        "import time; from kit.device.local import open_local; from tests.device.test_local import behind\n"
+        "link = open_local(behind()); print(link.process_id(), link._line.process_id(), flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as host:
+        agent, line = map(int, host.stdout.readline().split())
+        assert kits.alive(agent)
+        host.kill()
+    assert kits.wait_gone(line)
+    assert kits.wait_gone(agent)
 
 
 def test_an_agent_that_cannot_start_is_told_soon_with_its_last_words():
