@@ -98,6 +98,18 @@ def heavy(weight_bytes: int) -> bytes:
     return graph_bytes(nodes, [tensor("x", [1, FEATURES])], [tensor("scores", [1, CLASSES])], constants)
 
 
+def hungry(floats: int = 1 << 45) -> bytes:
+    """Asks for an intermediate of so many floats when it is run."""
+    one = helper.make_tensor("value", TensorProto.FLOAT, [1], [1.0])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["big"], value=one),
+        helper.make_node("ReduceSum", ["big"], ["total"], keepdims=0),
+        helper.make_node("Mul", ["x", "total"], ["scores"]),
+    ]
+    outputs = [tensor("scores", ["rows", FEATURES])]
+    return graph_bytes(nodes, [tensor("x", ["rows", FEATURES])], outputs, {"size": np.array([floats])})
+
+
 def slow(size: int = 700) -> bytes:
     """About 10 ms an inference: a chain of matrix products of its own constants."""
     big = (np.eye(size) + 1e-3).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -227,7 +228,8 @@ def _run(session: Any, names: list[str] | None, feed: dict[str, NDArray[np.gener
 def _check_memory(error: Exception) -> None:
     """Raises RefusalError if the runtime says, in any of its ways, that there is no memory."""
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
-        raise out_of_memory(_one_line(error)) from None
+        size = re.search(r"of size (\d+)", str(error))
+        raise out_of_memory(f"the runtime asked for {size[1]} bytes" if size else _one_line(error)) from None
 
 
 def out_of_memory(words: str) -> RefusalError:
