@@ -134,14 +134,16 @@ class Engine:
             None if round_trip_ns is None else round_trip_ns / 1e9,
         )
 
-    def feed(self, data: bytes, now_ns: int) -> None:
-        """Take bytes from the line, whatever they are."""
+    def feed(self, data: bytes, now_ns: int) -> bool:
+        """Take bytes from the line, whatever they are; whether they completed a packet, so that there may be news."""
         self._now_ns = now_ns
-        for packet in self._decoder.feed(data):
+        packets = self._decoder.feed(data)
+        for packet in packets:
             self._received_packets += 1
             reply = self._handle(packet, now_ns)
             if reply is not None and len(self._replies) < _MAX_REPLIES:
                 self._replies.append(reply)
+        return bool(packets)
 
     def accept(self) -> bool:
         """Turn to the newest session that a host has opened; False if there is no new one."""

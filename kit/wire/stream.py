@@ -206,8 +206,7 @@ class ReliableStream:
             with self._lock:
                 if self._closed:
                     return
-                if data:
-                    self._engine.feed(data, time.monotonic_ns())
+                if data and self._engine.feed(data, time.monotonic_ns()):
                     self._pump()
                     self._changed.notify_all()
 

@@ -147,7 +147,9 @@ def test_both_ways_at_once() -> None:
 
     pair.until(done)
     assert (got["up"], got["down"]) == (up, down)
-    assert len(up) / 11_520 / (pair.line.now_ns / S_NS) > 0.75, "each way has most of its own line"
+    share = len(up) / 11_520 / (pair.line.now_ns / S_NS)
+    print(f"both ways at once: {share:.3f} of each")
+    assert share > 0.6, "acknowledgements wait behind the other way's data, but not for long"
 
 
 def test_a_reader_that_does_not_read_stops_the_sender_and_costs_one_window() -> None:
