@@ -276,9 +276,10 @@ class Engine:
             self._live.end(Ending.REPLACED)
             self._resent_before += self._live.sender.resent_bytes
             self._duplicates_before += self._live.receiver.duplicates
-        self._live_opened, terms = self._candidates[packet.session]
+        while packet.session in self._candidates:  # those agreed on later stay: this one's host may be gone already
+            oldest = next(iter(self._candidates))
+            self._live_opened, terms = self._candidates.pop(oldest)
         self._live = Session(packet.session, terms, now_ns)
-        self._candidates.clear()
 
     def _terms(self, peer: Open | Opened) -> Terms:
         own = self.settings
