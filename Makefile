@@ -34,7 +34,7 @@ lint: $(READY)  ## style, types, layers
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 12
 
-proofs: $(READY)  ## slow proofs: simulated verdicts, other processors; ONLY=name for some
+proofs: $(READY)  ## slow proofs: verdicts, processors, faults, fuzzing; ONLY=name for some
 	@$(PYTEST) -m proof -s --timeout 1800 tests/proofs $(if $(ONLY),-k $(ONLY))
 
 bench: $(READY)  ## ours against named peers, side by side; ONLY=name for one

@@ -49,7 +49,7 @@ def _serve(agent: Agent, arguments: argparse.Namespace, streams: tuple[int, int]
         from kit.agent.tcp import listen
 
         host, _, port = arguments.tcp.rpartition(":")
-        if not port.isdecimal():
+        if not (host and port.isdecimal()):
             raise EdgeproofError(f"{arguments.tcp!r} is no address", next_step="write --tcp 127.0.0.1:7431, say")
         desk = Desk(agent, lease_s=arguments.lease)
         listen(desk, host.strip("[]"), int(port), arguments.key)

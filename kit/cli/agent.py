@@ -66,10 +66,12 @@ def _ways(name: str) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """How a board can be reached: in words, what is started on it, and [link] of its device file."""
     tcp = ('url = "tcp://HOST:7431"', 'key = "scanner.key"  # from: edgeproof agent key -o scanner.key')
     ssh = ('url = "ssh://USER@HOST"', f'command = ["python3", "{name}", "--stdio"]')
+    adb = ('url = "adb:SERIAL"', f'command = ["python3", "/data/local/tmp/{name}", "--stdio"]')
     return (
         ("serial line", f"python3 {name} --serial /dev/ttyS0 --baud 115200", ('url = "/dev/ttyUSB0"', "baud = 115200")),
         ("TCP", f"python3 {name} --tcp 0.0.0.0:7431 --key scanner.key", tcp),
         ("SSH", "nothing, the host starts it", ssh),
+        ("ADB", "nothing, the host starts it", adb),
     )
 
 

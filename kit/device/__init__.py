@@ -30,10 +30,11 @@ def open_link(spec: DeviceSpec) -> Link:
     """Open the byte stream to a device. Raises SpecError for a kind that is not known, LinkError if it fails."""
     kind = link_kind(spec.link)
     if kind not in LINKS:
+        known = ", ".join(f"{name}:" for name in sorted(LINKS) if name != "serial")
         raise SpecError(
             f"link {spec.link!r} is of an unknown kind",
             where=spec.path or f"device {spec.name}",
-            next_step=f"known kinds: {', '.join(f'{name}:' for name in sorted(LINKS))}, or a port such as /dev/ttyUSB0",
+            next_step=f"known kinds: {known}, or a port such as /dev/ttyUSB0",
         )
     return cast(Link, _load(LINKS[kind])(spec))
 

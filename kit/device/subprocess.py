@@ -29,7 +29,7 @@ def agent_command(spec: DeviceSpec, *options: str) -> list[str]:
 
     Models are kept in a folder of that device alone, since each has its own limit.
     """
-    agent = spec.command or (sys.executable, "-m", "kit.agent")
+    agent = [word for word in spec.command if word != "--stdio"] or [sys.executable, "-m", "kit.agent"]
     return [*spec.wrapper, *agent, *(options or ("--stdio",)), "--cache", str(cache_folder(spec.name))]
 
 

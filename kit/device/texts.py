@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from kit.device.base import Telemetry
 from kit.records import Conditions, DeviceRecord
+from kit.spec.link import link_name
 from kit.spec.text import shown
 from kit.spec.types import DeviceSpec
 from kit.wire import Message
@@ -26,7 +27,7 @@ def device_record(hello: Message, spec: DeviceSpec) -> DeviceRecord:
     found = (f"processor ({emulator})",) if emulator and not declared else ()
     return DeviceRecord(
         name=spec.name,
-        link=spec.link,
+        link=link_name(spec.link),
         emulated=spec.emulated + found,
         system=text(hello, "system", 200),
         architecture=text(hello, "architecture", 64),

@@ -58,8 +58,10 @@ def device_at(text: str) -> DeviceSpec:
 
 
 def link_name(text: str) -> str:
-    """A link as others may read it: a key by its file's name, not by where that lies here."""
-    return re.sub(r"(?<=[?&]key=)[^&]*", lambda found: Path(unquote(found[0])).name, text)
+    """A link as others may read it: a file of ours by its name, not by where that lies here."""
+    return re.sub(
+        r"([?&](?:key|identity|known_hosts)=)([^&]*)", lambda found: found[1] + Path(unquote(found[2])).name, text
+    )
 
 
 def _without_ours(url: str) -> tuple[str, dict[str, str]]:

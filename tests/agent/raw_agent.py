@@ -28,7 +28,11 @@ class RawAgent:
         )  # fmt: skip
         self.decoder, self.sequence, self.told = Decoder(), 0, []
         if hello:
-            self.answered("hello", protocols=[2], threads=1, host="test", token="t")
+            try:
+                self.answered("hello", protocols=[2], threads=1, host="test", token="t")
+            except BaseException:
+                self.stop()
+                raise
 
     def send(self, data):
         self.process.stdin.write(data)

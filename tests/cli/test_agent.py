@@ -66,7 +66,7 @@ class TestPack:
             path.write_text("\n".join(lines))
             assert tomllib.loads(path.read_text())["device"]["name"] == "board"
             links.append(load_device(path).link)
-        assert links == ["/dev/ttyUSB0", "tcp://HOST:7431", "ssh://USER@HOST"]
+        assert links == ["/dev/ttyUSB0", "tcp://HOST:7431", "ssh://USER@HOST", "adb:SERIAL"]
 
     def test_for_a_machine(self, tmp_path):
         done = edgeproof("agent", "pack", "--json", cwd=tmp_path)

@@ -19,9 +19,10 @@ def setup(ctx: click.Context, /, device: str, as_json: bool, verbose: bool) -> N
     as_json = as_json or (ctx.parent is not None and ctx.parent.params["as_json"])
     root = None
     if link_kind(spec.link) == "aarch64":
+        from kit.device.aarch64 import cpu_of
         from kit.device.aarch64 import setup as set_up
 
-        root = str(set_up(say_aside))
+        root = str(set_up(say_aside, cpu=cpu_of(spec)))
     if as_json:
         print_json({"schema": "edgeproof/setup/1", "device": spec.name, "root": root})
     elif root is None:
