@@ -2,7 +2,7 @@
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from kit.agent.channel import Channel
 from kit.agent.server import QUICK, refusal
@@ -21,10 +21,27 @@ from kit.wire import (
     unpack_message,
 )
 
-if TYPE_CHECKING:
-    from kit.agent.desk import Desk
-
 _STRANGER_BYTES = 64 << 10  # most that a frame of a host without the lease may carry
+
+
+class Reception(Protocol):
+    """Where a session's requests are settled: the desk."""
+
+    def admits(self, session: "Session", work: Work) -> bool:
+        """Whether a request is to be done, and not answered yet. Raises RefusalError for a refusal."""
+        ...
+
+    def do(self, session: "Session", work: Work) -> None:
+        """Answer one request now, in this thread."""
+        ...
+
+    def hand(self, session: "Session", work: Work) -> None:
+        """Queue a request for the main thread."""
+        ...
+
+    def leave(self, session: "Session") -> None:
+        """The session has ended."""
+        ...
 
 
 class Session:
@@ -33,7 +50,7 @@ class Session:
     At most one request is under way and one waits, so that what a host can make the agent hold is bounded.
     """
 
-    def __init__(self, desk: "Desk", channel: Channel) -> None:
+    def __init__(self, desk: Reception, channel: Channel) -> None:
         self.name, self.heard_s, self.gone = channel.name, time.monotonic(), False
         self._desk, self._channel, self._decoder = desk, channel, Decoder(_STRANGER_BYTES)
         self._sending, self._guard = threading.Lock(), threading.Lock()

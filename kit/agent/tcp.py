@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from kit.agent.channel import STALL_S, Channel
-from kit.agent.secure import Key
-from kit.agent.sockets import SocketStream, hang_up, is_loopback, join_address, tune, widen
 from kit.errors import LinkError, UsageError
 from kit.wire import UNKNOWN_SEQUENCE, Frame, FrameType, Message, encode_frame, pack_message
+from kit.wire.secure import Key
+from kit.wire.sockets import SocketStream, hang_up, is_loopback, join_address, tune, widen
 
 MAX_PENDING, MAX_OPEN = 8, 16
 ADMISSION_S = 10.0

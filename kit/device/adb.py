@@ -10,13 +10,13 @@ import re
 import time
 from urllib.parse import urlsplit
 
-from kit.agent.sockets import SocketStream
 from kit.device.adb_server import AdbDevice, Server, devices
-from kit.device.link import LinkHealth
 from kit.device.process import last_line
 from kit.device.remote import not_started, shell_words
+from kit.device.sockets import SocketLink
 from kit.errors import LinkError, SpecError
 from kit.spec.types import DeviceSpec
+from kit.wire.sockets import SocketStream
 
 AGENT = ("python3", "/data/local/tmp/agent.pyz", "--stdio")
 """The agent's command on the device, unless the device file has its own."""
@@ -28,7 +28,7 @@ _PATIENCE_S = 2.0
 _SERIAL = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9._:%\[\]-]{0,199}")
 
 
-class AdbLink:
+class AdbLink(SocketLink):
     """A Link to the agent's command on one device. Raises LinkError, in one line, if it cannot be started."""
 
     def __init__(self, spec: DeviceSpec) -> None:
@@ -45,51 +45,17 @@ class AdbLink:
         except LinkError as error:
             error.where = error.where or self._where
             raise
-        self._stream, self._is_closed = SocketStream(stream), False
-        self._sent_bytes = self._received_bytes = 0
+        super().__init__(SocketStream(stream))
 
-    def read(self, deadline_s: float) -> bytes:
-        """See Link."""
-        try:
-            data = self._stream.receive(deadline_s)
-        except OSError:
-            raise self._end() from None
-        if data == b"":
-            raise self._end()
-        self._received_bytes += len(data or b"")
-        return data or b""
+    def _broken(self, error: OSError) -> LinkError:
+        del error  # adbd and the agent know more
+        return self._ended()
 
-    def write(self, data: bytes | memoryview, deadline_s: float) -> None:
-        """See Link."""
-        try:
-            is_sent = self._stream.send(memoryview(data).cast("B"), deadline_s)
-        except OSError:
-            raise self._end() from None
-        if not is_sent:
-            raise LinkError("agent does not take what is sent to it", next_step="see what else the device does")
-        self._sent_bytes += len(data)
+    def _stuck(self) -> LinkError:
+        return LinkError("agent does not take what is sent to it", next_step="see what else the device does")
 
-    def health(self) -> LinkHealth:
-        """See Link."""
-        return LinkHealth(self._sent_bytes, self._received_bytes)
-
-    def limits(self) -> tuple[str, ...]:
-        """See Link."""
-        return ()
-
-    def process_id(self) -> int | None:
-        """See Link; the agent runs on the device."""
-        return None
-
-    def close(self) -> None:
-        """Close the stream; adbd then hangs up on the agent, which ends."""
-        self._is_closed = True
-        self._stream.close()
-
-    def _end(self) -> LinkError:
-        """Why the stream ended: it was closed, unplugged, never started, or the agent ended."""
-        if self._is_closed:
-            return LinkError("the link is closed", next_step="open the device again")
+    def _ended(self) -> LinkError:
+        """Why the stream ended: the device was unplugged, the agent never started, or it ended."""
         deadline_s = time.monotonic() + _PATIENCE_S
         try:
             _usable(devices(self._server, deadline_s), self.serial)

@@ -1,4 +1,4 @@
-"""Make the key that a host and a TCP agent share (see kit.agent.secure); needs the extra `keys`."""
+"""Make the key that a host and a TCP agent share (see kit.wire.secure); needs the extra `keys`."""
 
 import contextlib
 import os

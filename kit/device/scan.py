@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kit.agent.sockets import join_address
 from kit.device.adb_server import AdbDevice, Server, devices
 from kit.device.tcp import TcpLink
 from kit.errors import EdgeproofError, LinkError
 from kit.spec.link import device_at
 from kit.spec.text import shown
 from kit.wire import PROTOCOLS, Decoder, Frame, FrameType, Message, encode_frame, pack_message, unpack_message
+from kit.wire.sockets import join_address
 
 SCAN_S = 2.0
 _ASK_S, _MARGIN_S = 1.0, 0.4  # who is late by less than the margin is still told of

@@ -7,17 +7,17 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from kit.agent.secure import Key
-from kit.agent.sockets import DEFAULT_PORT, SocketStream, is_loopback, join_address, tune, widen
-from kit.device.link import LinkHealth
+from kit.device.sockets import SocketLink
 from kit.errors import LinkError, SpecError
 from kit.spec.types import DeviceSpec
+from kit.wire.secure import Key
+from kit.wire.sockets import DEFAULT_PORT, SocketStream, is_loopback, join_address, tune, widen
 
 _ALERT = b"\x15\x03"  # RFC 8446, 5.1: how a TLS server answers what is no TLS
 _Address = tuple[int, tuple[str, int]]
 
 
-class TcpLink:
+class TcpLink(SocketLink):
     """A Link to a listening agent; `timeout_s` bounds finding, connecting and proving together.
 
     Raises SpecError for a URL that is none, or that would send in the clear to another machine; LinkError if the agent
@@ -36,52 +36,16 @@ class TcpLink:
         connection = self._connected(addresses, deadline_s)
         if key is not None:
             connection = self._proven(connection, key, deadline_s)
-        self._stream, self._is_open = SocketStream(connection), True
-        self._sent_bytes = self._received_bytes = 0
+        super().__init__(SocketStream(connection))
 
     def read(self, deadline_s: float) -> bytes:
         """See Link."""
-        self._check_open()
-        try:
-            data = self._stream.receive(deadline_s)
-        except OSError as error:
-            raise self._broken(error) from None
-        if data == b"":
-            raise self._failed("ended the connection", _IS_IT_BUSY)
-        if not self._received_bytes and data and data.startswith(_ALERT):
+        data = super().read(deadline_s)
+        if self._received_bytes == len(data) and data.startswith(_ALERT):
             raise self._failed(
                 "demands a key", 'add key = "scanner.key", the agent\'s own, to [link] of the device file'
             )
-        self._received_bytes += len(data or b"")
-        return data or b""
-
-    def write(self, data: bytes | memoryview, deadline_s: float) -> None:
-        """See Link."""
-        self._check_open()
-        try:
-            is_taken = self._stream.send(data, deadline_s)
-        except OSError as error:
-            raise self._broken(error) from None
-        if not is_taken:
-            raise self._failed("does not take what is sent to it", "check the network and the device, then run again")
-        self._sent_bytes += len(data)
-
-    def health(self) -> LinkHealth:
-        """See Link."""
-        return LinkHealth(self._sent_bytes, self._received_bytes)
-
-    def limits(self) -> tuple[str, ...]:
-        """See Link."""
-        return ()
-
-    def process_id(self) -> int | None:
-        """See Link: it was not started by us."""
-        return None
-
-    def close(self) -> None:
-        """See Link; the agent goes on for the next host."""
-        self._is_open = False
-        self._stream.close()
+        return data
 
     def _resolved(self, host: str, deadline_s: float) -> list[_Address]:
         """Numeric addresses of a host; a resolver has no deadline of its own, so it is asked in a thread."""
@@ -157,13 +121,13 @@ class TcpLink:
         return self._failed("did not accept the key", "start it with --key and the same key file")
 
     def _broken(self, error: OSError) -> LinkError:
-        if not self._is_open:
-            return _closed()
         return self._failed(f"is gone ({error.strerror or error})", "check the network and the device, then run again")
 
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise _closed()
+    def _ended(self) -> LinkError:
+        return self._failed("ended the connection", _IS_IT_BUSY)
+
+    def _stuck(self) -> LinkError:
+        return self._failed("does not take what is sent to it", "check the network and the device, then run again")
 
     def _failed(self, what: str, next_step: str) -> LinkError:
         return self._error(f"the agent at {self._at} {what}", next_step)
@@ -191,7 +155,3 @@ def _split(url: str, where: str) -> tuple[str, int]:
 def _share(deadline_s: float, parts: int) -> float:
     """One part of the time that is left, in s; a time-out of 0 would mean not to wait at all."""
     return max(0.001, (deadline_s - time.monotonic()) / parts)
-
-
-def _closed() -> LinkError:
-    return LinkError("the link is closed", next_step="open the device again")

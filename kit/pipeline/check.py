@@ -14,6 +14,7 @@ from kit.device.link import LinkHealth
 from kit.errors import UsageError
 from kit.pipeline import smoke
 from kit.pipeline.check_board import check_board
+from kit.pipeline.watcher import Watcher
 from kit.records import Conditions, Float32Array, HealthRecord, LinkTrial
 from kit.spec.types import DeviceSpec
 
@@ -32,19 +33,6 @@ _MOST_TRIPS, _MOST_ECHOES, _CLOCK_READINGS = 1000, 500, 8
 _ECHO_SIZES = (0, 1, 7, 255, 256, 257, 4096, 65537, 1 << 20, 4 << 20)
 _LEAST_BYTES, _MOST_BYTES = 16 << 10, 16 << 20
 _FRAME_MARKS = (b"EDGP", b"\0", b"\xff")
-
-
-class Watcher(Protocol):
-    """Who is told how far the test is."""
-
-    def start(self, step: str) -> None:
-        """A phase begins."""
-
-    def update(self, done: int, total: int) -> None:
-        """It is `done` of `total` ms."""
-
-    def finish(self, step: str) -> None:
-        """It is over."""
 
 
 class Checked(Device, Protocol):

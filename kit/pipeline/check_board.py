@@ -1,7 +1,6 @@
 """What can be tried of a board that runs its own firmware: round trips of its name, and bytes read back."""
 
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,11 +9,9 @@ from kit.device.mlperf.dialogue import Dialogue
 from kit.device.mlperf.grammar import DamagedError
 from kit.device.mlperf.loading import Loader
 from kit.device.serial import open_port
+from kit.pipeline.watcher import Watcher
 from kit.records import HealthRecord, Int64Array, LinkTrial
 from kit.spec.types import BoardSpec, DeviceSpec
-
-if TYPE_CHECKING:
-    from kit.pipeline.check import Watcher
 
 _NOT_TOLD, _SCORE = "not in the protocol", "edgeproof score tells, on a dataset"
 NOT_DONE = {
@@ -33,7 +30,7 @@ NOT_DONE = {
 _LOAD_BYTES, _MOST_TRIPS = 256, 1000
 
 
-def check_board(spec: DeviceSpec, duration_s: float, seed: int, watcher: "Watcher") -> HealthRecord:
+def check_board(spec: DeviceSpec, duration_s: float, seed: int, watcher: Watcher) -> HealthRecord:
     """Round trips of `name` for a third of the time, loads of random bytes read back for the rest.
 
     What was not read back right in two tries is wrong bytes: the protocol itself has no checksum. Raises LinkError.
@@ -66,7 +63,7 @@ def check_board(spec: DeviceSpec, duration_s: float, seed: int, watcher: "Watche
     )  # fmt: skip
 
 
-def _trips(dialogue: Dialogue, budget_s: float, watcher: "Watcher") -> Int64Array:
+def _trips(dialogue: Dialogue, budget_s: float, watcher: Watcher) -> Int64Array:
     """Round trips of `name`, ns: int64 [n]; one that was damaged is none."""
     trips: list[int] = []
     started_s = time.monotonic()
@@ -83,7 +80,7 @@ def _trips(dialogue: Dialogue, budget_s: float, watcher: "Watcher") -> Int64Arra
 
 
 def _read_back(
-    dialogue: Dialogue, board: BoardSpec, end_s: float, seed: int, watcher: "Watcher"
+    dialogue: Dialogue, board: BoardSpec, end_s: float, seed: int, watcher: Watcher
 ) -> tuple[Int64Array, int]:
     """Sizes of the random loads, int64 [n], and the bytes of those that did not read back as they were sent."""
     rng, loader = np.random.default_rng(seed), Loader(dialogue, board.window)

@@ -84,7 +84,7 @@ class FilePort:
 
     def _must_be_open(self) -> None:
         if not self._open:
-            raise LinkError("the port was closed", where=self._name)
+            raise LinkError("the port was closed", where=self._name, next_step="open the device again")
 
     def _gone(self, why: str) -> LinkError:
         return LinkError(f"the port is gone ({why})", where=self._name, next_step="plug the device in again")

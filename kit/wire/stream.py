@@ -148,7 +148,7 @@ class ReliableStream:
     def _check(self) -> None:
         """Raise if the session is over."""
         if self._closed:
-            raise LinkError("the stream was closed", where=self._where)
+            raise LinkError("the stream was closed", where=self._where, next_step="open the device again")
         if ended := self._engine.ended:
             raise LinkError(ended.what, where=self._where, next_step=ended.next_step)
         if self._failure:

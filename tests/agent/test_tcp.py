@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kit.agent import tcp
-from kit.agent.secure import Key
-from kit.agent.sockets import SocketStream, is_loopback, join_address
 from kit.agent.tcp import Listener, TcpChannel
 from kit.device.keys import make_key
 from kit.errors import EdgeproofError, LinkError, UsageError
 from kit.wire import Decoder, FrameType, unpack_message
+from kit.wire.secure import Key
+from kit.wire.sockets import SocketStream, is_loopback, join_address
 
 SECRET = b"EDGP the model is a trade secret" * 10
 

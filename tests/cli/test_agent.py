@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kit.agent.secure import Key
 from kit.device import open_device
 from kit.digest import digest_file
 from kit.spec import load_device
+from kit.wire.secure import Key
 from tests import device_kit as kits
 from tests.tcp_agent import tcp_agent
 

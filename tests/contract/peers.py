@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from kit.agent.channel import Channel
-from kit.agent.secure import Key
-from kit.agent.sockets import SocketStream
 from kit.agent.tcp import TcpChannel
 from kit.device import Link, open_link
 from kit.device.aarch64 import enter
@@ -23,6 +21,8 @@ from kit.device.keys import make_key
 from kit.device.process import ProcessLink
 from kit.errors import LinkError
 from kit.wire.port import FilePort
+from kit.wire.secure import Key
+from kit.wire.sockets import SocketStream
 from kit.wire.stream import ReliableStream
 from tests import device_kit as kits
 from tests.emulators.adb_server import AdbServer

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.agent.secure import Key
 from kit.device import Link, open_device, open_link
 from kit.device.keys import make_key
 from kit.device.tcp import TcpLink
 from kit.errors import DeviceError, LinkError, MissingExtraError, SpecError, StoreError
+from kit.wire.secure import Key
 from tests import device_kit as kits
 from tests.tcp_agent import tcp_agent
 

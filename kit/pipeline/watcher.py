@@ -1,0 +1,16 @@
+"""Who is told how far a test of a device is."""
+
+from typing import Protocol
+
+
+class Watcher(Protocol):
+    """Who is told how far the test is."""
+
+    def start(self, step: str) -> None:
+        """A phase begins."""
+
+    def update(self, done: int, total: int) -> None:
+        """It is `done` of `total` ms."""
+
+    def finish(self, step: str) -> None:
+        """It is over."""
