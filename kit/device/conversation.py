@@ -32,6 +32,7 @@ SLOW_LINK_BYTES_PER_S = 2e6
 KEPT_SAMPLES = 4096
 _PATIENCES, _SLOWEST_STEP_S = 20, 2.0  # longest request: so many times its patience, and so much for each of its steps
 _CANCEL_S, _BYE_S = 0.5, 1.0
+_BEATS_A_TIMEOUT = 8  # while a transfer waits: so a device that restarted meanwhile is noticed, with time to go on
 _JOINED_BYTES = 32 << 10  # up to here one copy is cheaper than a second call of the system
 
 Source = Callable[[int], Iterable[tuple[bytes | memoryview, bool]]]
@@ -63,6 +64,7 @@ class Conversation:
         self._sequence = self._given_up = 0
         self._is_usable, self._is_silent, self._is_cut = True, False, False
         self._sent_s, self._beat_s = time.monotonic(), float("inf")
+        self._quiet_s = self._beat_s  # the longest that nothing is sent in the request under way
         self._ended = threading.Event()
 
     @property
@@ -126,6 +128,7 @@ class Conversation:
         """The final frame. A frame that was cut off leaves the stream unusable, and so does damage."""
         patience = Patience(patience_s, _PATIENCES * patience_s + _SLOWEST_STEP_S * steps)
         self._is_usable = False
+        self._quiet_s = min(self._beat_s, self.spec.timeout_s / _BEATS_A_TIMEOUT if source else self._beat_s)
         try:
             self._send(FrameType.REQUEST, payload, patience.due_s, deflate=self.deflates)
             if source is not None and (early := self._feed(source, patience, progress)) is not None:
@@ -191,10 +194,10 @@ class Conversation:
                 raise LinkError(f"a {frame.type.name} frame of request {frame.sequence}, expected {self._sequence}")
 
     def _read(self, due_s: float) -> bytes:
-        """What comes before `due_s`; meanwhile the lease is kept."""
+        """What comes before `due_s`; meanwhile the lease is kept, and in a transfer the line asked."""
         while True:
             now_s = time.monotonic()
-            beat_due_s = self._sent_s + self._beat_s
+            beat_due_s = self._sent_s + self._quiet_s
             data = self.link.read(min(max(due_s, now_s), max(beat_due_s, now_s)))
             if data or beat_due_s >= due_s:
                 return data

@@ -5,6 +5,7 @@ test run. What must hold is asserted inside (tests/proofs/transfer_world.py), on
 """
 
 import multiprocessing
+import random
 import resource
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -17,8 +18,9 @@ import kit.wire.packet
 from kit.agent.cache import Incoming, ModelCache
 from kit.digest import is_digest
 from kit.wire.reliable import WINDOW_BYTES
-from tests.proofs.transfer_schedule import plan
+from tests.proofs.transfer_schedule import Plan, plan
 from tests.proofs.transfer_world import Outcome, run
+from tests.wire.simulated_line import MS_NS, Faults
 
 FULL_COUNT, QUICK_COUNT, WORKERS = 10_000, 80, 2
 MOST_GROWTH_BYTES = 48 << 20
@@ -128,6 +130,17 @@ def check(found: Summary) -> None:
 def test_a_schedule_repeats_exactly() -> None:
     for seed in range(12):
         assert run(plan(seed)) == run(plan(seed))
+
+
+def test_a_deploy_goes_on_when_the_device_restarts_before_it_has_answered() -> None:
+    """Nothing of the host's is on its way then: unless it asks, it waits for its whole patience, and has none left."""
+    for seed in range(8):
+        model = (random.Random(seed).randbytes(5000),)
+        outcome = run(Plan(seed, 11520.0, MS_NS, 64, Faults(), (), model, 1 << 20, 20.0, cut_at_share=1.0))
+        assert outcome.counts["power cuts while writing"] == 1
+        assert (outcome.completed, outcome.wrong) == (1, [])
+        assert not outcome.errors
+        assert outcome.virtual_s < 20
 
 
 # The proof must notice each of these bugs, each by another of its assertions.

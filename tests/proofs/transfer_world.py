@@ -45,11 +45,12 @@ from kit.wire.reliable import Engine
 from tests.device_kit import device_spec
 from tests.proofs.transfer_schedule import CountedPipe, Happening, Plan, squeezed_share
 from tests.proofs.virtual_machines import ClockModule, Machine, Queue, Turns, threading_module
-from tests.wire.simulated_line import S_NS, Faults
+from tests.wire.simulated_line import MS_NS, S_NS, Faults
 
 MOST_RUNS = 4
 """How often the user runs a deploy that failed; after that it counts as failed."""
 
+_WRITE_NS = 10 * MS_NS
 _IDENTITY = {
     "system": "Linux 6.1", "architecture": "aarch64", "cpu_model": "a board", "instruction_sets": ["asimd"],
     "instruction_sets_from": "auxiliary vector", "emulator": None, "logical_cpus": 4, "memory_bytes": 1 << 30,
@@ -215,7 +216,9 @@ class World:
         if self._cut_at_share is not None and incoming.received_bytes >= self._cut_at_share * incoming.size_bytes:
             self._cut_at_share = None
             self.counts["power cuts while writing"] += 1
-            self._at(self.turns.now_ns, lambda: self._happen(Happening(0, "reboot", self.rng.randrange(2 * S_NS))))
+            lasts_ns = self.rng.randrange(2 * S_NS)
+            self._at(self.turns.now_ns + _WRITE_NS // 2, lambda: self._happen(Happening(0, "reboot", lasts_ns)))
+            self.turns.wait(lambda: False, _WRITE_NS / S_NS)
 
     def switch_off(self) -> None:
         """End whatever still runs."""
