@@ -43,9 +43,9 @@ class Plan:
         return 3 * sum(map(len, self.models)) / self.bytes_per_s + gaps_ns / S_NS + 3 * self.timeout_s + 10.0
 
     def most_in_vain_bytes(self) -> float:
-        """What a break may cost: the piece that arrives, the one that waits, and the stream's backlog and window."""
+        """What a break may cost: pieces that arrive, wait behind a gap, or wait to be sent; backlog and window."""
         backlog_bytes = max(4096, 0.25 * self.bytes_per_s) + 0.3 * self.bytes_per_s
-        return 2 * max(4096, 0.35 * self.bytes_per_s) + backlog_bytes
+        return 3 * max(4096, 0.35 * self.bytes_per_s) + backlog_bytes
 
 
 def squeezed_share(model: bytes) -> float:
