@@ -55,7 +55,6 @@ class Desk:
             while (item := self._queue.get()) is not None:
                 session, work = item
                 self.do(session, work)
-                session.finish(work)
                 del item, session, work  # while nothing is under way, nothing of it is held
         finally:
             self._done.set()
@@ -119,26 +118,38 @@ class Desk:
         return self._lease.state(heard_s)
 
     def do(self, session: Session, work: Work) -> None:
-        """Answer one request; whatever goes wrong in it, the agent goes on."""
+        """Answer one request; whatever goes wrong in it, the agent goes on.
+
+        What it held is let go before the answer, since the host may go on as soon as it has that.
+        """
         kind = work.request.kind
+        final, answer = self._answered(session, work)
+        session.finish(work)
+        if kind == "bye" or (kind == "hello" and final is FrameType.ERROR):
+            self._lease.release(session)
         try:
             try:
-                work.check()
-                reply = self._agent.answer(work)
-                if kind == "hello":
-                    session.promote(deflates=self._agent.is_link_slow)
-                work.send(FrameType.REPLY, reply)
+                work.send(final, answer)
             except BrokenPipeError:
                 raise
-            except Exception as error:  # a refusal, the runtime's, an answer too large, or out of memory
+            except Exception as error:  # an answer too large, or out of memory
                 work.send(FrameType.ERROR, refusal(kind, error))
-                if kind == "hello":
-                    self._lease.release(session)
         except BrokenPipeError:
             session.stop("the host is gone")
         if kind == "bye":
-            self._lease.release(session)
             session.stop("the host said bye")
+
+    def _answered(self, session: Session, work: Work) -> tuple[FrameType, Message]:
+        """The final frame of a request: its reply, or why there is none."""
+        kind = work.request.kind
+        try:
+            work.check()
+            reply = self._agent.answer(work)
+        except Exception as error:  # a refusal, the runtime's, out of memory, or the host is gone
+            return FrameType.ERROR, refusal(kind, error)
+        if kind == "hello":
+            session.promote(deflates=self._agent.is_link_slow)
+        return FrameType.REPLY, reply
 
     def _watch(self, term_s: float) -> None:
         """Send away a master that has been silent for its lease, and strangers that say nothing."""

@@ -1,5 +1,6 @@
 """One host's conversation: a thread reads; the master's requests go to the desk, all else is settled here."""
 
+import contextlib
 import threading
 import time
 from typing import Protocol
@@ -76,8 +77,8 @@ class Session:
             self._channel.write(data)
 
     def finish(self, work: Work) -> None:
-        """It is done, and nothing of it is held any more."""
-        with self._guard:
+        """It is done: the next may come."""
+        with self._guard, contextlib.suppress(ValueError):  # a quick one was never handed over
             self._works.remove(work)
 
     def stop(self, why: str) -> None:
