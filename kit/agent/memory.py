@@ -3,6 +3,7 @@
 One row arrives on standard input as .npy, from the agent itself; the answer is one line of JSON.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -116,6 +117,8 @@ def _work(path: str, threads: int) -> None:
 
     import onnxruntime as ort
 
+    with contextlib.suppress(OSError):  # where memory runs out, this process ends and not the agent, which tells it
+        Path("/proc/self/oom_score_adj").write_text("1000")
     row = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3

@@ -6,6 +6,7 @@ import platform
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from kit.agent import allowance
 from kit.agent.cpu import describe_processor
 from kit.digest import digest_bytes
 
@@ -42,7 +43,7 @@ def identity() -> dict[str, object]:
         "instruction_sets_from": processor.source,
         "emulator": processor.emulator,
         "logical_cpus": os.cpu_count() or 1,
-        "memory_bytes": _meminfo_bytes("MemTotal"),
+        "memory_bytes": allowance.memory_bytes(),
         "runtime": "onnxruntime",
         "runtime_version": onnxruntime.__version__,
         "providers": list(onnxruntime.get_available_providers()),
@@ -81,7 +82,7 @@ def conditions() -> dict[str, float | str | None]:
         "frequency_hz": None if frequency_khz is None else frequency_khz * 1e3,
         "governor": _text(_CPUFREQ / "scaling_governor"),
         "temperature_celsius": None if hottest_millicelsius is None else hottest_millicelsius / 1e3,
-        "available_memory_bytes": _meminfo_bytes("MemAvailable"),
+        "available_memory_bytes": allowance.available_bytes(),
         "battery_share": None if charge_percent is None else charge_percent / 100,
     }
 
@@ -110,11 +111,3 @@ def _number(path: Path) -> float | None:
 def _largest(folder: Path, pattern: str) -> float | None:
     values = [value for path in folder.glob(pattern) if (value := _number(path)) is not None]
     return max(values, default=None)
-
-
-def _meminfo_bytes(key: str) -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), None)

@@ -207,3 +207,24 @@ def test_a_memory_worker_that_fails_says_why(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(DeviceError, match="memory worker failed"):
         memory.measure_session(tmp_path / "bad.onnx", 1, np.zeros((1, 2), np.float32))
+
+
+@pytest.mark.skipif(not memory.available(), reason="this kernel cannot reset the high-water mark")
+def test_where_memory_runs_out_the_worker_goes_before_the_agent(tmp_path):
+    import psutil
+
+    from tests import device_kit as kits
+
+    (tmp_path / "m.onnx").write_bytes(kits.linear())
+    scores = set()
+
+    def look():
+        for child in psutil.Process().children():
+            if "kit.agent.memory" in child.cmdline():
+                scores.add(int(Path(f"/proc/{child.pid}/oom_score_adj").read_text()))
+
+    for _ in range(5):  # a look may come before it has said so
+        if 1000 not in scores:
+            memory.measure_session(tmp_path / "m.onnx", 1, kits.rows(1), look)
+    assert 1000 in scores
+    assert int(Path("/proc/self/oom_score_adj").read_text()) < 1000

@@ -59,7 +59,7 @@ elif AILMENT == "jumping-clock":
 elif AILMENT == "other-release":
     state.agent_digest = lambda: "sha256:" + "0" * 64
 elif AILMENT == "no-memory":
-    state._meminfo_bytes = lambda key: None
+    state.allowance.memory_bytes = state.allowance.available_bytes = lambda: None
 elif AILMENT == "dies":
     Agent._busy = lambda self, work: sys.exit(7)  # type: ignore[method-assign, assignment, return-value]
 elif AILMENT != "none":
