@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from kit.agent.cache import DEFAULT_CACHE_BYTES, ModelCache
+from kit.agent.cache import DEFAULT_CACHE_BYTES, ModelCache, default_folder
 from kit.agent.desk import Desk
 from kit.agent.server import Agent
 from kit.agent.stdio import StdioChannel, take_streams, wake_when_the_host_dies
@@ -15,13 +15,14 @@ from kit.errors import EdgeproofError
 
 LEASE_S = 30.0
 """How long a host over TCP may be silent before another one is let in."""
+_TERMINATED = 128 + signal.SIGTERM  # as a shell tells it
 
 
 def main() -> None:
-    """Read the arguments and serve; exit with status 4 and one line if that cannot be."""
+    """Read the arguments and serve; exit with status 4, what is wrong and what to do, if that cannot be."""
     arguments = _parser().parse_args()
     streams = take_streams() if arguments.stdio else None
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is open is closed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what is open is closed
     try:
         agent = Agent(ModelCache(arguments.cache, arguments.cache_bytes))
         try:
@@ -29,7 +30,7 @@ def main() -> None:
         finally:
             agent.close()
     except EdgeproofError as error:
-        sys.stderr.write(f"kit.agent: {error}" + (f" ({error.next_step})" if error.next_step else "") + "\n")
+        sys.stderr.write(f"edgeproof agent: {error}\n" + (f"fix: {error.next_step}\n" if error.next_step else ""))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -71,17 +72,29 @@ def _in_background(desk: Desk, receive: Callable[[], None]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kit.agent", description="The edgeproof agent: runs models on a device.")
+    parser = argparse.ArgumentParser(
+        prog="edgeproof agent",
+        description="The edgeproof agent: runs models on a device.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
+    )
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--stdio", action="store_true", help="serve on standard input and output")
     way.add_argument("--serial", metavar="PORT", help="serve on a serial line")
     way.add_argument("--tcp", metavar="HOST:PORT", help="serve over TCP: on loopback, or anywhere with --key")
-    parser.add_argument("--baud", type=int, default=115200, metavar="N", help="rate of the serial line")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="key that hosts over TCP must have")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where models are kept")
-    parser.add_argument("--cache-bytes", type=int, default=DEFAULT_CACHE_BYTES, metavar="N", help="most that they take")
-    parser.add_argument("--lease", type=float, default=LEASE_S, metavar="SECONDS", help="silence that ends a session")
+    add = parser.add_argument
+    add("--baud", type=int, default=115200, metavar="N", help="rate of the serial line (default: %(default)s)")
+    add("--key", type=Path, metavar="FILE", help="key that hosts over TCP must have (default: none)")
+    add("--cache", type=Path, metavar="DIR", help=f"where models are kept (default: {_shown(default_folder())})")
+    cache_help = f"most that they take (default: %(default)s, {DEFAULT_CACHE_BYTES >> 30} GiB)"
+    add("--cache-bytes", type=int, default=DEFAULT_CACHE_BYTES, metavar="N", help=cache_help)
+    lease_help = "silence that ends a host's session over TCP (default: %(default)g)"
+    add("--lease", type=float, default=LEASE_S, metavar="SECONDS", help=lease_help)
     return parser
+
+
+def _shown(folder: Path) -> str:
+    """A path in argparse's help, where % means something."""
+    return str(folder).replace("%", "%%")
 
 
 if __name__ == "__main__":

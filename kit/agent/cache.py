@@ -91,6 +91,21 @@ class ModelCache:
         disk = shutil.disk_usage(self.folder)
         return max(0, min(self.limit_bytes - self._used_bytes(), disk.free - int(FREE_SHARE * disk.total)))
 
+    def storable_bytes(self) -> int:
+        """What may still be stored once the least recently used have made room; agents' models in use count too."""
+        disk, used_bytes = shutil.disk_usage(self.folder), self._used_bytes()
+        return max(0, min(self.limit_bytes, disk.free + used_bytes - int(FREE_SHARE * disk.total)))
+
+    def forget(self, digest: str) -> bool:
+        """Remove a model and what came of it, unless another agent uses them; whether nothing of it is left."""
+        if not is_digest(digest):
+            return True
+        paths = (self._file(digest), self._partial(digest))
+        with self._locked():
+            for path in paths:
+                self._evict(path)
+        return not any(map(os.path.lexists, paths))
+
     def close(self) -> None:
         """Let other agents evict what this one used; the files stay. May be called twice."""
         for digest in list(self._pins):

@@ -31,7 +31,7 @@ class Agent:
         self._handlers: dict[str, Callable[[Work], Message]] = {
             "hello": self._hello, "has": self._has, "put": self._put, "predict": self._predict, "time": self._time,
             "memory": self._memory, "busy": self._busy, "clock": self._clock, "conditions": self._conditions,
-            "echo": self._echo, "bye": self._bye,
+            "echo": self._echo, "forget": self._forget, "bye": self._bye,
         }  # fmt: skip
 
     def answer(self, work: Work) -> Message:
@@ -54,7 +54,7 @@ class Agent:
 
     def _who(self) -> dict[str, object]:
         self._identity = self._identity or state.identity()
-        limits = {"free_storage_bytes": self.cache.free_bytes(), "cache_bytes": self.cache.limit_bytes}
+        limits = {"free_storage_bytes": self.cache.storable_bytes(), "cache_bytes": self.cache.limit_bytes}
         return self._identity | limits
 
     def _hello(self, work: Work) -> Message:
@@ -134,6 +134,11 @@ class Agent:
 
     def _echo(self, work: Work) -> Message:
         return Message("echo", {}, [work.request.blob()])
+
+    def _forget(self, work: Work) -> Message:
+        digest = work.request.text("digest")
+        self._runner.forget()  # a session of it would keep its memory
+        return Message("forget", {"forgotten": self.cache.forget(digest)})
 
     def _bye(self, _: Work) -> Message:
         return Message("bye")

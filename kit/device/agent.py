@@ -93,6 +93,13 @@ class AgentDevice:
             except LinkError as error:
                 self._open_again(persistence, error)
 
+    def forget(self, digest: str) -> bool:
+        """Remove a model from the device, unless another agent there uses it; whether nothing of it is left.
+
+        Raises DeviceError where the agent is of an earlier release, which does not know how.
+        """
+        return self._talk.request("forget", {"digest": digest}).flag("forgotten")
+
     def predict(
         self,
         digest: str,

@@ -63,6 +63,7 @@ class Conversation:
         self._decoder, self._turn = Decoder(), threading.Lock()
         self._sequence = self._given_up = 0
         self._is_usable, self._is_silent, self._is_cut = True, False, False
+        self._has_answered = False
         self._sent_s, self._beat_s = time.monotonic(), float("inf")
         self._quiet_s = self._beat_s  # the longest that nothing is sent in the request under way
         self._ended = threading.Event()
@@ -115,8 +116,11 @@ class Conversation:
             try:
                 answer = self._converse(payload, patience_s, steps, progress, source)
                 message = unpack_message(answer.payload)
+                self._has_answered = True
             except LinkError as error:
-                what = f"device {self.spec.name} stopped answering: {error.what} during {during}"
+                what = f"device {self.spec.name} cannot be reached: {error.what}"
+                if self._has_answered:
+                    what = f"device {self.spec.name} stopped answering: {error.what} during {during}"
                 raise _type_of(error)(what, next_step=error.next_step or IS_IT_ALIVE) from None
         if answer.type is FrameType.ERROR:
             raise self._refusal(message, during)
@@ -183,7 +187,8 @@ class Conversation:
                     patience.allow(len(data) / self._least_bytes_per_s)
             elif frame.type is FrameType.ERROR and frame.sequence == UNKNOWN_SEQUENCE:
                 message = unpack_message(frame.payload)
-                raise LinkError(text(message, "what"), next_step="check the cable or the wrapper")
+                step = "" if message.absent("reason") or message.absent("next_step") else text(message, "next_step")
+                raise LinkError(text(message, "what"), next_step=step or "check the cable or the wrapper")
             elif frame.type is FrameType.TELEMETRY:
                 self.telemetry.append(telemetry(unpack_message(frame.payload)))
                 if patience is not None:

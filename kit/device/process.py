@@ -235,9 +235,10 @@ class _Tail:
 
 
 def last_line(said: str) -> str:
-    """The last line that is not empty, printable and short."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    return "".join(c for c in (lines[-1] if lines else "").strip()[-200:] if c.isprintable())
+    """The last line that is not empty, printable and short; with the one before where it is an agent's fix for that."""
+    lines = ["", *(line.strip()[-200:] for line in said.splitlines() if line.strip())]
+    words = "; ".join(lines[-2:]) if lines[-1].startswith("fix: ") and lines[-2] else lines[-1]
+    return "".join(c for c in words if c.isprintable())
 
 
 def _in_plain_words(status: int | None, said: str) -> tuple[str, str]:

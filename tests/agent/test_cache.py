@@ -191,6 +191,63 @@ def test_what_another_agent_uses_is_not_evicted(folder):
     other.close()
 
 
+def test_a_full_cache_is_no_lack_of_storage(folder):
+    cache = ModelCache(folder, 3000)
+    before_bytes = cache.storable_bytes()
+    for model in models(3):
+        put_all(cache, model)
+    assert before_bytes == cache.storable_bytes() == 3000
+    assert cache.free_bytes() == 0
+    put_all(cache, models(4)[3])
+    cache.close()
+
+
+def test_what_may_be_stored_leaves_a_twentieth_of_the_disk(cache, monkeypatch):
+    put_all(cache, MODEL)
+    disk = shutil.disk_usage(cache.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(total=100_000, free=7000))
+    assert cache.storable_bytes() == 7000 + len(MODEL) - 5000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(total=10_000_000, free=0))
+    assert cache.storable_bytes() == 0
+
+
+class TestForget:
+    def test_the_model_goes_and_others_stay(self, cache, folder):
+        put_all(cache, MODEL)
+        other = put_all(cache, models(1)[0])
+        assert cache.forget(DIGEST)
+        assert not cache.has(DIGEST)
+        assert cache.has(other)
+        assert len(files(folder)) == 1
+
+    def test_what_came_of_it_goes_too(self, cache, folder):
+        put_part(cache, MODEL, 500)
+        assert cache.forget(DIGEST)
+        assert files(folder) == []
+
+    def test_it_can_be_put_again(self, cache):
+        for _ in range(2):
+            put_all(cache, MODEL)
+            assert cache.path(DIGEST).read_bytes() == MODEL
+            assert cache.forget(DIGEST)
+
+    def test_what_another_agent_uses_stays(self, cache, folder):
+        put_all(cache, MODEL)
+        other = ModelCache(folder)
+        assert other.has(DIGEST)
+        assert not cache.forget(DIGEST)
+        assert other.path(DIGEST).read_bytes() == MODEL
+        other.close()
+        assert cache.forget(DIGEST)
+
+    @pytest.mark.parametrize("digest", ["", "lock", "../x", "sha256:" + "0" * 64, "sha256:../lock"])
+    def test_what_is_not_there_touches_nothing(self, cache, folder, digest):
+        put_all(cache, MODEL)
+        before = sorted(each.name for each in folder.iterdir())
+        assert cache.forget(digest)
+        assert sorted({each.name for each in folder.iterdir()} - {"lock"}) == [n for n in before if n != "lock"]
+
+
 def test_two_agents_may_receive_one_model_at_once(folder):
     one, other = ModelCache(folder), ModelCache(folder)
     first = one.begin(DIGEST, len(MODEL))

@@ -203,6 +203,20 @@ class TestStaysUsable:
             device.close()
 
 
+class TestForgets:
+    def test_a_model_that_was_used(self):
+        with contextlib.closing(open_device(spec_of("forgetful"))) as device:
+            kept, gone = device.deploy(kits.linear(1)), device.deploy(kits.linear())
+            device.predict(gone, kits.rows(), output=None, exact=False)
+            assert device.forget(gone)
+            assert device.forget(gone)
+            with pytest.raises(DeviceError, match="no model"):
+                device.predict(gone, kits.rows(), output=None, exact=False)
+            assert len(device.predict(kept, kits.rows(2), output=None, exact=False)) == 2
+            assert device.deploy(kits.linear()) == gone
+            assert len(device.predict(gone, kits.rows(2), output=None, exact=False)) == 2
+
+
 class TestTells:
     def test_telemetry_until_it_is_read(self):
         device = AgentDevice(lambda: open_link(spec_of("telling")), spec_of("telling"), telemetry_s=0.2)
@@ -301,7 +315,7 @@ class TestLease:
         with tcp_agent(tmp_path) as (url, process):
             device = open_device(spec_of("ending", link=url))
             process.terminate()
-            assert process.wait(5) == 1
+            assert process.wait(5) == 128 + signal.SIGTERM
             with pytest.raises(LinkError):
                 device.echo(b"")
             device.close()

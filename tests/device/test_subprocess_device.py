@@ -285,9 +285,9 @@ class TestFails:
         ("wrapper", "said"),
         [
             (("/no/such/emulator", "-x"), "cannot start '/no/such/emulator'"),
-            (("sh", "-c", "echo no such board >&2; exit 7"), "agent exited with status 7 during hello"),
-            (("true",), "agent ended during hello"),
-            (("sh", "-c", "sleep 100"), "no answer within 1 s during hello"),
+            (("sh", "-c", "echo no such board >&2; exit 7"), "device .* cannot be reached: agent exited with status 7"),
+            (("true",), "device .* cannot be reached: agent ended"),
+            (("sh", "-c", "sleep 100"), "device .* cannot be reached: no answer within 1 s"),
             (("cat", "/dev/zero", "--"), "are no frame"),
         ],
     )
