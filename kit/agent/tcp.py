@@ -167,7 +167,7 @@ class _Visitor:
 
 
 _NO_KEY_HERE = "this agent has no key, and the host came with one", "start the agent with --key, or remove the key"
-_FULL = f"this agent has {MAX_OPEN} hosts already", "close one of them, then run again"
+_FULL = f"this agent has {MAX_OPEN} hosts already", "close one of them, then run again", "busy"
 
 
 def listen(desk: Desk, host: str, port: int, key_path: str | Path | None = None) -> Listener:
@@ -200,8 +200,8 @@ def _closed_socket() -> socket.socket:
     return closed
 
 
-def _error(what: str, next_step: str) -> bytes:
-    payload = pack_message(Message("tcp", {"what": what, "next_step": next_step}))
+def _error(what: str, next_step: str, reason: str = "") -> bytes:
+    payload = pack_message(Message("tcp", {"what": what, "next_step": next_step, "reason": reason}))
     return encode_frame(Frame(FrameType.ERROR, UNKNOWN_SEQUENCE, payload))
 
 

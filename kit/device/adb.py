@@ -7,6 +7,7 @@ is named as ``adb://host:port/SERIAL``. The protocol is that of AOSP, packages/m
 
 import contextlib
 import re
+import shlex
 import time
 from urllib.parse import urlsplit
 
@@ -62,7 +63,7 @@ class AdbLink(SocketLink):
             said = "" if self._received_bytes else self._last_words(deadline_s)
         except LinkError as error:
             return error
-        if explained := not_started(said, f"adb -s {self.serial} push agent.pyz /data/local/tmp/"):
+        if explained := not_started(said, lambda path: f"adb -s {self.serial} push agent.pyz {shlex.quote(path)}"):
             return LinkError(f"the agent did not start: {explained[0]}", next_step=explained[1])
         by_hand = f"see why it ends: adb -s {self.serial} shell {self._command}"
         words = last_line(said)

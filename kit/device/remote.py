@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _LONGEST = 4096
 _NO_PROGRAM = re.compile(
@@ -17,14 +17,15 @@ def shell_words(command: Sequence[str]) -> str:
     return shlex.join(command)
 
 
-def not_started(said: str, copy: str) -> tuple[str, str] | None:
+def not_started(said: str, copy: Callable[[str], str]) -> tuple[str, str] | None:
     """What failed and what to do, from what a shell or Python wrote; None where it says no such thing.
 
-    `copy` is the command that copies agent.pyz there.
+    `copy` gives the command that copies agent.pyz to a path there.
     """
     said = said[-_LONGEST:]
     if found := _NO_FILE.search(said):
-        return f"there is no {_short(found[1])} there", f"pack and copy it: edgeproof agent pack -o agent.pyz && {copy}"
+        path = _short(found[1])
+        return f"there is no {path} there", f"pack and copy it: edgeproof agent pack -o agent.pyz && {copy(path)}"
     if found := _NO_MODULE.search(said):
         return f"its Python has no {_short(found[1])}", "install numpy and onnxruntime for the Python that runs there"
     if found := _NO_PROGRAM.search(said):

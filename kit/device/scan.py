@@ -113,6 +113,10 @@ def _android(each: AdbDevice) -> Found:
     return Found("android", shown(f"adb:{each.serial}"), shown(each.model, _MAX_TEXT), state, shown(detail, _MAX_TEXT))
 
 
+class _FullError(LinkError):
+    """An agent that has no room for another connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a process listens."""
@@ -151,6 +155,8 @@ def _asked(place: _Place, deadline_s: float) -> Found:
     try:
         reply = _describe(place.url, min(deadline_s, time.monotonic() + _ASK_S))
         return Found("agent", place.url, f"{_who(reply)}, {process}", *_state(reply))
+    except _FullError as error:
+        return Found("agent", place.url, process, "busy", shown(error.what, _MAX_TEXT))
     except EdgeproofError as error:
         return Found("agent", place.url, process, "no answer", shown(error.what, _MAX_TEXT))
 
@@ -171,9 +177,10 @@ def _describe(url: str, deadline_s: float) -> Message:
 
 def _answer(frame: Frame) -> Message:
     message = unpack_message(frame.payload)
-    if frame.type is not FrameType.REPLY:
-        raise LinkError(message.text("what"))
-    return message
+    if frame.type is FrameType.REPLY:
+        return message
+    what = message.text("what")
+    raise _FullError(what) if message.fields.get("reason") == "busy" else LinkError(what)
 
 
 def _who(reply: Message) -> str:

@@ -89,7 +89,7 @@ class Target:
         """What happened and what to do, from ssh's exit status and messages, or from what the other end said."""
         if status == _SSH_FAILED:
             return self._why_ssh_failed(said)
-        if explained := not_started(said, f"scp{self._files_and_port(' -P')} agent.pyz {self._scp_login()}:"):
+        if explained := not_started(said, self._copying):
             return f"the agent on {self._host} did not start: {explained[0]}", explained[1]
         how = "closed its output" if status is None else "ended" if status == 0 else f"exited with status {status}"
         words = last_line(said)
@@ -121,6 +121,10 @@ class Target:
         if "known_hosts" in self._files:
             words += f" -o UserKnownHostsFile={shlex.quote(self._files['known_hosts'])}"
         return words
+
+    def _copying(self, path: str) -> str:
+        """The command that puts agent.pyz where it was sought."""
+        return f"scp{self._files_and_port(' -P')} agent.pyz {self._scp_login()}:{shlex.quote(path)}"
 
     def _scp_login(self) -> str:
         """The login as scp wants it: an address of IPv6 in brackets."""

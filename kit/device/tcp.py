@@ -29,6 +29,9 @@ class TcpLink(SocketLink):
         deadline_s = time.monotonic() + spec.timeout_s
         host, self._port = _split(spec.link, self._file)
         self._at = join_address(host, self._port)
+        self._give_key = 'add key = "scanner.key", the agent\'s own, to [link] of the device file'
+        if not spec.path:
+            self._give_key = f"give the agent's own: tcp://{self._at}?key=FILE"
         key = Key(spec.key) if spec.key else None
         addresses = self._resolved(host, deadline_s)
         if key is None:
@@ -42,9 +45,7 @@ class TcpLink(SocketLink):
         """See Link."""
         data = super().read(deadline_s)
         if self._received_bytes == len(data) and data.startswith(_ALERT):
-            raise self._failed(
-                "demands a key", 'add key = "scanner.key", the agent\'s own, to [link] of the device file'
-            )
+            raise self._failed("demands a key", self._give_key)
         return data
 
     def _resolved(self, host: str, deadline_s: float) -> list[_Address]:

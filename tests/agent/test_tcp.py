@@ -414,7 +414,9 @@ class TestCrowd:
         late = plain(running)
         decoder = Decoder()
         decoder.feed(everything(late))
-        assert f"{tcp.MAX_OPEN} hosts already" in unpack_message(decoder.next_frame().payload).text("what")
+        said = unpack_message(decoder.next_frame().payload)
+        assert f"{tcp.MAX_OPEN} hosts already" in said.text("what")
+        assert said.text("reason") == "busy"
         hosts[3].close()
         assert wait_until(lambda: len(running.listener._open) < tcp.MAX_OPEN)
         assert is_echoed(running.connect())

@@ -177,7 +177,7 @@ class TestCommand:
             (
                 (sys.executable, "/nowhere/agent.pyz"),
                 "there is no /nowhere/agent.pyz",
-                f"adb -s {BOARD} push agent.pyz",
+                f"adb -s {BOARD} push agent.pyz /nowhere/agent.pyz",
             ),
             ((sys.executable, "-m", "nosuchmodule"), "no nosuchmodule", "install numpy and onnxruntime"),
             (("sh", "-c", "echo its last words >&2; exit 3"), "agent ended", "its last words"),

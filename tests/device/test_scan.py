@@ -150,9 +150,10 @@ class TestImpostors:
             (says(FrameType.REPLY, WHO | {"protocols": [2], "busy": {"host": STEERING * 99}}), "busy"),
             (says(FrameType.REPLY, WHO | {"protocols": [2], "system": STEERING}), "free"),
             (says(FrameType.ERROR, {"what": STEERING, "next_step": ""}), "no answer"),
+            (says(FrameType.ERROR, {"what": STEERING, "reason": "busy"}), "busy"),
         ],
         ids=["silent", "ssh", "noise", "empty", "wrong type", "no protocols", "unknown protocol", "nested protocol",
-             "busy text", "steering host", "steering system", "steering refusal"],
+             "busy text", "steering host", "steering system", "steering refusal", "full"],
     )  # fmt: skip
     def test_what_they_say_is_bounded_in_time_and_harmless(self, said, state):
         with impostor(said) as url:
@@ -163,6 +164,17 @@ class TestImpostors:
         for text in (found.url, found.description, found.detail):
             assert text.isprintable()
             assert len(text) < 500
+
+    def test_one_with_as_many_hosts_as_it_takes_is_busy(self, tmp_path):
+        with tcp_agent(tmp_path) as (url, _), contextlib.ExitStack() as stack:
+            host, _, port = url.removeprefix("tcp://").rpartition(":")
+            for _ in range(16):
+                connection = stack.enter_context(socket.create_connection((host, int(port))))
+                connection.sendall(b"E")  # one that has said nothing is no host yet
+            deadline_s = time.monotonic() + 10
+            while (found := at(url, agents(soon(3)))).state != "busy" and time.monotonic() < deadline_s:
+                time.sleep(0.05)
+            assert (found.state, found.detail) == ("busy", "this agent has 16 hosts already")
 
     def test_many_silent_ones_cost_no_more_time(self, tmp_path):
         with contextlib.ExitStack() as stack:

@@ -248,6 +248,8 @@ class TestRefusals:
         assert what in error.what
         assert "127.0.0.1" in error.what
         assert next_step in error.next_step
+        if "scp" in next_step:  # to where it was sought, not to where a login starts
+            assert re.search(r" -P \d+ .* agent\.pyz \S*127\.0\.0\.1:/nowhere/agent\.pyz$", error.next_step)
 
     def test_a_network_that_dies_is_noticed_within_the_time_out(self, server, tmp_path):
         with Tunnel(server.port) as tunnel:

@@ -1,6 +1,7 @@
 """The host's end of TCP: keys, the link, and a real agent in its own process with and without a key."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -329,7 +330,10 @@ class TestRealAgent:
     def test_a_key_is_demanded_and_none_is_given(self, guarded):
         with pytest.raises(LinkError, match="demands a key") as caught:
             open_device(spec(guarded))
-        assert "key" in caught.value.next_step
+        assert caught.value.next_step == f"give the agent's own: {guarded}?key=FILE"
+        with pytest.raises(LinkError, match="demands a key") as caught:
+            open_device(dataclasses.replace(spec(guarded), path="scanner.toml"))
+        assert caught.value.next_step.endswith("to [link] of the device file")
 
     def test_another_key(self, guarded, keys):
         with pytest.raises(LinkError) as caught:
