@@ -1,10 +1,34 @@
-"""What can be known to be wrong before a run begins."""
+"""What can be known to be wrong before a run begins, a file is sent or a port is opened."""
+
+from pathlib import Path
 
 from kit.errors import UsageError
-from kit.model.convert import Converted
+from kit.model.convert import CONVERTERS, Converted
+from kit.model.load import read_limited
 from kit.model.recipes import RECIPES
 from kit.model.saturation import saturation_record
 from kit.spec.types import Dataset, DeviceSpec, Profile
+
+
+def check_runs_models(device: DeviceSpec) -> None:
+    """The device must run the models that it is given. Raises UsageError."""
+    if device.board:
+        raise UsageError(
+            f"{device.name} runs the one model that is in its firmware, and takes no other",
+            where=device.path or f"device {device.name}",
+            next_step="test the model that it has: edgeproof score --device DEVICE --data DATA",
+        )
+
+
+def check_is_onnx(path: Path) -> None:
+    """A device runs ONNX; only certify makes that of something else. Raises UsageError, ModelError if unreadable."""
+    is_pickle = read_limited(path).startswith(b"\x80")
+    if is_pickle or any(path.suffix.lower() in converter.suffixes for converter in CONVERTERS):
+        raise UsageError(
+            "a pickle is not an ONNX model, which is what a device runs",
+            where=str(path),
+            next_step="give the model as ONNX; edgeproof certify is what converts one of this kind",
+        )
 
 
 def check_calibration(recipes: tuple[str, ...], dataset: Dataset) -> None:

@@ -10,6 +10,7 @@ from kit.device.base import Progress
 from kit.digest import digest_bytes
 from kit.errors import DeviceError
 from kit.model.load import load_onnx
+from kit.pipeline.checks import check_is_onnx, check_runs_models
 from kit.pipeline.identify import link_health
 from kit.records import DeviceRecord, ModelRecord
 from kit.spec.types import DeviceSpec
@@ -39,9 +40,12 @@ def deploy(path: Path, spec: DeviceSpec, progress: Progress | None = None) -> De
     """Check the ONNX model at `path` and put it on the device; `progress` is told (bytes there, size).
 
     Raises:
+        UsageError: a board that runs its own firmware, or a model that would have to be converted.
         ModelError: no ONNX model, or one that is malformed, unsafe or unsupported; nothing is opened then.
         DeviceError, LinkError: the device does not answer, refuses, or has no room.
     """
+    check_runs_models(spec)
+    check_is_onnx(path)
     model = load_onnx(path)
     seen = _First(progress)
     with closing(open_device(spec)) as device:

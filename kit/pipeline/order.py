@@ -6,7 +6,7 @@ from pathlib import Path
 from kit.errors import UsageError
 from kit.model.convert import Converted, convert
 from kit.model.predict import predict_on_host
-from kit.pipeline.checks import check_calibration, check_cost, check_float, check_slices
+from kit.pipeline.checks import check_calibration, check_cost, check_float, check_runs_models, check_slices
 from kit.records import ModelRecord, PredictionRecord
 from kit.spec import load_dataset, load_device, load_profile
 from kit.spec.types import Dataset, DeviceSpec, Profile
@@ -45,6 +45,7 @@ def read_inputs(order: Order) -> Inputs:
     """
     profile = load_profile(order.profile)
     device = load_device(order.device)
+    check_runs_models(device)
     recipes = _recipes(order, profile)
     dataset = load_dataset(Path(order.data))
     check_calibration(recipes, dataset)

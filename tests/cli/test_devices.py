@@ -238,13 +238,17 @@ class TestBoard:
         assert (code, said["verdict"]) == (1, "FAIL")
         assert found["bytes read back"]["value"] > 0
 
-    def test_a_model_cannot_be_deployed_there(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("words", [("deploy", "net.onnx"), ("certify", "net.onnx", "--data", "none.toml")])
+    def test_it_takes_no_model_and_that_is_told_before_anything_is_opened(
+        self, tmp_path: Path, words: tuple[str, ...]
+    ) -> None:
         (tmp_path / "net.onnx").write_bytes(device_kit.linear())
-        with EmulatedBoard(LineSpec(115200, 0.001)) as board:
-            device = f"mlperf-tiny+{board.spec.link}?baud=115200"
-            done = edgeproof("deploy", "net.onnx", "--device", device, home=tmp_path)
-        assert (done.returncode, done.stdout) == (4, "")
-        assert "part of the board's firmware" in done.stderr
+        done = edgeproof(*words, "--device", "mlperf-tiny+/dev/ttyNOT0", home=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the one model that is in its firmware" in done.stderr
+        assert "edgeproof score" in done.stderr
+        assert "resume" not in done.stderr
+        assert not (tmp_path / "runs").exists()
 
 
 class TestSetup:
