@@ -114,14 +114,14 @@ def _absolute(name: str) -> str:
 
 def _kept(run: Any, inputs: Any) -> str:
     from kit.pipeline.certify import expected_seconds
+    from kit.pipeline.plan import resume_words
 
     if not (run.path / "run.json").exists():
         return ""
     steps = expected_seconds(inputs)
     done = sum(step in run.steps for step in steps)
-    runs = "" if run.path.parent == Path("runs") else f" --runs {run.path.parent}"
-    trust = " --trust-pickle" if "--trust-pickle" in run.record.command else ""
-    return f"{done}/{len(steps)} steps; edgeproof certify --resume {run.path.name}{runs}{trust}"
+    same = "" if "device/identity" in run.steps or inputs.device.path else ", for this link as it is"
+    return f"{done}/{len(steps)} steps{same}; {resume_words(run)}"
 
 
 def show(outcome: Any, *, as_json: bool) -> None:

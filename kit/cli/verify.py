@@ -18,10 +18,12 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
 
     The exit code is 0 if all of it holds, whatever the verdict is, and 1 if anything does not.
     """
+    from kit.pipeline.finish import CERTIFICATE
     from kit.pipeline.verify import verify
 
     del verbose
     path = Path(certificate)
+    path = path if path.exists() else path.parent if path.name == CERTIFICATE else path
     result = verify(path if path.exists() else find_run(certificate, runs))
     if as_json:
         print_json(

@@ -43,6 +43,13 @@ def command_words(order: Order) -> tuple[str, ...]:
     return tuple(words + ["--trust-pickle"] * order.trust_pickle)
 
 
+def resume_words(run: Run) -> str:
+    """The command that goes on with a run, as it is typed here."""
+    runs = "" if run.path.parent == Path("runs") else f" --runs {run.path.parent}"
+    trust = " --trust-pickle" if "--trust-pickle" in run.record.command else ""
+    return f"edgeproof certify --resume {run.path.name}{runs}{trust}"
+
+
 def require_same_inputs(order: Order, record: RunRecord) -> None:
     """Check that a run's files are what it was planned with, before any of them is opened as a model.
 

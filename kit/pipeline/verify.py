@@ -12,9 +12,10 @@ from typing import Any
 
 from kit import certificate
 from kit.digest import digest_bytes
-from kit.errors import EdgeproofError
+from kit.errors import CertificateError, EdgeproofError
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.finish import CERTIFICATE, REPORT, certificate_bytes, judge_run
+from kit.pipeline.plan import resume_words
 from kit.spec import load_device, load_profile
 from kit.spec.link import is_link
 from kit.spec.types import DeviceSpec
@@ -50,6 +51,7 @@ def verify(path: Path) -> Verification:
         EdgeproofError: there is no certificate or no run to check.
     """
     path = path / CERTIFICATE if path.is_dir() else path
+    _require_finished(path)
     data = read_regular(path, MAX_FILE_BYTES)
     stated = certificate.parse(data, where=str(path))["predicate"]
     run = Run.load(path.parent)
@@ -63,6 +65,16 @@ def verify(path: Path) -> Verification:
     return Verification(
         stated["verdict"], stated["statement"], {name: _attempt(check) for name, check in checks.items()}
     )
+
+
+def _require_finished(path: Path) -> None:
+    """A certificate is a run's last file: a run without it was interrupted, or has lost it."""
+    if not path.exists() and (path.parent / "run.json").is_file():
+        raise CertificateError(
+            "this run has no certificate: it is not finished",
+            where=str(path.parent),
+            next_step=f"finish it: {resume_words(Run.load(path.parent))}",
+        )
 
 
 def _attempt(check: Check) -> str | None:

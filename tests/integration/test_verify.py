@@ -191,3 +191,14 @@ def test_a_pickle_s_trust_is_not_inherited_by_a_resume(forged: Path, tmp_path: P
     done = edgeproof("certify", "--resume", forged, cwd=tmp_path)
     assert done.returncode == 2
     assert "--trust-pickle" in done.stderr
+
+
+@pytest.mark.parametrize("asked", ["", "certificate.json"])
+def test_an_unfinished_run_is_told_to_be_resumed(
+    forged: Path, tmp_path: Path, edgeproof: Edgeproof, asked: str
+) -> None:
+    (forged / "certificate.json").unlink()
+    done = edgeproof("verify", forged / asked, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "it is not finished" in done.stderr
+    assert f"edgeproof certify --resume {forged.name} --runs {forged.parent} --trust-pickle" in done.stderr
