@@ -123,20 +123,25 @@ def _tell(found: "Score") -> None:
 def _tell_times(found: "Score") -> None:
     import numpy as np
 
+    from kit.cli.figures import duration
+
     if found.latency is None:
         say(f"latency   not obtained: {found.no_latency}")
         return
-    low, middle, high = (value / 1e6 for value in np.quantile(found.latency.samples_ns, (0, 0.5, 1)))
-    count = len(found.latency.samples_ns)
-    say(f"latency   median {middle:.4g} ms, {low:.4g} to {high:.4g} ms in {count} samples, {found.timing_obtained}")
+    samples_s, obtained = found.latency.samples_ns / 1e9, found.timing_obtained
+    low, middle, high = map(duration, np.quantile(samples_s, (0.1, 0.5, 0.9)))
+    say(f"latency   median {middle}, {low} (p10) to {high} (p90), {len(samples_s)} samples, {obtained}")
     say(f"clock     {found.latency.clock}")
     if found.window_s is not None and found.window_inferences:
-        mean_ms = found.window_s / found.window_inferences * 1e3
-        say(f"window    mean {mean_ms:.4g} ms of {found.window_inferences:,} inferences in {found.window_s:.3g} s")
+        mean = duration(found.window_s / found.window_inferences)
+        count = f"{found.window_inferences:,} inferences in {duration(found.window_s)}"
+        say(f"window    mean {mean} of {count}, {obtained}")
 
 
 def _tell_line(found: "Score") -> None:
-    say(f"rate      {found.accuracy.rows / found.predict_s:.3g} rows/s over the link")
+    from kit.judge.sentences import number
+
+    say(f"rate      {number(found.accuracy.rows / found.predict_s, 3)} rows/s over the link")
     board = found.board
     if board is None:
         return

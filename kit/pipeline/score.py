@@ -16,6 +16,7 @@ from kit.errors import DeviceError, LinkError, MeasurementError, UsageError
 from kit.judge.rows import Outcomes
 from kit.measure.obtained import obtained_on
 from kit.measure.predictions import predict_part
+from kit.pipeline.checks import check_is_onnx
 from kit.records import DatasetRecord, DeviceRecord, Obtained, PredictionRecord
 from kit.spec.types import Dataset, DatasetPart, DeviceSpec
 
@@ -24,6 +25,7 @@ ICC_FLOOR = 0.05
 """Least correlation assumed within a cluster of rows, as profiles have it."""
 
 LATENCY_SAMPLES = 50
+NOT_REAL = "its processor is emulated, and the times of that are no latency"
 STEPS = ("deploy", "predict", "latency", "window")
 
 
@@ -100,6 +102,8 @@ def score(
             "MODEL is missing" if model is None else f"{spec.name} runs the model in its firmware, and takes no MODEL"
         )
         raise UsageError(what, next_step="edgeproof score [MODEL] --device NAME --data DATA: MODEL only for an agent")
+    if model is not None:
+        check_is_onnx(model)
     part = _some_rows(dataset.test, limit)
     with closing(open_device(spec)) as device:
         digest = _model(device, dataset, model, watcher)
@@ -110,10 +114,11 @@ def score(
         )
         predict_s = time.monotonic() - started_s
         watcher.finish("predict")
-        latency, no_latency = _latency(device, digest, part.inputs, watcher)
+        latency, no_latency = None, NOT_REAL
+        if spec.timing_is_real:
+            latency, no_latency = _latency(device, digest, part.inputs, watcher)
         window = _window(device, digest, part.inputs, window_s if latency else 0.0, watcher)
         who, counts = device.identify(), getattr(device, "counts", lambda: None)()
-    timing = obtained_on(who.emulated, "clock", "speed", "frequency") if spec.timing_is_real else "emulated"
     return Score(
         device=who,
         model=digest,
@@ -128,7 +133,7 @@ def score(
         board=counts,
         read_back=spec.board.read_back if spec.board else None,
         obtained=predicted.obtained,
-        timing_obtained=timing,
+        timing_obtained=obtained_on(who.emulated, "clock", "speed", "frequency"),
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -79,9 +81,10 @@ def test_a_board_is_named_loaded_run_timed_and_scored(
     assert "EMULATED, model kws01" in lines["device"]
     assert f"{right:.1%} right ({round(right * ROWS)} of {ROWS})" in lines["accuracy"]
     assert lines["accuracy"].endswith("emulated")
-    assert lines["latency"].endswith("in 50 samples, emulated")
+    assert re.search(r"median \S+ .s, \S+ .s \(p10\) to \S+ .s \(p90\), 50 samples, emulated$", lines["latency"])
     assert "board's lap counter" in lines["clock"]
-    assert "inferences in" in lines["window"]
+    assert re.search(r"mean \S+ .s of [\d,]+ inferences in \S+ m?s, emulated$", lines["window"])
+    assert re.search(r" [\d,.]+ rows/s", lines["rate"])
     assert "read back always" in lines["checks"]
     assert "0 reloads, 0 damaged replies, 0 reboots" in lines["checks"]
     assert all(name in done.stdout for name in CLASSES)
@@ -107,13 +110,18 @@ def test_as_json_it_says_how_each_figure_was_obtained(
     assert found["line"]["rows_per_s"] > 0
 
 
-def test_an_agent_gets_the_model_and_is_scored_alike(tmp_path: Path) -> None:
-    model = tmp_path / "net.onnx"
+def model_and_rows(folder: Path) -> tuple[Path, Path]:
+    """A model for an agent, and the manifest of 30 rows that it gets right."""
+    model = folder / "net.onnx"
     model.write_bytes(kits.linear())
     inputs = kits.rows(30)
     classes = [f"class {index}" for index in range(kits.CLASSES)]
     labels = (inputs @ kits.weights()).argmax(axis=1)
-    data = manifest(tmp_path, inputs, [classes[each] for each in labels], classes, "float32")
+    return model, manifest(folder, inputs, [classes[each] for each in labels], classes, "float32")
+
+
+def test_an_agent_gets_the_model_and_is_scored_alike(tmp_path: Path) -> None:
+    model, data = model_and_rows(tmp_path)
     done = score(str(model), "--device", "local", "--data", str(data), "--window", "0.2", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -121,6 +129,34 @@ def test_an_agent_gets_the_model_and_is_scored_alike(tmp_path: Path) -> None:
     assert found["model"].startswith("sha256:")
     assert found["line"]["board"] is None
     assert found["latency"]["window_inferences"] > 0
+
+
+def test_times_of_an_emulated_processor_are_left_out_and_why(tmp_path: Path) -> None:
+    model, data = model_and_rows(tmp_path)
+    device = tmp_path / "other.toml"
+    device.write_text(
+        '[device]\nname = "other"\nemulated = ["processor"]\ntiming_is_real = false\n[link]\nurl = "subprocess:"\n'
+    )
+    words = (str(model), "--device", str(device), "--data", str(data))
+    done = score(*words)
+    assert done.returncode == 0, done.stderr
+    assert "latency   not obtained: its processor is emulated" in done.stdout
+    assert "median" not in done.stdout
+    assert "window" not in done.stdout
+    found = json.loads(score(*words, "--json").stdout)
+    assert (found["latency"], found["accuracy"]["right"]) == (None, 30)
+    assert "emulated" in found["no_latency"]
+
+
+@pytest.mark.parametrize("name", ["net.joblib", "net.onnx"])
+def test_a_pickle_is_refused_before_the_device_is_opened(tmp_path: Path, name: str) -> None:
+    _, data = model_and_rows(tmp_path)
+    (tmp_path / name).write_bytes(pickle.dumps("no model"))
+    done = score(str(tmp_path / name), "--device", "/dev/ttyNOT0", "--data", str(data))
+    assert done.returncode == 2
+    assert "a pickle is not an ONNX model" in done.stderr
+    assert "edgeproof certify" in done.stderr
+    assert "--trust-pickle" not in done.stderr
 
 
 def test_a_board_takes_no_model_and_an_agent_needs_one(
