@@ -23,6 +23,8 @@ FREQUENCY_DROP_SHARE = 0.1
 BATTERY_SHARE = 0.2
 SLOWDOWN_SHARE = 0.1
 UNEVEN_SHARE = 0.25
+SPEEDS = ("steady speed", "even speed")
+BUSY_HOST = "end other programs on this host, since this device is a process here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ CHECKS = (
     Check(
         "even speed", seen.unevenness, "at_most", lambda _: UNEVEN_SHARE, "share",
         "windows of the same work that differ by 25 % are disturbed by something else that runs there",
-        "end other programs on the device, and on this host if the device is a process here",
+        "end other programs on the device, and test again",
         follows_from=("temperature", "processor frequency", "free memory", "steady speed"),
     ),
 )  # fmt: skip
@@ -159,16 +161,19 @@ def _finding(check: Check, record: HealthRecord) -> HealthFinding:
     shown = Seen(None, record.not_done[check.name]) if check.name in record.not_done else check.look(record)
     limit = check.limit(record)
     status = _status(check, shown, limit)
+    next_step = (shown.next_step if status == "cannot tell" else "") or check.next_step
+    if check.name in SPEEDS and record.device.link.startswith("subprocess:"):
+        next_step = f"{BUSY_HOST}; {next_step}"
     return HealthFinding(
         name=check.name, status=status, required=required, direction=check.direction,
         value=shown.value, limit=limit, unit=check.unit, detail=shown.detail, why=check.why,
-        next_step=(shown.next_step if status == "cannot tell" else "") or check.next_step,
+        next_step=next_step,
     )  # fmt: skip
 
 
 def _needs_real_time(check: Check, record: HealthRecord) -> bool:
     """Whether the check is of speed, on a processor whose times are no speed."""
-    return check.name in ("steady speed", "even speed") and not record.timing_is_real
+    return check.name in SPEEDS and not record.timing_is_real
 
 
 def _status(check: Check, shown: Seen, limit: float) -> Literal["ok", "bad", "cannot tell"]:

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 
-from kit.judge.sentences import quantity
+from kit.judge.sentences import number, quantity
 from kit.records import Float64Array, HealthRecord
 from kit.stats.trend import trend
 
@@ -116,7 +116,7 @@ def clock_drift(record: HealthRecord) -> Seen:
         return Seen(proven, "and not steady: the device was reset, or its clock was set")
     sizes = sorted((abs(lower), abs(upper)))
     least = 0.0 if lower <= 0.0 <= upper else sizes[0]
-    detail = f"between {lower:.3g} and {upper:.3g} ppm, {len(t)} readings"
+    detail = f"between {number(lower, 3)} and {number(upper, 3)} ppm, {len(t)} readings"
     return Seen(abs(lower + upper) / 2, detail, least, sizes[1], "test for longer: the bounds narrow with time")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kit.judge import health
-from kit.judge.health import CHECKS, judge_health
+from kit.judge.health import BUSY_HOST, CHECKS, SPEEDS, judge_health
 from kit.records import Conditions, DeviceRecord, HealthFinding, HealthRecord, LinkTrial, Verdict
 
 DIGEST = "sha256:" + "a" * 64
@@ -256,6 +256,14 @@ def test_a_board_is_held_to_what_its_protocol_can_tell() -> None:
     assert judge_health(replace(board, link=replace(board.link, wrong_bytes=3))).verdict is Verdict.FAIL
     deaf = replace(board, link=replace(board.link, round_trips_ns=none))
     assert judge_health(deaf).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+@pytest.mark.parametrize(("link", "is_here"), [("subprocess:", True), ("tcp://10.0.0.7:7431", False)])
+def test_on_a_process_of_this_host_an_uneven_speed_may_be_the_host_s(name: str, link: str, is_here: bool) -> None:
+    of = record(device=device(link=link))
+    assert found(of, name).next_step.startswith(BUSY_HOST) is is_here
+    assert not found(of, "free storage").next_step.startswith(BUSY_HOST)
 
 
 def test_what_is_known_not_to_be_doable_is_not_required() -> None:
