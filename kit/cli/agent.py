@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from kit.cli.output import common_options, indented, print_json, say
+from kit.cli.output import common_options, indented, print_json, say, tell
+from kit.errors import UsageError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _EXAMPLES = """\b
@@ -17,7 +18,7 @@ Examples:
 _RUN_EXAMPLES = """\b
 Examples:
   edgeproof agent run --tcp 127.0.0.1:7431
-  edgeproof agent run -- --help     (all of its options)
+  edgeproof agent run --serial /dev/ttyS0 --baud 921600
 """
 
 
@@ -50,9 +51,7 @@ def pack(output: Path, as_json: bool, verbose: bool) -> None:
         return
     say(f"{output}  {size_bytes / 1e3:.0f} kB")
     indented(digest)
-    say(
-        f"It needs Python {python} or newer with {' and '.join(NEEDS)}. Copy it to the board, which is then reached by:"
-    )
+    tell(f"It needs Python {python} or newer with {' and '.join(NEEDS)}. Copy it to the board, and reach it by:")
     for way, start, link in _ways(output.name):
         say("")
         say(f"{way}:")
@@ -95,26 +94,38 @@ def key(output: Path, as_json: bool, verbose: bool) -> None:
         _print("agent-key", path=str(output))
         return
     say(f"{output}  (only you can read it)")
-    say("Copy it to the board over a channel that you trust, such as scp, and keep it from others: chmod 600.")
-    indented(f"on the board     python3 agent.pyz --tcp 0.0.0.0:7431 --key {output.name}")
-    indented(f'device file      [link] url = "tcp://HOST:7431" and key = "{output.name}"')
+    tell("Copy it to the board over a channel that you trust, such as scp, and keep it from others: chmod 600.")
+    tell(f"python3 agent.pyz --tcp 0.0.0.0:7431 --key {output.name}", "    on the board     ")
+    tell(f'[link] url = "tcp://HOST:7431" and key = "{output.name}"', "    device file      ")
 
 
-@command.command(
-    "run",
-    short_help="Run the agent on this machine.",
-    context_settings={"ignore_unknown_options": True},
-    epilog=_RUN_EXAMPLES,
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(arguments: tuple[str, ...]) -> None:
-    """Run the agent on this machine: --stdio, --tcp HOST:PORT [--key FILE], or --serial PORT [--baud RATE]."""
+@command.command("run", short_help="Run the agent on this machine.", epilog=_RUN_EXAMPLES)
+@click.option("--stdio", is_flag=True, help="Serve on standard input and output.")
+@click.option("--serial", metavar="PORT", help="Serve on a serial line.")
+@click.option("--tcp", metavar="HOST:PORT", help="Serve over TCP: on loopback, or anywhere with --key.")
+@click.option("--baud", type=int, show_default="115200", metavar="N", help="Rate of the serial line.")
+@click.option("--key", type=click.Path(path_type=Path), metavar="FILE", help="Key that hosts over TCP must have.")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), show_default="~/.cache/edgeproof-agent", metavar="DIR",
+    help="Where models are kept.",
+)  # fmt: skip
+@click.option("--cache-bytes", type=int, show_default="2 GiB", metavar="N", help="Most that they take.")
+@click.option("--lease", type=float, show_default="30", metavar="SECONDS", help="Silence that ends a session over TCP.")
+def run(stdio: bool, **options: Any) -> None:
+    """Run the agent on this machine, in one of three ways: --stdio, --tcp or --serial."""
     import os
     import sys
 
     from kit.device.subprocess import agent_environment
 
-    words = [sys.executable, "-m", "kit.agent", *arguments]
+    asked = {"--stdio": stdio, "--serial": options["serial"], "--tcp": options["tcp"]}
+    ways = [name for name, value in asked.items() if value]
+    if len(ways) != 1:
+        what = f"{' and '.join(ways)} are two ways to serve" if ways else "how is it to be reached?"
+        raise UsageError(what, next_step="give one of --tcp 127.0.0.1:7431, --serial /dev/ttyS0 or --stdio")
+    words = [sys.executable, "-m", "kit.agent", *(["--stdio"] if stdio else [])]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name.replace('_', '-')}={value}"]
     os.execve(sys.executable, words, os.environ | agent_environment())
 
 

@@ -16,6 +16,7 @@ from kit.digest import digest_file
 from kit.spec import load_device
 from kit.wire.secure import Key
 from tests import device_kit as kits
+from tests.cli.words import is_for_people
 from tests.tcp_agent import tcp_agent
 
 EDGEPROOF = (sys.executable, "-m", "kit")
@@ -46,6 +47,7 @@ class TestPack:
     def test_it_says_what_the_board_needs_and_how_it_is_reached(self, tmp_path):
         done = edgeproof("agent", "pack", "-o", "scanner.pyz", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
+        assert is_for_people(done.stdout)
         file = tmp_path / "scanner.pyz"
         assert digest_file(file) in done.stdout
         assert f"{file.stat().st_size / 1e3:.0f} kB" in done.stdout
@@ -130,13 +132,41 @@ class TestRun:
         (tmp_path / "kit" / "agent").mkdir(parents=True)
         for path in (tmp_path / "kit" / "__init__.py", tmp_path / "kit" / "agent" / "__main__.py"):
             path.write_text("raise SystemExit('an impostor ran')")
-        installed = (str(Path(sys.executable).parent / "edgeproof"), "agent", "run", "--", "--help")
+        installed = (str(Path(sys.executable).parent / "edgeproof"), "agent", "run", "--tcp", "nowhere")
         done = subprocess.run(installed, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
         assert "impostor" not in done.stderr
-        assert "--tcp" in done.stdout
+        assert "'nowhere' is no address" in done.stderr
 
-    def test_a_wrong_option_is_told(self, tmp_path):
-        done = edgeproof("agent", "run", "--carrier-pigeon", cwd=tmp_path)
-        assert done.returncode == 2
-        assert "--carrier-pigeon" in done.stderr or "--stdio" in done.stderr
-        assert "Traceback" not in done.stderr
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (("--carrier-pigeon",), "--carrier-pigeon"),
+            ((), "how is it to be reached?"),
+            (("--stdio", "--serial", "/dev/ttyS0"), "--stdio and --serial are two ways"),
+            (("--tcp", "127.0.0.1:0", "--lease", "soon"), "'soon' is not a valid float"),
+        ],
+        ids=["unknown", "no way", "two ways", "no number"],
+    )
+    def test_a_wrong_option_is_told_as_by_every_command(self, tmp_path, words, says):
+        done = edgeproof("agent", "run", *words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error[usage]: ")
+        assert says in done.stderr
+        assert "  fix " in done.stderr
+
+    def test_its_help_shows_the_agent_s_own_defaults_and_options(self, tmp_path):
+        from kit.agent.__main__ import LEASE_S, _parser
+        from kit.agent.cache import DEFAULT_CACHE_BYTES
+
+        text = edgeproof("agent", "run", "--help", cwd=tmp_path).stdout
+        given = _parser().parse_args(["--stdio"])
+        for shown in (f"{given.baud}", f"{LEASE_S:g}", f"{DEFAULT_CACHE_BYTES / 2**30:g} GiB"):
+            assert f"[default: ({shown})]" in " ".join(text.split())
+        for name in vars(given):
+            assert f"--{name.replace('_', '-')}" in text
+
+    def test_every_option_reaches_the_agent(self, tmp_path):
+        more = ("--cache-bytes", "64000", "--lease", "1.5")
+        with tcp_agent(tmp_path, *more, command=(*EDGEPROOF, "agent", "run")) as (_, process):
+            words = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
+            assert {"--cache-bytes=64000", "--lease=1.5", f"--cache={tmp_path / 'cache'}"} <= set(words)
