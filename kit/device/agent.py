@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,6 +27,9 @@ ROWS_BYTES = 4 << 20
 """Most that the rows of one message take; on a slow line, what it moves in about a second."""
 
 MAX_TIMED_ROWS = 1024
+LEASE_S = 0.5, 86400.0
+"""The shortest and the longest lease that a device may grant."""
+_CLOCK_SHARE, _CLOCK_SLACK_NS = 0.1, 100_000_000  # how far a device's clock may be from the host's, and its start
 
 
 class AgentDevice:
@@ -79,7 +83,7 @@ class AgentDevice:
         """
         if not model:
             raise DeviceError("an empty model cannot be deployed", where=self._talk.where)
-        digest, persistence = digest_bytes(model), transfer.Persistence(self._spec.timeout_s)
+        digest, persistence = digest_bytes(model), self._persistence(len(model))
 
         def told(done: int, total: int) -> None:
             persistence.note(done)
@@ -129,16 +133,18 @@ class AgentDevice:
         """Time at least `count` inferences and `min_s`; at most 1024 rows, evenly spread, are cycled through."""
         fields = {"digest": digest, "count": count, "min_s": min_s} | self._telemetry_field()
         steps = count + int(min_s)
+        start_ns = time.monotonic_ns()
         reply = self._talk.request("time", fields, [self._few_rows(inputs)], progress=progress, steps=steps)
         samples = self._int64(reply, 0)
+        self._check_time(f"{len(samples)} inferences", float(samples.sum(dtype=np.float64)), start_ns)
         if len(samples) < count:
             raise self._talk.wrong(f"the device timed {len(samples)} inferences, {count} were asked for")
         return LatencySamples(
             samples_ns=samples,
             clock=text(reply, "clock", 200),
             clock_resolution_ns=reply.integer("clock_resolution_ns", 1),
-            load_ns=reply.integer("load_ns"),
-            first_run_ns=reply.integer("first_run_ns"),
+            load_ns=self._within("load_ns", reply, start_ns),
+            first_run_ns=self._within("first_run_ns", reply, start_ns),
             cpu_ns=reply.integer("cpu_ns"),
         )
 
@@ -157,10 +163,19 @@ class AgentDevice:
         """Run back to back; 0 s only loads the model."""
         fields = {"digest": digest, "duration_s": duration_s} | self._telemetry_field()
         timeout_s = self._spec.timeout_s + duration_s
+        asked_ns = time.monotonic_ns()
         reply = self._talk.request("busy", fields, [self._few_rows(inputs)], timeout_s=timeout_s)
         start_ns = reply.integer("start_ns")
         end_ns = reply.integer("end_ns", start_ns)
-        return BusyWindow(start_ns, end_ns, reply.integer("inferences"), reply.integer("cpu_ns"))
+        window = BusyWindow(start_ns, end_ns, reply.integer("inferences"), reply.integer("cpu_ns"))
+        window_ns, least_ns = end_ns - start_ns, (1 - _CLOCK_SHARE) * duration_s * 1e9 - _CLOCK_SLACK_NS
+        self._check_time(f"{window.inferences} inferences", window_ns, asked_ns)
+        if window_ns < least_ns or window.inferences > window_ns:
+            raise self._talk.wrong(
+                f"it was asked to work for {duration_s:g} s, and says that it did {window.inferences} inferences "
+                f"in {window_ns / 1e9:g} s"
+            )
+        return window
 
     def clock_offset_ns(self) -> tuple[int, int]:
         """Device clock less host's time.monotonic_ns, and its error bound, ns (see kit.device.clock)."""
@@ -197,9 +212,12 @@ class AgentDevice:
                 f"it answers in protocol {protocol}; this host speaks {', '.join(map(str, PROTOCOLS))}"
             )
         if not reply.absent("lease_s"):
-            self._talk.beat_every(reply.number("lease_s", 0.1))
+            self._talk.beat_every(reply.number("lease_s", *LEASE_S))
         record = replace(device_record(reply, self._spec), limits=self._talk.link.limits())
         return record, reply.integer("process_id", 1)
+
+    def _persistence(self, size_bytes: int) -> transfer.Persistence:
+        return transfer.Persistence(self._spec.timeout_s, size_bytes, self._talk.least_bytes_per_s)
 
     def _open_again(self, persistence: transfer.Persistence, error: LinkError) -> None:
         """Another link to the same device. Raises LinkError at the end of patience, DeviceError for another device."""
@@ -221,6 +239,20 @@ class AgentDevice:
 
     def _telemetry_field(self) -> dict[str, object]:
         return {"telemetry_s": self._telemetry_s}
+
+    def _check_time(self, what: str, took_ns: float, start_ns: int) -> None:
+        """Raises DeviceError if something took longer than the host itself waited for it."""
+        waited_ns = time.monotonic_ns() - start_ns
+        if took_ns > (1 + _CLOCK_SHARE) * waited_ns + _CLOCK_SLACK_NS:
+            raise self._talk.wrong(
+                f"it says that {what} took {took_ns / 1e9:.6g} s, and the host waited {waited_ns / 1e9:.6g} s for them"
+            )
+
+    def _within(self, name: str, reply: Message, start_ns: int) -> int:
+        """A duration of the device's, which the host waited for."""
+        took_ns = reply.integer(name)
+        self._check_time(name.removesuffix("_ns"), took_ns, start_ns)
+        return took_ns
 
     def _scores(self, reply: Message, rows: int) -> Float32Array:
         scores = reply.tensor()

@@ -5,12 +5,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from kit.device.base import Progress, Telemetry
 from kit.device.link import Link
 from kit.device.patience import IS_IT_ALIVE, LateError, Patience, least_rate_bytes_per_s
 from kit.device.texts import telemetry, text
 from kit.errors import DeviceError, LinkError
+from kit.spec.text import shown
 from kit.spec.types import DeviceSpec
 from kit.wire import (
     UNKNOWN_SEQUENCE,
@@ -59,7 +61,7 @@ class Conversation:
         self.telemetry: deque[Telemetry] = deque(maxlen=KEPT_SAMPLES)
         self.nominal_bytes_per_s = link.health().nominal_bytes_per_s
         self.deflates = (self.nominal_bytes_per_s or SLOW_LINK_BYTES_PER_S) < SLOW_LINK_BYTES_PER_S
-        self._least_bytes_per_s = least_rate_bytes_per_s(link.health())
+        self.least_bytes_per_s = least_rate_bytes_per_s(link.health())
         self._decoder, self._turn = Decoder(), threading.Lock()
         self._sequence = self._given_up = 0
         self._is_usable, self._is_silent, self._is_cut = True, False, False
@@ -83,11 +85,11 @@ class Conversation:
         """
         payload = pack_message(Message(kind, fields or {}, parts or []))
         check_size(payload)
-        return self._exchange(payload, during or kind, timeout_s, steps, progress, None)
+        return self._exchange(kind, payload, during or kind, timeout_s, steps, progress, None)
 
     def stream(self, kind: str, fields: Mapping[str, object], source: Source, progress: Progress) -> Message:
         """A request that the device answers by saying where to go on, whereupon `source` is sent to it."""
-        return self._exchange(pack_message(Message(kind, fields)), "deploy", None, 0, progress, source)
+        return self._exchange(kind, pack_message(Message(kind, fields)), "deploy", None, 0, progress, source)
 
     def beat_every(self, lease_s: float) -> None:
         """Keep the lease from now on: something is sent at least every third of it."""
@@ -104,10 +106,10 @@ class Conversation:
         self.link.close()
 
     def _exchange(
-        self, payload: bytes, during: str, timeout_s: float | None, steps: int,
+        self, kind: str, payload: bytes, during: str, timeout_s: float | None, steps: int,
         progress: Progress | None, source: Source | None,
     ) -> Message:  # fmt: skip
-        patience_s = (timeout_s or self.spec.timeout_s) + len(payload) / self._least_bytes_per_s
+        patience_s = (timeout_s or self.spec.timeout_s) + len(payload) / self.least_bytes_per_s
         with self._turn:
             if not self._is_usable:
                 what = "the link is closed after an earlier failure"
@@ -121,10 +123,13 @@ class Conversation:
                 what = f"device {self.spec.name} cannot be reached: {error.what}"
                 if self._has_answered:
                     what = f"device {self.spec.name} stopped answering: {error.what} during {during}"
-                raise _type_of(error)(what, next_step=error.next_step or IS_IT_ALIVE) from None
+                step = error.next_step or (_NO_AGENT if error.where == "wire" else IS_IT_ALIVE)
+                raise _type_of(error)(what, next_step=step) from None
         if answer.type is FrameType.ERROR:
             raise self._refusal(message, during)
-        return message
+        if message.kind != kind:
+            raise self.wrong(f"it answered {shown(message.kind)} where {kind} was asked")
+        return _Reply(message.kind, message.fields, message.parts, self.where)
 
     def _converse(
         self, payload: bytes, patience_s: float, steps: int, progress: Progress | None, source: Source | None
@@ -155,9 +160,10 @@ class Conversation:
         start, total = _progress_of(frame)
         _tell(progress, start, total)
         for piece, deflate in source(start):
-            deadline_s = time.monotonic() + self.spec.timeout_s + len(piece) / self._least_bytes_per_s
+            deadline_s = time.monotonic() + self.spec.timeout_s + len(piece) / self.least_bytes_per_s
             self._send(FrameType.DATA, piece, deadline_s, deflate=deflate)
-            while (frame := self._take(None)) is not None:
+            self._decoder.feed(self._read(0.0))  # once a piece: who never stops talking does not hold the transfer up
+            while (frame := self._heard()) is not None:
                 if frame.type is not FrameType.PROGRESS:
                     return frame
                 _tell(progress, *_progress_of(frame))
@@ -174,29 +180,36 @@ class Conversation:
             _tell(progress, done, total)
         raise patience.error()
 
-    def _take(self, patience: Patience | None) -> Frame | None:
-        """The next frame of the request under way; None if there is none in time (or yet, without patience)."""
-        while True:
-            frame = self._decoder.next_frame()
-            if frame is None:
-                data = self._read(0.0 if patience is None else patience.due_s)
-                if not data:
-                    return None
-                self._decoder.feed(data)
-                if patience is not None and self._decoder.awaited() == self._sequence:
-                    patience.allow(len(data) / self._least_bytes_per_s)
-            elif frame.type is FrameType.ERROR and frame.sequence == UNKNOWN_SEQUENCE:
+    def _take(self, patience: Patience) -> Frame | None:
+        """The next frame of the request under way; None if there is none in time.
+
+        Only the bytes of its final frame, as many as that frame announces, are waited for longer.
+        """
+        finals = [(kind, self._sequence) for kind in _FINALS]
+        while (frame := self._heard(patience)) is None and (data := self._read(patience.due_s)):
+            self._decoder.feed(data)
+            if self._decoder.awaited() in finals:
+                patience.allow(len(data) / self.least_bytes_per_s)
+            else:
+                patience.drain()
+        return frame
+
+    def _heard(self, patience: Patience | None = None) -> Frame | None:
+        """The next frame of the request under way among the bytes that came; None if they hold none."""
+        while (frame := self._decoder.next_frame()) is not None:
+            if frame.type is FrameType.ERROR and frame.sequence == UNKNOWN_SEQUENCE:
                 message = unpack_message(frame.payload)
                 step = "" if message.absent("reason") or message.absent("next_step") else text(message, "next_step")
                 raise LinkError(text(message, "what"), next_step=step or "check the cable or the wrapper")
-            elif frame.type is FrameType.TELEMETRY:
+            if frame.type is FrameType.TELEMETRY:
                 self.telemetry.append(telemetry(unpack_message(frame.payload)))
-                if patience is not None:
-                    patience.check()
             elif frame.sequence == self._sequence and frame.type in _ANSWERS:
                 return frame
             elif not 0 < frame.sequence <= self._given_up:
                 raise LinkError(f"a {frame.type.name} frame of request {frame.sequence}, expected {self._sequence}")
+            if patience is not None:
+                patience.check()
+        return None
 
     def _read(self, due_s: float) -> bytes:
         """What comes before `due_s`; meanwhile the lease is kept, and in a transfer the line asked."""
@@ -241,7 +254,7 @@ class Conversation:
 
     def wrong(self, what: str) -> DeviceError:
         """The error for an answer that cannot be."""
-        return DeviceError(what, where=self.where, next_step="use the same edgeproof release on host and device")
+        return _wrong(what, self.where)
 
     def _refusal(self, message: Message, during: str) -> RefusedError:
         reason = "" if message.absent("reason") else text(message, "reason", 32)
@@ -249,7 +262,26 @@ class Conversation:
         return RefusedError(what, where=self.where, next_step=step, reason=reason)
 
 
-_ANSWERS = (FrameType.PROGRESS, FrameType.REPLY, FrameType.ERROR)
+_FINALS = (FrameType.REPLY, FrameType.ERROR)
+_ANSWERS = (FrameType.PROGRESS, *_FINALS)
+_NO_AGENT = (
+    "what answers there is no edgeproof agent, or another release: check its port, URL or command, "
+    "and use the same release on host and device"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply(Message):
+    """A reply whose getters name the device that sent something else."""
+
+    device: str = ""
+
+    def _wrong(self, name: str, expected: str) -> DeviceError:
+        return _wrong(self._found(name, expected), self.device)
+
+
+def _wrong(what: str, where: str) -> DeviceError:
+    return DeviceError(what, where=where, next_step="use the same edgeproof release on host and device")
 
 
 def _type_of(error: LinkError) -> type[LinkError]:

@@ -9,6 +9,7 @@ IS_IT_ALIVE = "check that the device is on and not overloaded, or raise `timeout
 """What to do about a device that does not answer in time."""
 
 _UNKNOWN_RATE_BYTES_PER_S = 2e6
+_DRAIN_S = 1.0  # for what came in time and is read late, as after the host itself was stopped
 _USABLE_SHARE = 0.5  # of a line's nominal rate: the rest is for resends, framing and the other direction
 
 
@@ -28,6 +29,7 @@ class Patience:
         self._patience_s, self._whole_s, self._most_done = patience_s, whole_s, -1
         self._start_s = time.monotonic()
         self._end_s = self._start_s + whole_s
+        self._noticed_s = float("inf")
         self.due_s = self._start_s + patience_s
 
     def step(self, done: int) -> None:
@@ -40,6 +42,14 @@ class Patience:
         """Raises LateError if it is late."""
         if time.monotonic() > self.due_s:
             raise self.error()
+
+    def drain(self) -> None:
+        """Bytes came that end nothing. Raises LateError once it has been late for a second: nothing more is awaited."""
+        now_s = time.monotonic()
+        if now_s > self.due_s:
+            self._noticed_s = min(self._noticed_s, now_s)
+            if now_s > self._noticed_s + _DRAIN_S:
+                raise self.error()
 
     def renew(self) -> None:
         """Wait as long as at first, from now on: the host itself took the time until now."""

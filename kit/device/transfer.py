@@ -71,18 +71,23 @@ class _Pieces:
 
 
 class Persistence:
-    """How long a transfer that breaks is tried again: until nothing more has arrived for `patience_s`."""
+    """How long a transfer that breaks is tried again: until nothing that counts has arrived for `patience_s`.
+
+    What counts is a hundredth of the model, or what its link moves in a second or takes as one piece, if that is less:
+    a device that takes a byte a link would keep the host for ever.
+    """
 
     MAX_BREAKS = 1000
     _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 3.0
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s, self._breaks, self._most = patience_s, 0, -1
+    def __init__(self, patience_s: float, size_bytes: int, least_bytes_per_s: float) -> None:
+        self._patience_s, self._breaks, self._most = patience_s, 0, 0
+        self._step_bytes = max(1, int(min(size_bytes // 100, least_bytes_per_s, MAX_PIECE_BYTES)))
         self._end_s, self._pause_s = time.monotonic() + patience_s, self._FIRST_PAUSE_S
 
     def note(self, done: int) -> None:
         """So much has arrived."""
-        if done > self._most:
+        if done >= self._most + self._step_bytes:
             self._most, self._end_s = done, time.monotonic() + self._patience_s
             self._pause_s = self._FIRST_PAUSE_S
 

@@ -133,9 +133,9 @@ class Decoder:
             )
         return Frame(_frame_type(kind, sequence), sequence, _inflated(payload, flags, sequence, self.limit_bytes))
 
-    def awaited(self) -> int | None:
-        """The sequence of the frame whose payload is arriving, once its header has; None between frames."""
-        return None if self._announced is None else self._announced[2]
+    def awaited(self) -> tuple[int, int] | None:
+        """Type and sequence of the frame whose payload is arriving, once its header has; None between frames."""
+        return None if self._announced is None else (self._announced[0], self._announced[2])
 
     def end(self) -> None:
         """The stream has ended: raises FrameError if that was inside a frame."""

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.errors import LinkError
+from kit.errors import DeviceError, LinkError
 from kit.wire.frame import MAX_PAYLOAD_BYTES
 
 PROTOCOLS = (2,)
@@ -93,9 +93,12 @@ class Message:
         """Whether a field is missing or null."""
         return self.fields.get(name) is None
 
-    def _wrong(self, name: str, expected: str) -> LinkError:
-        found = repr(self.fields.get(name)) if name in self.fields else "nothing"
-        return LinkError(f"message {self.kind!r}: {name} must be {expected}, found {found[:80]}", where="wire")
+    def _wrong(self, name: str, expected: str) -> DeviceError:
+        return LinkError(self._found(name, expected), where="wire")
+
+    def _found(self, name: str, expected: str) -> str:
+        found = ascii(self.fields.get(name)) if name in self.fields else "nothing"
+        return f"message {self.kind!r}: {name} must be {expected}, found {found[:80]}"
 
 
 def pack_message(message: Message) -> bytes:

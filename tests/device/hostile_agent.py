@@ -4,9 +4,19 @@ import os
 import sys
 import time
 
-from kit.wire import PROTOCOLS, Decoder, Frame, FrameType, Message, encode_frame, pack_message, unpack_message
+import numpy as np
+
+from kit.wire import PROTOCOLS, Decoder, Frame, FrameType, Message, Part, encode_frame, pack_message, unpack_message
 
 EVIL = "\x1b[2J\x1b[32mPASS\u202e\u200b\n\u2028forged"
+
+LEASES = {"long": {"lease_s": 1e300}, "short": {"lease_s": 1e-3}}
+TIMES = {"clock": "c", "clock_resolution_ns": 1, "load_ns": 1, "first_run_ns": 1, "cpu_ns": 1}
+IMPOSSIBLE = {
+    "time": (TIMES, np.full(3, 2**63 - 1)),
+    "busy": ({"start_ns": 1, "end_ns": 1, "inferences": 2**63 - 1, "cpu_ns": 1},),
+    "memory": ({"method": EVIL, "baseline_bytes": "many"}, np.ones(1, np.int64), np.ones(1, np.int64)),
+}
 
 
 def identity() -> dict[str, object]:
@@ -25,8 +35,8 @@ def conditions() -> dict[str, object]:
 def main() -> None:
     harm, decoder = sys.argv[1], Decoder()
 
-    def say(kind: FrameType, sequence: int, fields: dict[str, object]) -> None:
-        os.write(1, encode_frame(Frame(kind, sequence, pack_message(Message("hello", fields)))))
+    def say(kind: FrameType, sequence: int, fields: dict[str, object], *parts: Part) -> None:
+        os.write(1, encode_frame(Frame(kind, sequence, pack_message(Message(request.kind, fields, parts)))))
 
     def progress(sequence: int) -> None:
         step = 0
@@ -45,7 +55,15 @@ def main() -> None:
             if harm == "refuse":
                 say(FrameType.ERROR, frame.sequence, {"what": EVIL, "next_step": EVIL})
             elif request.kind == "hello":
-                say(FrameType.REPLY, frame.sequence, identity())
+                say(FrameType.REPLY, frame.sequence, identity() | LEASES.get(harm, {}))
+            elif harm == "talks":
+                while True:
+                    say(FrameType.TELEMETRY, frame.sequence, conditions() | {"clock_ns": 1})
+            elif harm == "kind":
+                request = Message("echo")
+                say(FrameType.REPLY, frame.sequence, conditions())
+            elif harm == "impossible":
+                say(FrameType.REPLY, frame.sequence, *IMPOSSIBLE[request.kind])
             elif harm == "texts":
                 say(FrameType.REPLY, frame.sequence, conditions())
             else:

@@ -102,6 +102,26 @@ class TestTransfers:
         assert 2 <= len(connect.opened) < 20
         device.close()
 
+    def test_a_byte_a_link_is_no_progress_and_ends_them(self):
+        patience_s, start_s = 0.3, time.monotonic()
+        persistence = transfer.Persistence(patience_s, len(MODEL), 1e6)
+
+        def creep():
+            for done in range(1, transfer.Persistence.MAX_BREAKS):
+                persistence.note(done)
+                persistence.pause(LinkError("cut"))
+
+        with pytest.raises(LinkError, match="cut"):
+            creep()
+        assert time.monotonic() - start_s < 2 * patience_s
+
+    def test_a_hundredth_a_link_is_progress(self):
+        patience_s, start_s = 0.15, time.monotonic()
+        persistence = transfer.Persistence(patience_s, len(MODEL), 1e6)
+        while time.monotonic() < start_s + 3 * patience_s:
+            persistence.note(int(len(MODEL) * (time.monotonic() - start_s) / patience_s))
+            persistence.pause(LinkError("cut"))
+
     def test_refuse_to_go_on_at_another_device(self, monkeypatch):
         connect = Cutter(spec_of("swapped"), 1_000_000)
         device = AgentDevice(connect, connect.spec)
