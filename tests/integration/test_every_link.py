@@ -18,6 +18,7 @@ from kit.device.line import EmulatedLine
 from kit.device.pack import pack_agent
 from kit.digest import digest_bytes
 from kit.errors import DeviceError
+from kit.spec.link import link_name
 from kit.spec.types import DeviceSpec, LineSpec
 from tests import device_kit as kits
 from tests.emulators.adb_server import AdbServer
@@ -128,7 +129,7 @@ def local() -> Iterator[Device]:
 
 def test_it_is_the_same_machine_by_another_way(device: Device, local: Device, spec: DeviceSpec) -> None:
     here, there = local.identify(), device.identify()
-    assert there.link == spec.link
+    assert there.link == link_name(spec.link)
     for what in ("architecture", "cpu_model", "instruction_sets", "runtime", "runtime_version", "logical_cpus"):
         assert getattr(there, what) == getattr(here, what), what
 
