@@ -17,7 +17,8 @@ from kit.agent.work import RefusalError, Work
 from kit.wire import FrameType, Message
 
 MAX_SESSIONS = 16
-_STRANGER_S = 20.0  # a host that holds no lease and says nothing for so long is sent away
+_STRANGER_S = 20.0  # a host that holds no lease and asks nothing for so long is sent away
+_UNKNOWN_S = 10.0  # and one that has asked nothing yet
 _GRACE_S = 2.0
 
 
@@ -36,16 +37,19 @@ class Desk:
         self._done = threading.Event()
 
     def take(self, channel: Channel) -> None:
-        """Receive a new connection; returns at once. One too many is closed."""
+        """Receive a new connection; returns at once. Where they are too many, the oldest stranger makes room."""
         session = Session(self, channel)
         with self._guard:
-            is_room = len(self._sessions) < MAX_SESSIONS and not self._done.is_set()
-            if is_room:
+            is_done, crowded_out = self._done.is_set(), self._crowded_out()
+            if not is_done:
+                self._sessions -= set(crowded_out)
                 self._sessions.add(session)
-        if is_room:
-            session.start()
-        else:
+        if is_done:
             channel.close()
+            return
+        for stranger in crowded_out:
+            stranger.stop("others came, and this one does not hold the lease")
+        session.start()
 
     def run(self) -> None:
         """Do what the master asks, in this thread, until `stop`; raises what `stop` was given."""
@@ -96,6 +100,12 @@ class Desk:
             if not self._done.wait(_GRACE_S):  # a request that cannot be stopped
                 self._agent.close()
                 os._exit(1)
+
+    def _crowded_out(self) -> list[Session]:
+        """Who makes room for one more: those who never asked anything before others, the oldest first."""
+        strangers = [each for each in self._sessions if not self._lease.held_by(each)]
+        strangers.sort(key=lambda each: (each.is_known, each.since_s))
+        return strangers[: max(0, len(self._sessions) + 1 - MAX_SESSIONS)]
 
     def _send_all_away(self) -> None:
         with self._guard:
@@ -158,7 +168,9 @@ class Desk:
             with self._guard:
                 sessions = list(self._sessions)
             for session in sessions:
-                limit_s = term_s if self._lease.held_by(session) else max(term_s, _STRANGER_S)
+                limit_s = max(term_s, _STRANGER_S) if session.is_known else _UNKNOWN_S
+                if self._lease.held_by(session):
+                    limit_s = term_s
                 if now_s - session.heard_s > limit_s:
                     self._lease.release(session)
                     session.stop(f"the host was silent for {term_s:g} s")

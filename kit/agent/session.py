@@ -46,13 +46,17 @@ class Reception(Protocol):
 
 
 class Session:
-    """A channel and what is under way over it. `heard_s` is when the last byte came (`time.monotonic`).
+    """A channel and what is under way over it.
+
+    `heard_s` (`time.monotonic`) is when the last byte of the lease's holder came, or the last frame of a stranger;
+    `is_known` is whether a request ever came.
 
     At most one request is under way and one waits, so that what a host can make the agent hold is bounded.
     """
 
     def __init__(self, desk: Reception, channel: Channel) -> None:
-        self.name, self.heard_s, self.gone = channel.name, time.monotonic(), False
+        self.name, self.gone, self.is_known, self._is_master = channel.name, False, False, False
+        self.since_s = self.heard_s = time.monotonic()
         self._desk, self._channel, self._decoder = desk, channel, Decoder(_STRANGER_BYTES)
         self._sending, self._guard = threading.Lock(), threading.Lock()
         self._works: list[Work] = []  # handed to the desk: the one under way, and one that waits
@@ -64,7 +68,7 @@ class Session:
 
     def promote(self, *, deflates: bool) -> None:
         """It holds the lease: frames up to the limit are taken, and answers compressed if its link is slow."""
-        self._decoder.limit_bytes, self._deflates = MAX_PAYLOAD_BYTES, deflates
+        self._decoder.limit_bytes, self._deflates, self._is_master = MAX_PAYLOAD_BYTES, deflates, True
 
     def send(self, kind: FrameType, sequence: int, message: Message) -> None:
         """Send a message. Raises BrokenPipeError if the host is gone, LinkError if the message is over the limit."""
@@ -93,7 +97,8 @@ class Session:
         try:
             while data := self._channel.read():
                 received_ns = time.perf_counter_ns()
-                self.heard_s = time.monotonic()
+                if self._is_master:
+                    self.heard_s = time.monotonic()
                 self._decoder.feed(data)
                 del data
                 self._take_frames(received_ns)
@@ -115,6 +120,7 @@ class Session:
             self._take(frame, received_ns)
 
     def _take(self, frame: Frame, received_ns: int) -> None:
+        self.heard_s = time.monotonic()
         if frame.type is FrameType.DATA:
             for work in self._of(frame.sequence):
                 if len(frame.payload) <= MAX_DATA_BYTES:
@@ -128,6 +134,7 @@ class Session:
     def _request(self, frame: Frame, received_ns: int) -> None:
         try:
             work = Work(self, frame.sequence, received_ns, unpack_message(frame.payload))
+            self.is_known = True
             if self._desk.admits(self, work):
                 self._queue(work)
         except EdgeproofError as error:

@@ -18,7 +18,7 @@ from kit.wire import UNKNOWN_SEQUENCE, Frame, FrameType, Message, encode_frame, 
 from kit.wire.secure import Key
 from kit.wire.sockets import SocketStream, hang_up, is_loopback, join_address, tune, widen
 
-MAX_PENDING, MAX_OPEN = 8, 16
+MAX_PENDING, MAX_OPEN = 8, 32  # of those open, the desk keeps half at most
 ADMISSION_S = 10.0
 _PIECE_BYTES = 256 << 10
 _DRAIN_S, _DRAIN_BYTES = 1.0, 1 << 20

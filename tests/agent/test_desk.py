@@ -243,10 +243,34 @@ def test_a_refused_hello_leaves_the_device_free(running):
     assert now.hello()[0]
 
 
-def test_connections_are_bounded(running):
-    hosts = [running.host(str(i)) for i in range(MAX_SESSIONS + 2)]
-    assert hosts[-1].is_closed()
-    assert hosts[0].hello()[0]
+def test_connections_are_bounded_and_the_oldest_strangers_make_room(running):
+    asker, hosts = running.host("asker"), [running.host(str(i)) for i in range(MAX_SESSIONS - 1)]
+    assert asker.ask("describe")[0]
+    late = [running.host("late"), running.host("later")]
+    assert hosts[0].is_closed()
+    assert hosts[1].is_closed()
+    assert len(running.desk._sessions) == MAX_SESSIONS
+    assert asker.ask("describe")[0]
+    assert late[1].hello()[0]
+    assert hosts[-1].ask("describe")[0]
+
+
+def test_no_crowd_drives_out_the_master(running):
+    master = running.host("ada")
+    assert master.hello()[0]
+    for i in range(2 * MAX_SESSIONS):
+        running.host(str(i)).begin("describe")
+    assert master.ask("conditions")[0]
+
+
+def test_bytes_that_are_no_request_do_not_keep_a_stranger(leased, monkeypatch):
+    monkeypatch.setattr("kit.agent.desk._UNKNOWN_S", 0.5)
+    stranger, start_s = leased.host("stranger"), time.monotonic()
+    with pytest.raises(OSError):  # noqa: PT012  # whichever byte it is at
+        while time.monotonic() < start_s + 5:
+            stranger._mine.sendall(b"E")
+            time.sleep(0.05)
+    assert 0.4 < time.monotonic() - start_s < 3
 
 
 def test_a_transfer_goes_on_over_another_connection(running):
