@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.output import common_options, print_json, say
+from kit.cli.output import common_options, print_json, say, tell, waiting
 from kit.errors import EdgeproofError, InterruptError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def command(model: Path, device: str, quiet: bool, as_json: bool, verbose: bool)
     """
     from kit.cli.transfer import Transfer
     from kit.pipeline.deploy import deploy
+    from kit.pipeline.watcher import waiting_for
     from kit.spec import load_device
 
     del verbose
@@ -38,7 +39,13 @@ def command(model: Path, device: str, quiet: bool, as_json: bool, verbose: bool)
     transfer = Transfer(model.name, quiet=quiet)
     again = f"edgeproof deploy {model} --device {device}"
     try:
-        done = deploy(model, spec, transfer)
+        with waiting(waiting_for(spec)) as is_there:
+
+            def progress(done_bytes: int, total_bytes: int) -> None:
+                is_there()
+                transfer(done_bytes, total_bytes)
+
+            done = deploy(model, spec, progress)
     except KeyboardInterrupt as interrupt:
         raise InterruptError("interrupted", kept=_kept(transfer, again)) from interrupt
     except EdgeproofError as error:
@@ -78,14 +85,14 @@ def _tell(done: "Deployment") -> None:
     size, device = done.model.size_bytes, done.device
     if device.emulated:
         say(f"EMULATED: {', '.join(device.emulated)}")
-    say(f"{done.model.name} is on {device.name}: {bytes_text(size)}, digest verified there")
+    tell(f"{done.model.name} is on {device.name}: {bytes_text(size)}, digest verified there")
     say(f"digest  {done.model.digest}")
     if not done.sent_bytes:
         say("sent    nothing: it was there already")
         return
     resumed = f", resumed at {bytes_text(done.had_bytes)}" if done.had_bytes else ""
     took = f"{duration(done.duration_s)}, {rate(done.sent_bytes / done.duration_s)}"
-    say(f"sent    {bytes_text(done.sent_bytes)} of {bytes_text(size)} in {took}{resumed}")
+    tell(f"{bytes_text(done.sent_bytes)} of {bytes_text(size)} in {took}{resumed}", "sent    ")
     if done.line_bytes is not None:
         share = done.line_bytes / done.sent_bytes
         how = f"compressed to {100 * share:.0f} %" if share < 0.98 else f"{100 * (share - 1):.2g} % more than the model"

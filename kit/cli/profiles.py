@@ -2,7 +2,7 @@
 
 import click
 
-from kit.cli.output import common_options, print_json, say
+from kit.cli.output import common_options, indented, print_json, say, tell
 
 
 @click.group("profiles", invoke_without_command=True, epilog="\b\nExample:\n  edgeproof profiles show wearable")
@@ -25,7 +25,7 @@ def command(ctx: click.Context, as_json: bool, verbose: bool) -> None:
         )
         return
     for profile in profiles:
-        say(f"{profile.name:<18} {profile.description}")
+        tell(profile.description, f"{profile.name:<18} ")
 
 
 @command.command("show")
@@ -44,13 +44,13 @@ def show(ctx: click.Context, /, profile: str, as_json: bool, verbose: bool) -> N
     if as_json:
         print_json({"schema": "edgeproof/profile/1", "profile": asdict(loaded)})
         return
-    say(f"{loaded.name}: {loaded.description}")
+    tell(f"{loaded.name}: {loaded.description}")
     say("")
     for item in loaded.requirements:
         by = f" for each {', '.join(item.by)}" if item.by else ""
         words = item.direction.replace("_", " ")
-        say(f"{item.id:<18} {item.metric}{by} {words} {item.limit_text}, {100 * item.confidence:.6g} % confidence")
-        if item.why:
-            say(f"    {item.why}")
+        limit = f"{words} {item.limit_text}, {100 * item.confidence:.6g} % confidence"
+        tell(f"{item.metric}{by} {limit}", f"{item.id:<18} ")
+        indented(item.why)
     say("")
-    say(f"variants: {', '.join(loaded.recipes)}; cheapest by {loaded.cheapest_by}")
+    tell(f"{', '.join(loaded.recipes)}; cheapest by {loaded.cheapest_by}", "variants: ")

@@ -17,12 +17,20 @@ class Progress:
     Args:
         expected_s: seconds that each step is expected to take, by name; the estimate of the time left scales them
             by how long the finished ones took against what was expected of them.
+        ends_after_s: where the work itself ends after so long, s: the clock then tells what is left.
         stream: where to draw.
         quiet: draw nothing.
     """
 
-    def __init__(self, expected_s: dict[str, float], *, stream: TextIO | None = None, quiet: bool = False) -> None:
-        self._expected_s = dict(expected_s)
+    def __init__(
+        self,
+        expected_s: dict[str, float],
+        *,
+        ends_after_s: float | None = None,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self._expected_s, self._ends_after_s = dict(expected_s), ends_after_s
         self._stream = stream or sys.stderr
         self._live = not quiet and self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._quiet = quiet
@@ -63,11 +71,14 @@ class Progress:
 
     def left_s(self) -> float | None:
         """Estimated seconds left; None until there is something to go by."""
+        elapsed_s = time.monotonic() - self._started
+        if self._ends_after_s is not None:
+            return max(0.0, self._ends_after_s - elapsed_s)
         current_s = self._share * self._expected_s.get(self._step, 0.0)
         done_s = self._finished_s + current_s
         if done_s <= 0.0:
             return None
-        pace = (time.monotonic() - self._started) / done_s
+        pace = elapsed_s / done_s
         return max(0.0, sum(self._expected_s.values()) - current_s) * pace
 
     def line(self, width: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kit.cli.certify import find_run
-from kit.cli.output import common_options, print_json, runs_option, say, use_ascii
+from kit.cli.output import common_options, print_json, runs_option, tell, use_ascii
 
 
 @click.command("verify", epilog="\b\nExample:\n  edgeproof verify runs/20260101-120000-ab12cd/certificate.json")
@@ -40,7 +40,7 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
     else:
         good, bad = ("ok", "NO") if use_ascii(sys.stdout) else ("✓", "✕")
         for name, problem in result.checks.items():
-            say(f"{good if problem is None else bad}  {name}" + (f": {problem}" if problem else ""))
-        say(result.statement if result.holds else "DOES NOT HOLD: do not rely on this certificate.")
-        say("unsigned  this shows that certificate, records and plan agree, not who measured")
+            tell(name + (f": {problem}" if problem else ""), f"{good if problem is None else bad}  ")
+        tell(result.statement if result.holds else "DOES NOT HOLD: do not rely on this certificate.")
+        tell("this shows that certificate, records and plan agree, not who measured", "unsigned  ")
     return 0 if result.holds else 1

@@ -15,6 +15,7 @@ from kit.model.predict import predict_saturating
 from kit.model.quantize import RECIPES, make_variant
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
+from kit.pipeline.watcher import waiting_for
 from kit.records import (
     ConversionRecord,
     DeviceRecord,
@@ -91,6 +92,7 @@ def measure(inputs: Inputs, run: Run, watcher: Watcher) -> Bundle:
     models = _make_variants(work)
     todo = [name for name in expected_seconds(inputs) if name not in run.steps]
     if todo:
+        watcher.start(waiting_for(inputs.device))
         with closing(open_device(inputs.device)) as device:
             _identify(work, device)
             for name, data in models.items():

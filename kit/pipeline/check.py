@@ -13,12 +13,13 @@ from kit.device import Device, open_device
 from kit.device.link import LinkHealth
 from kit.errors import UsageError
 from kit.pipeline import smoke
-from kit.pipeline.check_board import check_board
-from kit.pipeline.watcher import Watcher
+from kit.pipeline.check_board import BOARD_PHASES, check_board
+from kit.pipeline.watcher import Watcher, waiting_for
 from kit.records import Conditions, Float32Array, HealthRecord, LinkTrial
 from kit.spec.types import DeviceSpec
 
 LEAST_S, MOST_S = 3.0, 3600.0
+DURATIONS = "write --duration 20s or --duration 2min, say: from 3s to 1h"
 PHASES = {
     "round trips": 0.05,
     "bytes there and back": 0.15,
@@ -47,6 +48,11 @@ class Checked(Device, Protocol):
         ...
 
 
+def phases(spec: DeviceSpec) -> dict[str, float]:
+    """What is tried of this device, in order, and the share of the whole time that each takes."""
+    return BOARD_PHASES if spec.board else PHASES
+
+
 def check(spec: DeviceSpec, *, duration_s: float, seed: int, watcher: Watcher) -> HealthRecord:
     """Try a device and its link for about `duration_s`; random bytes are from `seed`.
 
@@ -55,12 +61,11 @@ def check(spec: DeviceSpec, *, duration_s: float, seed: int, watcher: Watcher) -
         DeviceError, LinkError: the device does not answer, or refuses.
     """
     if not LEAST_S <= duration_s <= MOST_S:
-        raise UsageError(
-            f"a test takes from {LEAST_S:g} s to an hour, not {duration_s:g} s", next_step="see --duration"
-        )
+        raise UsageError(f"a test takes from {LEAST_S:g} s to an hour, not {duration_s:g} s", next_step=DURATIONS)
     if spec.board:
         return check_board(spec, duration_s, seed, watcher)
     started_s = time.monotonic()
+    watcher.start(waiting_for(spec))
     with closing(open_device(spec)) as device:
         trial = _Trial(device, spec, duration_s, seed, watcher, started_s)  # type: ignore[arg-type]
         trial.run()

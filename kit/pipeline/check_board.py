@@ -9,7 +9,7 @@ from kit.device.mlperf.dialogue import Dialogue
 from kit.device.mlperf.grammar import DamagedError
 from kit.device.mlperf.loading import Loader
 from kit.device.serial import open_port
-from kit.pipeline.watcher import Watcher
+from kit.pipeline.watcher import Watcher, waiting_for
 from kit.records import HealthRecord, Int64Array, LinkTrial
 from kit.spec.types import BoardSpec, DeviceSpec
 
@@ -27,6 +27,9 @@ NOT_DONE = {
 }
 """Checks that such a board cannot answer, and why or where else they are made."""
 
+BOARD_PHASES = {"round trips": 1 / 3, "bytes there and back": 2 / 3}
+"""As `kit.pipeline.check.PHASES`, of such a board."""
+
 _LOAD_BYTES, _MOST_TRIPS = 256, 1000
 
 
@@ -36,6 +39,7 @@ def check_board(spec: DeviceSpec, duration_s: float, seed: int, watcher: Watcher
     What was not read back right in two tries is wrong bytes: the protocol itself has no checksum. Raises LinkError.
     """
     started_s = time.monotonic()
+    watcher.start(waiting_for(spec))
     device = open_device(spec)
     identity = device.identify()
     device.close()
@@ -45,7 +49,7 @@ def check_board(spec: DeviceSpec, duration_s: float, seed: int, watcher: Watcher
     try:
         dialogue.open()
         watcher.start("round trips")
-        trips_ns = _trips(dialogue, duration_s / 3, watcher)
+        trips_ns = _trips(dialogue, duration_s * BOARD_PHASES["round trips"], watcher)
         watcher.finish("round trips")
         watcher.start("bytes there and back")
         sizes, wrong_bytes = _read_back(dialogue, board, started_s + duration_s, seed, watcher)

@@ -17,6 +17,7 @@ from kit.judge.rows import Outcomes
 from kit.measure.obtained import obtained_on
 from kit.measure.predictions import predict_part
 from kit.pipeline.checks import check_is_onnx
+from kit.pipeline.watcher import waiting_for
 from kit.records import DatasetRecord, DeviceRecord, Obtained, PredictionRecord
 from kit.spec.types import Dataset, DatasetPart, DeviceSpec
 
@@ -105,6 +106,7 @@ def score(
     if model is not None:
         check_is_onnx(model)
     part = _some_rows(dataset.test, limit)
+    watcher.start(waiting_for(spec))
     with closing(open_device(spec)) as device:
         digest = _model(device, dataset, model, watcher)
         watcher.start("predict")

@@ -17,7 +17,7 @@ from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.finish import CERTIFICATE, REPORT, certificate_bytes, judge_run
 from kit.pipeline.plan import resume_words
 from kit.spec import load_device, load_profile
-from kit.spec.link import is_link
+from kit.spec.link import device_at, is_link
 from kit.spec.types import DeviceSpec
 from kit.store import Run, read_regular
 
@@ -127,7 +127,8 @@ def _as_written(run: Run, bundle: Bundle) -> str | None:
         if replace(load_profile(str(profile)), path="") != replace(bundle.profile, path=""):
             return "the profile's file says something else than the record of it"
         text = device.read_bytes().decode(errors="replace")
-        written = load_device(text) if is_link(text) else load_device(device)
+        is_file = bundle.device.path and not is_link(text)
+        written = load_device(device) if is_file else device_at(text)
         if _anywhere(written) != _anywhere(bundle.device):
             return "the device file says something else than the record of it"
     manifest = run.objects.get(run.record.dataset_digest)

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from kit.spec.types import DeviceSpec
+
 
 class Watcher(Protocol):
     """Who is told how far the test is."""
@@ -14,3 +16,8 @@ class Watcher(Protocol):
 
     def finish(self, step: str) -> None:
         """It is over."""
+
+
+def waiting_for(spec: DeviceSpec) -> str:
+    """The step before all others: an agent or a board that is silent takes as long as the device file allows."""
+    return f"waiting for {spec.name}"

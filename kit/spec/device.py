@@ -60,7 +60,7 @@ class LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             pattern=r"^(/dev/|[a-z][a-z0-9+.-]*:)[!-~]*$",
             max_length=2000,
-            description='a URL such as "subprocess:" or "tcp://10.0.0.7:7070", or a port such as "/dev/ttyUSB0"',
+            description='a URL such as "subprocess:" or "tcp://10.0.0.7:7431", or a port such as "/dev/ttyUSB0"',
         ),
     ]
     wrapper: Annotated[

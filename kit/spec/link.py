@@ -1,6 +1,7 @@
 """Where a device is, as people write it: a URL or a serial port, its kind, and a device that is only that."""
 
 import re
+import stat
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,13 +22,22 @@ _OURS = {"baud": "serial", "key": "tcp"}
 
 def is_link(text: str) -> bool:
     """Whether `text` is a link and not a name or a path of a device file."""
-    return URL.fullmatch(text) is not None and not text.endswith(".toml")
+    return (URL.fullmatch(text) is not None and not text.endswith(".toml")) or _is_port(text)
+
+
+def _is_port(text: str) -> bool:
+    """Whether it is the absolute path of a port that is there, such as a link that udev or socat made."""
+    path = text.removeprefix(BOARD_PREFIX).partition("?")[0]
+    try:
+        return path.startswith("/") and stat.S_ISCHR(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def link_kind(url: str) -> str:
     """``serial`` for a port or any of pyserial's URLs, else the URL's scheme."""
     scheme = url.partition(":")[0]
-    return "serial" if url.startswith("/dev/") or scheme in _SERIAL else scheme
+    return "serial" if url.startswith("/") or scheme in _SERIAL else scheme
 
 
 def device_at(text: str) -> DeviceSpec:

@@ -105,6 +105,13 @@ class TestShow:
         assert "92.2 kB/s" in done.stdout
         assert is_for_people(done.stdout)
 
+    def test_a_port_is_taken_wherever_it_is(self, tmp_path: Path) -> None:
+        with EmulatedBoard(LineSpec(115200, 0.001)) as board:
+            (tmp_path / "ttyB").symlink_to(board.spec.link)
+            done = edgeproof("devices", "show", f"mlperf-tiny+{tmp_path}/ttyB?baud=115200", home=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "EMULATED, model kws01" in done.stdout
+
     def test_another_release_is_named(self, tmp_path: Path) -> None:
         done = edgeproof("devices", "show", ailing(tmp_path, "other-release"), home=tmp_path)
         assert "NOT the same as this host's" in " ".join(done.stdout.split())
@@ -196,7 +203,10 @@ class TestCheck:
         assert process.returncode == 130
         assert time.monotonic() - started_s < 8
         assert out == ""
-        assert err.strip() == "error[interrupted]: interrupted"
+        assert err.splitlines() == [
+            "error[interrupted]: interrupted; a test keeps nothing",
+            "  fix    a shorter one: --duration 20s",
+        ]
 
     @pytest.mark.parametrize(
         ("duration", "says"),
@@ -206,6 +216,8 @@ class TestCheck:
         done = edgeproof("devices", "check", "local", "--duration", duration, home=tmp_path)
         assert done.returncode == 2
         assert says in done.stderr
+        assert "--duration 20s" in done.stderr
+        assert "from 3s to 1h" in done.stderr
 
     def test_a_line_is_held_to_its_rate(self, tmp_path: Path) -> None:
         name = device_file(

@@ -2,10 +2,14 @@
 
 import io
 import os
+import sys
+import time
 
 import pytest
+from click import unstyle
 
-from kit.cli.output import error_object, error_text, use_ascii, use_color
+from kit.cli import output
+from kit.cli.output import emulated_lines, error_object, error_text, tell, use_ascii, use_color, waiting
 from kit.cli.progress import Progress
 from kit.errors import EdgeproofError, LinkError, SpecError
 
@@ -38,6 +42,42 @@ def test_an_error_says_what_where_what_next_and_what_is_kept() -> None:
 
 def test_an_error_says_nothing_where_it_has_nothing_to_say() -> None:
     assert error_text(SpecError("wrong"), color=False) == "error[spec]: wrong"
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_an_error_fits_the_terminal_and_words_stay_whole(color: bool) -> None:
+    path = "/a/long/path/" + "x" * 60
+    error = LinkError("nothing " * 20, where=path, next_step="do this " * 20, kept="3/9 steps")
+    lines = unstyle(error_text(error, color=color, width=60)).splitlines()
+    assert lines[0].startswith("error[link]: nothing")
+    assert all(len(line) <= 60 or path in line for line in lines)
+    assert any(line.endswith(path) for line in lines)
+    assert all(line.startswith(("error[", "  where", "  fix    do", "  kept   3", " " * 9)) for line in lines)
+    assert " ".join(" ".join(lines).split()).count("do this") == 20
+
+
+def test_what_is_told_is_hung_beside_its_label(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("word " * 30, "label  ")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:7] for line in lines] == ["label  ", " " * 7, " " * 7]
+    assert max(map(len, lines)) <= 80
+    lines = emulated_lines(("device", "processor", "memory", "link", "meter", "battery"))
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).endswith("meter, battery; no figure of these is one of hardware")
+    assert emulated_lines(()) == []
+
+
+def test_a_long_wait_is_told_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "PATIENCE_S", 0.05)
+    said = []
+    for stream, is_over in ((Terminal(), False), (Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with waiting("waiting for scanner") as is_there:
+            if is_over:
+                is_there()
+            time.sleep(0.3)
+        said.append(stream.getvalue())
+    assert said == ["waiting for scanner\n", "", ""]
 
 
 def test_an_error_cannot_steer_the_terminal() -> None:
@@ -101,6 +141,18 @@ def test_progress_counts_steps_by_how_long_they_take() -> None:
     progress.finish("b")
     assert "100%" in progress.line(80)
     assert progress.left_s() == 0.0
+
+
+def test_work_that_ends_by_the_clock_is_told_by_the_clock() -> None:
+    progress = Progress({"a": 1.0, "b": 19.0}, ends_after_s=20.0, stream=io.StringIO())
+    progress.start("waiting for scanner")
+    time.sleep(0.05)
+    progress.start("a")
+    progress.update(1, 1000)
+    left_s = progress.left_s()
+    assert left_s is not None
+    assert 15 < left_s < 20
+    assert Progress({}, ends_after_s=0.0, stream=io.StringIO()).left_s() == 0.0
 
 
 def test_reused_steps_do_not_shorten_the_estimate() -> None:

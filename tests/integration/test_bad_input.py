@@ -180,6 +180,13 @@ def test_a_device_that_does_not_answer(edgeproof: Edgeproof, case: Path) -> None
     assert done.stderr.count("error[") == 1
 
 
+def test_a_link_that_does_not_answer_is_resumed_as_it_is(edgeproof: Edgeproof, case: Path) -> None:
+    words = ("certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--device", "tcp://127.0.0.1:1")
+    done = edgeproof(*words, cwd=case)
+    assert done.returncode == 4, done.stderr
+    assert "steps, for this link as it is; edgeproof certify --resume" in done.stderr
+
+
 def test_a_device_whose_command_is_not_there(edgeproof: Edgeproof, case: Path) -> None:
     (case / "gone.toml").write_text(
         '[device]\nname = "gone"\ndescription = "is not there"\n'

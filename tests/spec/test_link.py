@@ -1,5 +1,8 @@
 """A link as a device: what a person may type after --device, and what is told when it cannot be meant."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from kit.digest import digest_bytes
@@ -35,6 +38,29 @@ def test_a_link_is_a_device(text: str, link: str, baud: int, key: str, board: bo
 @pytest.mark.parametrize("text", ["local", "boards/mine.toml", "/dev/shm/mine.toml", "tcp://a b", "x", "", "C d:e"])
 def test_a_name_or_a_path_is_no_link(text: str) -> None:
     assert not is_link(text)
+
+
+@pytest.mark.parametrize("prefix", ["", "mlperf-tiny+"])
+def test_a_port_that_is_there_is_a_link_wherever_it_is(tmp_path: Path, prefix: str) -> None:
+    ours, theirs = os.openpty()
+    try:
+        port = tmp_path / "ttyB"
+        port.symlink_to(os.ttyname(theirs))
+        device = load_device(f"{prefix}{port}?baud=921600")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (device.link, device.baud, device.path) == (str(port), 921600, "")
+    assert (link_kind(device.link), device.board is not None) == ("serial", bool(prefix))
+
+
+@pytest.mark.parametrize("name", ["none", "plain", "x" * 5000, "loop", "a\0b", "folder", "\ud800"], ids=ascii)
+def test_a_path_of_anything_else_is_no_link(tmp_path: Path, name: str) -> None:
+    (tmp_path / "plain").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert not is_link(f"{tmp_path}/{name}?baud=9600")
+    assert not is_link(f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import VERDICT_EXIT_CODES, common_options, print_json, say, wrapped
+from kit.cli.output import VERDICT_EXIT_CODES, common_options, emulated_lines, print_json, say, wrapped
+from kit.errors import InterruptError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from kit.records import HealthFinding, HealthJudgement, HealthRecord
@@ -37,16 +38,19 @@ def check(
     """
     from kit.cli.progress import Progress
     from kit.judge.health import judge_health
-    from kit.pipeline.check import PHASES
     from kit.pipeline.check import check as try_device
+    from kit.pipeline.check import phases
     from kit.spec import load_device
-    from kit.spec.units import parse
 
-    duration_s = parse(duration, "time", "--duration")
+    duration_s, spec = _duration_s(duration), load_device(device)
     seed = secrets.randbits(32) if seed is None else seed
-    progress = Progress({name: share * duration_s for name, share in PHASES.items()}, quiet=quiet)
+    expected_s = {name: share * duration_s for name, share in phases(spec).items()}
+    progress = Progress(expected_s, ends_after_s=duration_s, quiet=quiet)
     try:
-        record = try_device(load_device(device), duration_s=duration_s, seed=seed, watcher=progress)
+        record = try_device(spec, duration_s=duration_s, seed=seed, watcher=progress)
+    except KeyboardInterrupt as interrupt:
+        what, shorter = "interrupted; a test keeps nothing", "a shorter one: --duration 20s"
+        raise InterruptError(what, next_step=shorter) from interrupt
     finally:
         progress.close()
     judgement = judge_health(record)
@@ -61,11 +65,20 @@ def check(
     return VERDICT_EXIT_CODES[judgement.verdict.value]
 
 
+def _duration_s(text: str) -> float:
+    from kit.pipeline.check import DURATIONS
+    from kit.spec.units import parse
+
+    try:
+        return parse(text, "time", "--duration")
+    except SpecError as error:
+        raise UsageError(error.what, next_step=DURATIONS) from None
+
+
 def _lines(record: "HealthRecord", judgement: "HealthJudgement", *, verbose: bool) -> Iterator[str]:
     name, link = record.device.name, record.device.link
     yield name if link in name else f"{name}  {link}"
-    if record.device.emulated:
-        yield f"EMULATED: {', '.join(record.device.emulated)}; no figure of these is one of hardware"
+    yield from emulated_lines(record.device.emulated)
     yield ""
     shown = [each for each in judgement.findings if _mark(each) != NOT_TOLD]
     width = max(len(each.name) for each in shown)
@@ -80,7 +93,8 @@ def _lines(record: "HealthRecord", judgement: "HealthJudgement", *, verbose: boo
     for why, names in _not_told(judgement).items():
         yield from wrapped(f"{', '.join(names)}: {why}", first=f"{NOT_TOLD:<11}  ", rest=_INDENT)
     yield ""
-    yield f"{judgement.verdict.value}  {_counts(judgement)}; tested for {record.duration_s:.0f} s"
+    first, rest = f"{judgement.verdict.value}  ", " " * (2 + len(judgement.verdict.value))
+    yield from wrapped(f"{_counts(judgement)}; tested for {record.duration_s:.0f} s", first=first, rest=rest)
 
 
 def _not_told(judgement: "HealthJudgement") -> dict[str, list[str]]:

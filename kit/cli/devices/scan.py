@@ -29,7 +29,7 @@ def scan(ctx: click.Context, /, as_json: bool, verbose: bool) -> None:
 def _table(found: "list[Found]") -> None:
     if not found:
         say("nothing found: no serial port, no agent that listens here, no Android device")
-        indented("Plug one in, or start an agent: python -m kit.agent --tcp 127.0.0.1:7070")
+        indented("Plug one in, or start an agent: edgeproof agent run --tcp 127.0.0.1:7431")
         return
     width = max(len("--device"), *(len(each.url) for each in found if len(each.url) <= 40))
     kinds = max(len("kind"), *(len(each.kind) for each in found))

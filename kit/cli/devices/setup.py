@@ -2,7 +2,7 @@
 
 import click
 
-from kit.cli.output import common_options, print_json, say, say_aside
+from kit.cli.output import common_options, print_json, say_aside, tell
 
 
 @click.command("setup", epilog="\b\nExample:\n  edgeproof devices setup arm64-emulated")
@@ -26,6 +26,6 @@ def setup(ctx: click.Context, /, device: str, as_json: bool, verbose: bool) -> N
     if as_json:
         print_json({"schema": "edgeproof/setup/1", "device": spec.name, "root": root})
     elif root is None:
-        say(f"{spec.name} needs nothing set up; look at it with: edgeproof devices show {device}")
+        tell(f"{spec.name} needs nothing set up; look at it with: edgeproof devices show {device}")
     else:
-        say(f"{spec.name} is ready in {root}; look at it with: edgeproof devices show {device}")
+        tell(f"{spec.name} is ready in {root}; look at it with: edgeproof devices show {device}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.cli.figures import bytes_text, celsius, duration, hertz, percent, rate
-from kit.cli.output import common_options, print_json, say, wrapped
+from kit.cli.output import common_options, emulated_lines, print_json, say, waiting, wrapped
+from kit.judge.sentences import count
 
 if TYPE_CHECKING:
     from kit.pipeline.identify import Portrait
@@ -17,7 +18,7 @@ NOT_TOLD = "(not told)"
 
 
 @click.command(
-    "show", epilog="\b\nExamples:\n  edgeproof devices show local\n  edgeproof devices show tcp://10.0.0.7:7070"
+    "show", epilog="\b\nExamples:\n  edgeproof devices show local\n  edgeproof devices show tcp://10.0.0.7:7431"
 )
 @click.argument("device")
 @common_options
@@ -25,10 +26,13 @@ NOT_TOLD = "(not told)"
 def show(ctx: click.Context, /, device: str, as_json: bool, verbose: bool) -> None:
     """Ask DEVICE who it is: board, processor, memory, storage, runtime, limits, link and clock."""
     from kit.pipeline.identify import identify
+    from kit.pipeline.watcher import waiting_for
     from kit.spec import load_device
 
     del verbose
-    portrait = identify(load_device(device))
+    spec = load_device(device)
+    with waiting(waiting_for(spec)):
+        portrait = identify(spec)
     if as_json or (ctx.parent is not None and ctx.parent.params["as_json"]):
         print_json(_object(portrait))
         return
@@ -52,8 +56,7 @@ def _object(portrait: "Portrait") -> dict[str, Any]:
 def _lines(portrait: "Portrait") -> Iterator[str]:
     device = portrait.device
     yield device.name if device.link in device.name else f"{device.name}  {device.link}"
-    if device.emulated:
-        yield f"EMULATED: {', '.join(device.emulated)}; no figure of these is one of hardware"
+    yield from emulated_lines(device.emulated)
     for title, rows in _groups(portrait).items():
         yield ""
         yield title
@@ -73,11 +76,12 @@ def _groups(portrait: "Portrait") -> dict[str, Rows]:
 
 def _device(portrait: "Portrait") -> Rows:
     device, has_agent = portrait.device, portrait.has_agent
+    processors = count(device.logical_cpus, "logical processor")
     return [
         ("board", device.board or ""),
         ("system", device.system),
         ("processor", device.cpu_model if has_agent else ""),
-        ("architecture", f"{device.architecture}, {device.logical_cpus} logical processors" if has_agent else ""),
+        ("architecture", f"{device.architecture}, {processors}" if has_agent else ""),
         ("instruction sets", ", ".join(device.instruction_sets)),
         ("memory", bytes_text(device.memory_bytes)),
         ("free storage", bytes_text(device.free_storage_bytes)),
