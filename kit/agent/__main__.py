@@ -1,20 +1,24 @@
 """``python -m kit.agent --stdio | --serial PORT | --tcp HOST:PORT``: serve hosts, one at a time, until asked to end."""
 
 import argparse
+import contextlib
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 from kit.agent.cache import DEFAULT_CACHE_BYTES, ModelCache, default_folder
 from kit.agent.desk import Desk
 from kit.agent.server import Agent
 from kit.agent.stdio import StdioChannel, take_streams, wake_when_the_host_dies
-from kit.errors import EdgeproofError
+from kit.errors import EdgeproofError, UsageError
 
+T = TypeVar("T", int, float)
 LEASE_S = 30.0
 """How long a host over TCP may be silent before another one is let in."""
+_LEASE_S, _CACHE_BYTES, _BAUD = (0.5, 86400.0), (1, 1 << 50), (50, 20_000_000)
 _TERMINATED = 128 + signal.SIGTERM  # as a shell tells it
 
 
@@ -50,8 +54,8 @@ def _serve(agent: Agent, arguments: argparse.Namespace, streams: tuple[int, int]
         from kit.agent.tcp import listen
 
         host, _, port = arguments.tcp.rpartition(":")
-        if not (host and port.isdecimal()):
-            raise EdgeproofError(f"{arguments.tcp!r} is no address", next_step="write --tcp 127.0.0.1:7431, say")
+        if not (host and port.isascii() and port.isdecimal()):
+            raise UsageError(f"{arguments.tcp!a} is no address", next_step="write --tcp 127.0.0.1:7431, say")
         desk = Desk(agent, lease_s=arguments.lease)
         listen(desk, host.strip("[]"), int(port), arguments.key)
     desk.run()
@@ -71,8 +75,28 @@ def _in_background(desk: Desk, receive: Callable[[], None]) -> None:
     threading.Thread(target=work, name="receive", daemon=True).start()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _within(least: float, most: float, kind: type[T], unit: str) -> Callable[[str], T]:
+    """An argument that is a number in a range."""
+
+    def read(text: str) -> T:
+        with contextlib.suppress(ValueError):
+            if least <= (value := kind(text)) <= most:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!a} is not from {least:.10g} to {most:.10g}{unit}")
+
+    return read
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edgeproof agent",
         description="The edgeproof agent: runs models on a device.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
@@ -82,13 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     way.add_argument("--serial", metavar="PORT", help="serve on a serial line")
     way.add_argument("--tcp", metavar="HOST:PORT", help="serve over TCP: on loopback, or anywhere with --key")
     add = parser.add_argument
-    add("--baud", type=int, default=115200, metavar="N", help="rate of the serial line (default: %(default)s)")
+    baud_help = "rate of the serial line (default: %(default)s)"
+    add("--baud", type=_within(*_BAUD, int, ""), default=115200, metavar="N", help=baud_help)
     add("--key", type=Path, metavar="FILE", help="key that hosts over TCP must have (default: none)")
     add("--cache", type=Path, metavar="DIR", help=f"where models are kept (default: {_shown(default_folder())})")
     cache_help = f"most that they take (default: %(default)s, {DEFAULT_CACHE_BYTES >> 30} GiB)"
-    add("--cache-bytes", type=int, default=DEFAULT_CACHE_BYTES, metavar="N", help=cache_help)
+    size = _within(*_CACHE_BYTES, int, " bytes")
+    add("--cache-bytes", type=size, default=DEFAULT_CACHE_BYTES, metavar="N", help=cache_help)
     lease_help = "silence that ends a host's session over TCP (default: %(default)g)"
-    add("--lease", type=float, default=LEASE_S, metavar="SECONDS", help=lease_help)
+    add("--lease", type=_within(*_LEASE_S, float, " s"), default=LEASE_S, metavar="SECONDS", help=lease_help)
     return parser
 
 

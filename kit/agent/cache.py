@@ -114,6 +114,7 @@ class ModelCache:
     def accept(self, digest: str, partial: Path, descriptor: int) -> None:
         """Put a complete and verified partial in its place; its descriptor is the cache's from here on."""
         with _storage_errors(), self._locked():
+            _clear(self._file(digest))
             partial.rename(self._file(digest))
         self._pin(digest, descriptor)
 
@@ -189,6 +190,7 @@ class ModelCache:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """One agent at a time changes what the folder holds."""
+        _clear(self.folder / "lock")
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -250,6 +252,7 @@ class Incoming:
         """The partial, locked; while another agent receives the same model, one of our own."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         for candidate in (path, path.with_name(f"{path.name}-{os.getpid()}")):
+            _clear(candidate)
             descriptor = os.open(candidate, flags, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -295,6 +298,20 @@ def _storage_errors() -> Iterator[None]:
     except OSError as error:
         what = f"out of storage, or it failed: cannot keep the model: {error.strerror}"
         raise RefusalError(what, next_step="free storage on the device", reason="storage") from None
+
+
+def _clear(path: Path) -> None:
+    """Remove what is no regular file from where one is to be. Raises RefusalError for a folder with something in it."""
+    try:
+        if stat.S_ISDIR(mode := path.lstat().st_mode):
+            path.rmdir()
+        elif not stat.S_ISREG(mode):
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        what = f"{path} is in the way of a model: {error.strerror}"
+        raise RefusalError(what, next_step=f"remove {path} on the device", reason="storage") from None
 
 
 def _is_ours(name: str) -> bool:

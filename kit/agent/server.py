@@ -151,7 +151,8 @@ def refusal(kind: str, error: Exception) -> Message:
     what = str(error) if isinstance(error, EdgeproofError) else f"{type(error).__name__}: {error}"
     next_step = error.next_step if isinstance(error, EdgeproofError) else ""
     reason = error.reason if isinstance(error, RefusalError) else ""
-    fields = {"what": " ".join(what.split())[:1000], "next_step": next_step[:1000], "reason": reason}
+    what = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(what.split())[:1000])  # it may quote the host
+    fields = {"what": what, "next_step": next_step[:1000], "reason": reason}
     return Message(kind, fields)
 
 

@@ -60,8 +60,10 @@ class Key:
 def _read_certificate(path: str) -> bytes:
     """The file's one certificate (DER), if only its owner can read the file."""
     try:
-        with Path(path).open("rb") as stream:
+        with open(path, "rb", opener=_opened_at_once) as stream:
             status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _no_key(path, "is no file")
             text = stream.read(MAX_KEY_BYTES + 1).decode("ascii", "replace")
     except OSError as error:
         raise SpecError(f"cannot read the key: {error.strerror}", where=path, next_step=MAKE_ONE) from None
@@ -76,6 +78,11 @@ def _read_certificate(path: str) -> bytes:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
         return certificate
     raise _no_key(path, "holds a certificate that cannot be read")
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """A descriptor, without waiting for whoever would write into a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _no_key(path: str, what: str) -> SpecError:

@@ -340,12 +340,32 @@ def test_links_among_its_files_are_never_followed(cache, folder, tmp_path, end):
     (folder / (DIGEST.removeprefix("sha256:") + end)).symlink_to(victim)
     assert not cache.has(DIGEST)
     if end:
-        with pytest.raises(RefusalError, match="cannot keep the model"):
-            cache.begin(DIGEST, len(MODEL))
+        cache.begin(DIGEST, len(MODEL)).close()
     else:
         put_all(cache, MODEL)
         assert cache.has(DIGEST)
     assert victim.read_bytes() == MODEL
+
+
+@pytest.mark.parametrize("name", ["model", "partial", "lock"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")], ids=["fifo", "folder", "link"]
+)
+def test_what_is_no_file_does_not_block_a_model(cache, folder, name, make):
+    digits = DIGEST.removeprefix("sha256:")
+    make(folder / {"model": digits, "partial": f"{digits}.partial", "lock": "lock"}[name])
+    put_all(cache, MODEL)
+    assert cache.path(DIGEST).read_bytes() == MODEL
+
+
+@pytest.mark.parametrize("end", ["", ".partial"])
+def test_a_folder_with_something_in_it_is_named_and_left(cache, folder, end):
+    in_the_way = folder / (DIGEST.removeprefix("sha256:") + end)
+    (in_the_way / "kept").mkdir(parents=True)
+    with pytest.raises(RefusalError, match=f"{in_the_way} is in the way of a model") as caught:
+        put_all(cache, MODEL)
+    assert caught.value.next_step == f"remove {in_the_way} on the device"
+    assert (in_the_way / "kept").is_dir()
 
 
 def test_a_folder_that_cannot_be_made_is_a_refusal(tmp_path):

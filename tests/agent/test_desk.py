@@ -235,6 +235,13 @@ def test_no_description_tells_the_token(running):
     assert "top-secret" not in repr(running.host("eve").ask("describe")[1])
 
 
+def test_a_refusal_quotes_no_control_characters_of_the_host(running):
+    is_done, said = running.host("eve").ask("hello", protocols=[99], release="\x1b[31m1.0\u202e")
+    assert not is_done
+    assert said.text("what").isprintable()
+    assert "1.0" in said.text("what")
+
+
 def test_a_refused_hello_leaves_the_device_free(running):
     future, now = running.host("future"), running.host("now")
     is_reply, message = future.ask("hello", protocols=[77], threads=1)

@@ -82,7 +82,8 @@ class TestKeyFile:
         ("name", "says"),
         [
             ("missing", "cannot read the key: No such file"),
-            ("folder", "cannot read the key: Is a directory"),
+            ("folder", "is no file|Is a directory"),
+            ("pipe", "is no file"),
             ("empty", "is no key file"),
             ("garbage", "is no key file"),
             ("huge", "is no key file"),
@@ -109,6 +110,8 @@ class TestKeyFile:
             path.write_text(texts[name])
         elif name == "folder":
             path.mkdir()
+        elif name == "pipe":
+            os.mkfifo(path)
         elif name == "locked":
             shutil.copy(keys[0], path)
             command = ["openssl", "ec", "-in", path, "-aes256", "-passout", "pass:secret", "-out", path]
