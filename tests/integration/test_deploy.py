@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.device.line import EmulatedLine
 from kit.digest import digest_file
+from kit.spec.types import LineSpec
 from tests import device_kit
 from tests.cli.words import device_file, edgeproof, environment, is_for_people, start
 from tests.integration.conftest import QUICK_PROFILE
@@ -214,6 +216,28 @@ class TestCertifyByUrl:
         assert done.returncode in (0, 1, 3), done.stderr
         assert f"device {url}" in done.stderr
         assert json.loads(done.stdout)["artifacts"] == said["artifacts"]
+
+
+def test_a_certificate_of_a_port_holds_when_the_port_is_gone(home: Path, watch: Path) -> None:
+    """A port by a path of one's own is a link because it is there; a certificate must not depend on that."""
+    (home / "quick.toml").write_text(QUICK_PROFILE)
+    port = home / "ttyB"
+    with contextlib.closing(EmulatedLine(LineSpec(921_600))) as line:
+        port.symlink_to(line.host_port)
+        agent = [sys.executable, "-m", "kit.agent", "--serial", line.device_port, "--baud", "921600"]
+        with subprocess.Popen(agent, env=environment(home), stderr=subprocess.DEVNULL) as process:
+            try:
+                done = edgeproof(
+                    "certify", watch / "watch-mlp.joblib", "--trust-pickle", "--data", watch / "watch.toml", "--json",
+                    "--profile", "quick.toml", "--variant", "fp32", "--device", f"{port}?baud=921600", home=home,
+                )  # fmt: skip
+            finally:
+                process.kill()
+    assert done.returncode in (0, 1, 3), done.stdout + done.stderr
+    port.unlink()
+    verified = edgeproof("verify", home / "runs" / json.loads(done.stdout)["run"]["id"], home=home)
+    assert verified.returncode == 0, verified.stdout
+    assert is_for_people(verified.stdout.replace(f"{port}?baud=921600", "PORT"))
 
 
 def test_a_key_in_a_url_tells_no_folder_of_this_machine(home: Path, watch: Path) -> None:
