@@ -14,7 +14,8 @@ from kit.device.link import Link, LinkHealth
 from kit.device.process import AgentProcess, ProcessLink
 from kit.device.serial import SerialLink
 from kit.device.subprocess import agent_command, agent_environment
-from kit.errors import LinkError
+from kit.errors import LinkError, SpecError
+from kit.spec.text import shown
 from kit.spec.types import DeviceSpec, LineSpec
 
 T = TypeVar("T")
@@ -25,8 +26,15 @@ _ATTEMPT_S = 3.0  # and so at its start
 def open_local(spec: DeviceSpec) -> Link:
     """A link to an agent that is started here, within the limits of [emulate] and behind its line.
 
-    Raises LinkError if it does not start or does not answer, DeviceError if a limit cannot be enforced.
+    Raises LinkError if it does not start or does not answer, DeviceError if a limit cannot be enforced, SpecError for
+    a link that names another place.
     """
+    if spec.link != "subprocess:":
+        raise SpecError(
+            f"{shown(spec.link)} names something behind subprocess:, which is always this machine",
+            where=spec.path or f"device {spec.name}",
+            next_step="write subprocess: alone; other kinds are tcp://, ssh://, adb: or a serial port",
+        )
     if spec.emulate is not None and spec.emulate.line is not None:
         return LineLink(spec, spec.emulate.line)
     command = agent_command(spec, "--stdio", *_storage(spec))

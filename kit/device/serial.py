@@ -14,7 +14,7 @@ import serial
 from serial.tools import list_ports
 
 from kit.device.link import LinkHealth
-from kit.errors import LinkError
+from kit.errors import LinkError, SpecError
 from kit.spec.types import DeviceSpec
 from kit.wire.port import FilePort
 from kit.wire.stream import ReliableStream
@@ -23,6 +23,7 @@ _PIECE_BYTES = 1 << 14
 _POLL_S, _TICK_S = 0.05, 0.001
 _WITH_DESCRIPTOR = ("", "hwgrep", "socket")
 _LOCAL_BUFFERED = ("spy", "alt")
+_ON_A_NETWORK = ("socket", "rfc2217")
 _NO_LINE = ("socket", "loop")  # the rate that is set means nothing there
 BITS_A_BYTE = 10  # 8N1: a start bit, eight data bits, a stop bit
 _UNPLUGGED = "plug it in again, check cable and power, then run again"
@@ -163,9 +164,29 @@ class SerialLink:
 def open_port(spec: DeviceSpec) -> SerialPort:
     """Open the port that `spec.link` names at `spec.baud`, for a driver that speaks over the bare line.
 
-    Raises LinkError, in one line, for a port that is not there, not allowed, in use, or of an unknown kind.
+    Raises LinkError, in one line, for a port that is not there, not allowed, in use, or of an unknown kind, and
+    SpecError for a URL that cannot be one.
     """
+    if wrong := _wrong_in(spec.link):
+        raise SpecError(
+            f"{spec.link} is no port: {wrong[0]}", where=spec.path or f"device {spec.name}", next_step=wrong[1]
+        )
     return SerialPort(spec.link, spec.baud, f"device {spec.name}")
+
+
+def _wrong_in(url: str) -> tuple[str, str] | None:
+    """What no port's URL can have, and what to write; pyserial would tell of its own insides."""
+    scheme, _, rest = url.partition("://")
+    try:
+        if scheme in _ON_A_NETWORK and not ((parts := urlsplit(url)).hostname and parts.port):
+            return "it names no host and port", f"write {scheme}://HOST:PORT"
+    except ValueError as error:  # a port over 65535, half a bracket
+        return str(error), f"write {scheme}://HOST:PORT"
+    try:
+        re.compile(rest.partition("&")[0] if scheme == "hwgrep" else "")
+    except re.error as error:
+        return f"the pattern does not compile, {error}", "write a regular expression, such as hwgrep://FTDI"
+    return None
 
 
 def _opened(url: str, baud: int, where: str) -> serial.Serial:
@@ -195,6 +216,9 @@ def _refusal(url: str, baud: int, where: str, error: Exception) -> LinkError:
     if "invalid URL" in said:
         step = "write a port such as /dev/ttyUSB0, or socket://, rfc2217://, hwgrep://, spy://"
         return LinkError(f"{url} is a URL of an unknown kind", where=where, next_step=step)
+    if "?" in url and "Errno" not in said:
+        what = f"{url} has an option that {url.partition(':')[0]}: does not know"
+        return LinkError(what, where=where, next_step="leave out what follows the ?")
     if "baud" in said.lower():
         return LinkError(f"{url} cannot run at {baud} baud", where=where, next_step="state a rate that the port has")
     return LinkError(f"cannot open {url}: {_short(error)}", where=where, next_step="check the address and the cable")

@@ -30,7 +30,8 @@ def predict_part(
         raise MeasurementError(
             f"{len(bad_rows)} rows have scores that are not finite, first row {bad_rows[0]}",
             where=where,
-            next_step="look at that row of the dataset, and at the model's ranges",
+            next_step="look at that row of the dataset and at the model's ranges; if it is finite on another device, "
+            f"this one computes wrongly: edgeproof devices check {spec.name}",
         )
     classes = len(part.record.classes)
     if scores.shape[1] != classes:

@@ -98,6 +98,21 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert "error" not in done.stderr
 
 
+@pytest.mark.parametrize("command", [["-m", "kit"], ["-c", "from kit.__main__ import main; main()"]])
+def test_an_interrupt_while_it_is_being_loaded_is_no_traceback(command: list[str], tmp_path: Path) -> None:
+    """A module that comes first on the path stands for any that is being imported as the user presses Ctrl-C."""
+    (tmp_path / "click.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    search = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    (tmp_path / "sitecustomize.py").write_text(program)  # a test run in the background ignores it
+    done = subprocess.run(
+        [sys.executable, *command, "--help"],
+        env=os.environ | {"PYTHONPATH": search}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert done.stderr == "error[interrupted]: interrupted before anything was done\n"
+
+
 def test_telemetry_of_the_runtime_is_off_as_soon_as_the_package_is_imported() -> None:
     program = "import kit, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}

@@ -14,7 +14,7 @@ from kit.device import open_device, open_link
 from kit.device.agent import AgentDevice
 from kit.device.link import Link
 from kit.device.local import LineLink
-from kit.errors import DeviceError, LinkError
+from kit.errors import DeviceError, LinkError, SpecError
 from kit.spec.device import load_device
 from kit.spec.types import EmulateSpec, LineSpec
 from tests import device_kit as kits
@@ -72,6 +72,14 @@ def test_the_shipped_scanner_is_such_a_device():
     health, limits = serves(spec)
     assert health.nominal_bytes_per_s == 11520
     assert len(limits) == 3
+
+
+@pytest.mark.parametrize("link", ["subprocess:foo", "subprocess:///dev/ttyS0", "subprocess:\x1b[31m"])
+def test_a_link_that_names_another_place_is_never_this_machine(link):
+    with pytest.raises(SpecError, match="is always this machine") as caught:
+        open_link(kits.device_spec(link=link))
+    assert str(caught.value).isprintable()
+    assert "subprocess: alone" in caught.value.next_step
 
 
 def test_storage_that_is_too_small_refuses_the_model():

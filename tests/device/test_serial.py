@@ -1,6 +1,7 @@
 """Serial ports and the link over them, on real pseudo-terminals, emulated lines and sockets."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from kit.device import LINKS, open_link
 from kit.device.line import EmulatedLine, LineFaults
 from kit.device.link import Link
 from kit.device.serial import SerialLink, open_port
-from kit.errors import LinkError
+from kit.errors import LinkError, SpecError
 from kit.spec.types import LineSpec
 from kit.wire.port import FilePort
 from kit.wire.stream import ReliableStream
@@ -338,15 +339,12 @@ def test_a_port_without_permission_names_the_group():
         ("/dev/ttyNONE7", "there is no port"),
         ("/dev/null", "no serial port"),
         ("hwgrep://no-such-adapter", "there is no port"),
-        ("hwgrep://(", "cannot open"),
         ("spy:///dev/ttyNONE7", "there is no port"),
         ("socket://127.0.0.1:1", "Connection refused"),
-        ("socket://127.0.0.1", "cannot open"),
-        ("socket://127.0.0.1:99999999", "cannot open"),
         ("rfc2217://127.0.0.1:1", "Connection refused"),
-        ("loop://?x=1", "cannot open"),
+        ("loop://?x=1", "has an option that loop: does not know"),
         ("nonsense://x", "unknown kind"),
-        ("alt:///dev/null?class=Nothing", "cannot open"),
+        ("alt:///dev/null?class=Nothing", "has an option that alt: does not know"),
     ],
 )
 def test_what_cannot_be_opened_is_said_in_one_line(url, said):
@@ -355,6 +353,23 @@ def test_what_cannot_be_opened_is_said_in_one_line(url, said):
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
     assert caught.value.next_step
+    assert caught.value.where == "device board"
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "step"),
+    [
+        ("socket://", "names no host and port", "socket://HOST:PORT"),
+        ("socket://127.0.0.1", "names no host and port", "socket://HOST:PORT"),
+        ("socket://127.0.0.1:99999999", "Port out of range", "socket://HOST:PORT"),
+        ("rfc2217://[", "Invalid IPv6 URL", "rfc2217://HOST:PORT"),
+        ("hwgrep://(", "the pattern does not compile, missing ", "regular expression"),
+    ],
+)
+def test_what_cannot_be_a_port_is_refused_before_it_is_opened(url, said, step):
+    with pytest.raises(SpecError, match=re.escape(f"{url} is no port: ") + ".*" + said) as caught:
+        open_port(at(url))
+    assert step in caught.value.next_step
     assert caught.value.where == "device board"
 
 
