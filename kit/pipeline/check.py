@@ -1,5 +1,6 @@
 """Gather what a test of a device and its link shows, in a given time: raw facts for `kit.judge.health`."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,8 +11,10 @@ import numpy as np
 
 from kit.agent.state import agent_digest
 from kit.device import Device, open_device
+from kit.device.base import Progress
 from kit.device.link import LinkHealth
-from kit.errors import UsageError
+from kit.digest import digest_bytes
+from kit.errors import EdgeproofError, LinkError, UsageError
 from kit.pipeline import smoke
 from kit.pipeline.check_board import BOARD_PHASES, check_board
 from kit.pipeline.watcher import Watcher, waiting_for
@@ -47,6 +50,10 @@ class Checked(Device, Protocol):
         """Counters of the link."""
         ...
 
+    def forget(self, digest: str) -> bool:
+        """Remove a model from the device."""
+        ...
+
 
 def phases(spec: DeviceSpec) -> dict[str, float]:
     """What is tried of this device, in order, and the share of the whole time that each takes."""
@@ -68,7 +75,13 @@ def check(spec: DeviceSpec, *, duration_s: float, seed: int, watcher: Watcher) -
     watcher.start(waiting_for(spec))
     with closing(open_device(spec)) as device:
         trial = _Trial(device, spec, duration_s, seed, watcher, started_s)  # type: ignore[arg-type]
-        trial.run()
+        try:
+            trial.run()
+        except LinkError:
+            trial.deployed.clear()  # the device would not hear of it
+            raise
+        finally:
+            trial.forget()
         return trial.record()
 
 
@@ -91,6 +104,7 @@ class _Trial:
     answers: tuple[int, int] = (0, 0)
     windows: list[tuple[float, int]] = field(default_factory=list)
     moments: list[tuple[float, Conditions]] = field(default_factory=list)
+    deployed: set[str] = field(default_factory=set)
     _host_agent_digest: str = field(default_factory=agent_digest)
     _rng: np.random.Generator = field(init=False)
     _speeds: list[float] = field(default_factory=list)
@@ -112,6 +126,16 @@ class _Trial:
             left -= share
             self.watcher.finish(name)
         self.look()
+
+    def forget(self) -> None:
+        """Remove the test's own models, where the agent knows how."""
+        with contextlib.suppress(EdgeproofError):
+            while self.deployed:
+                self.device.forget(self.deployed.pop())
+
+    def _deploy(self, model: bytes, progress: Progress | None = None) -> str:
+        self.deployed.add(digest_bytes(model))  # before it is there: it may be cut off
+        return self.device.deploy(model, progress)
 
     def look(self) -> None:
         """How the device is doing, and where its clock is, now."""
@@ -176,7 +200,7 @@ class _Trial:
             told(done, total)
 
         sent_s = time.monotonic()
-        self._digest = self.device.deploy(model, note)
+        self._digest = self._deploy(model, note)
         if not had[0]:  # with a seed that was used before, it is there already
             self.to_device = len(model) / (time.monotonic() - sent_s)
 
@@ -202,14 +226,14 @@ class _Trial:
         """The model of known answer, deployed by digest, run and compared bit by bit."""
         del budget_s
         model, rows, scores = smoke.known_answer(self.seed)
-        found = self.device.predict(self.device.deploy(model), rows, output=None, exact=False)
+        found = self.device.predict(self._deploy(model), rows, output=None, exact=False)
         right = int((found == scores).sum()) if found.shape == scores.shape else 0
         self.answers = (scores.size, right)
 
     def try_speed(self, budget_s: float) -> None:
         """Windows of back-to-back inferences, with a look at the device after each."""
         model, row = smoke.work()
-        digest = self.device.deploy(model)
+        digest = self._deploy(model)
         self.device.run_busy(digest, row, duration_s=0)
         window_s = float(np.clip(budget_s / 30, 0.1, 1.0))
         next_clock_s = step_s = budget_s / _CLOCK_READINGS
@@ -261,15 +285,7 @@ class _Trial:
             asked_answers=self.answers[0], right_answers=self.answers[1],
             window_s=windows[:, 0].copy(), window_inferences=windows[:, 1].astype(np.int64),
             moment_s=np.array([s for s, _ in self.moments]), conditions=tuple(each for _, each in self.moments),
-            not_done=_not_done(self.spec),
         )  # fmt: skip
-
-
-def _not_done(spec: DeviceSpec) -> dict[str, str]:
-    """What an agent within limits tells of the machine around it, and not of what it is held to."""
-    if spec.emulate is None or spec.emulate.memory_bytes is None:
-        return {}
-    return {"free memory": "the system tells this machine's, and the device is held to less"}
 
 
 def differing(sent: bytes, back: bytes) -> int:
