@@ -145,6 +145,8 @@ class TestCheck:
         assert is_for_people(done.stdout)
         for line in ("ok           agent release", "ok           echoed bytes", "ok           known answers"):
             assert line in done.stdout
+        left = [each.name for each in (tmp_path / "cache").rglob("*") if each.is_file()]
+        assert set(left) <= {"lock"}  # a test leaves no models behind
 
     def test_every_check_is_told_with_figure_and_limit(self, tmp_path: Path) -> None:
         code, said, found = findings("local", "--duration", "5s", home=tmp_path)
