@@ -32,6 +32,9 @@ SLOW_LINK_BYTES_PER_S = 2e6
 """Below this rate compressing what is sent is worth a processor's time."""
 
 KEPT_SAMPLES = 4096
+MAX_WORDS = 1000
+"""Most characters that are shown of why a device refused, and of what to do about it; an agent of ours says no more."""
+
 _PATIENCES, _SLOWEST_STEP_S = 20, 2.0  # longest request: so many times its patience, and so much for each of its steps
 _CANCEL_S, _BYE_S = 0.5, 1.0
 _BEATS_A_TIMEOUT = 8  # while a transfer waits: so a device that restarted meanwhile is noticed, with time to go on
@@ -258,7 +261,8 @@ class Conversation:
 
     def _refusal(self, message: Message, during: str) -> RefusedError:
         reason = "" if message.absent("reason") else text(message, "reason", 32)
-        what, step = f"refused {during}: {text(message, 'what')}", text(message, "next_step")
+        what = f"refused {during}: {text(message, 'what')[:MAX_WORDS]}"
+        step = text(message, "next_step")[:MAX_WORDS]
         return RefusedError(what, where=self.where, next_step=step, reason=reason)
 
 

@@ -53,7 +53,7 @@ def main() -> None:
             if request.kind == "bye":
                 return
             if harm == "refuse":
-                say(FrameType.ERROR, frame.sequence, {"what": EVIL, "next_step": EVIL})
+                say(FrameType.ERROR, frame.sequence, {"what": EVIL * 100, "next_step": EVIL * 100})
             elif request.kind == "hello":
                 say(FrameType.REPLY, frame.sequence, identity() | LEASES.get(harm, {}))
             elif harm == "talks":

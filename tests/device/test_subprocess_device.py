@@ -415,6 +415,8 @@ class TestMeansHarm:
         assert "forged" in caught.value.what
         assert str(caught.value).isprintable()
         assert caught.value.next_step.isprintable()
+        assert len(caught.value.what) < 1100
+        assert len(caught.value.next_step) <= 1000
 
 
 class TestLeavesNoOrphan:
