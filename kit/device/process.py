@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, cast
 
 from kit.device.limits import Limits
@@ -135,33 +135,40 @@ class ProcessLink:
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._open, self._users, self._changed = True, 0, threading.Condition()
         self._closing, self._wake = os.pipe()
+        self._readable = self._poll(self._out, select.POLLIN)
         self._sent_bytes = self._received_bytes = 0
 
     def read(self, deadline_s: float) -> bytes:
         """See Link."""
-        with self._in_use():
-            if not self._wait(self._out, select.POLLIN, deadline_s):
+        self._enter()
+        try:
+            if not self._wait(self._readable, deadline_s):
                 return b""
             if data := os.read(self._out, _READ_BYTES):
                 self._received_bytes += len(data)
                 return data
             raise self._process.death()
+        finally:
+            self._leave()
 
     def write(self, data: bytes | memoryview, deadline_s: float) -> None:
         """See Link."""
         view = memoryview(data).cast("B")
-        with self._in_use():
+        self._enter()
+        try:
             while view:
-                if not self._wait(self._in, select.POLLOUT, deadline_s):
-                    raise LinkError("agent does not take what is sent to it")
                 try:
                     taken = os.write(self._in, view)
                 except BlockingIOError:
+                    if not self._wait(self._poll(self._in, select.POLLOUT), deadline_s):
+                        raise LinkError("agent does not take what is sent to it") from None
                     continue
                 except BrokenPipeError:
                     raise self._process.death() from None
                 self._sent_bytes += taken
                 view = view[taken:]
+        finally:
+            self._leave()
 
     def health(self) -> LinkHealth:
         """See Link."""
@@ -185,23 +192,27 @@ class ProcessLink:
                 os.close(self._closing)
         self._process.close()
 
-    @contextlib.contextmanager
-    def _in_use(self) -> Iterator[None]:
+    def _enter(self) -> None:
+        """The descriptors are in use, and stay open until `_leave`. Raises LinkError once the link is closed."""
         with self._changed:
             self._check_open()
             self._users += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._users -= 1
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._users -= 1
+            if not self._open:
                 self._changed.notify_all()
 
-    def _wait(self, fd: int, event: int, deadline_s: float) -> bool:
-        """Whether `fd` became ready (or ended) before the deadline. Raises LinkError once the link is closed."""
+    def _poll(self, fd: int, event: int) -> select.poll:
+        """What waits for a descriptor to become ready, to end, or to be closed here."""
         poll = select.poll()
         poll.register(fd, event)
         poll.register(self._closing, select.POLLIN)
+        return poll
+
+    def _wait(self, poll: select.poll, deadline_s: float) -> bool:
+        """Whether it became ready (or ended) before the deadline. Raises LinkError once the link is closed."""
         is_ready = bool(poll.poll(max(0.0, (deadline_s - time.monotonic()) * 1e3)))
         self._check_open()
         return is_ready

@@ -109,6 +109,8 @@ class Decoder:
     def next_frame(self) -> Frame | None:
         """The next frame, or None until more bytes arrive. Raises FrameError once per damage, then goes on."""
         if self._announced is None:
+            if self._start == self._end:
+                return None
             self._seek_magic()
             if self._end - self._start < HEADER_BYTES:
                 return None
