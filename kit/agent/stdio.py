@@ -23,6 +23,7 @@ class StdioChannel:
 
     def __init__(self, incoming: int, outgoing: int) -> None:
         self._in, self._out = incoming, outgoing
+        self._buffer = memoryview(bytearray(_READ_BYTES))  # kept: fresh memory costs more than a copy out of it
         self._wake_reader, self._wake = os.pipe()
         self._watch = select.poll()
         for descriptor in (incoming, self._wake_reader):
@@ -36,7 +37,7 @@ class StdioChannel:
         """See Channel."""
         with contextlib.suppress(OSError):
             if all(descriptor != self._wake_reader for descriptor, _ in self._watch.poll()):
-                return os.read(self._in, _READ_BYTES)
+                return bytes(self._buffer[: os.readv(self._in, [self._buffer])])
         return b""
 
     def write(self, data: bytes | memoryview) -> None:

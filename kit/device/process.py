@@ -136,6 +136,7 @@ class ProcessLink:
         self._open, self._users, self._changed = True, 0, threading.Condition()
         self._closing, self._wake = os.pipe()
         self._readable = self._poll(self._out, select.POLLIN)
+        self._buffer = memoryview(bytearray(_READ_BYTES))  # kept: fresh memory costs more than a copy out of it
         self._sent_bytes = self._received_bytes = 0
 
     def read(self, deadline_s: float) -> bytes:
@@ -144,9 +145,9 @@ class ProcessLink:
         try:
             if not self._wait(self._readable, deadline_s):
                 return b""
-            if data := os.read(self._out, _READ_BYTES):
-                self._received_bytes += len(data)
-                return data
+            if count := os.readv(self._out, [self._buffer]):
+                self._received_bytes += count
+                return bytes(self._buffer[:count])
             raise self._process.death()
         finally:
             self._leave()
