@@ -1,5 +1,6 @@
-"""Where the data that ships with the tool lies: in a wheel beside the code, in a checkout at its root."""
+"""Where data lies: what ships with the tool, in a wheel or a checkout, and what is the user's own."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -14,3 +15,9 @@ def resource_dir(kind: Kind) -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"the installation has no folder of {kind}: install edgeproof again")
+
+
+def user_folder(variable: str, default: str) -> Path:
+    """A base folder of the user's (XDG Base Directory Specification 0.8): `variable` if absolute, else ~/`default`."""
+    base = Path(os.environ.get(variable, ""))
+    return base if base.is_absolute() else Path.home() / default

@@ -10,13 +10,10 @@ from kit.agent.cache import ModelCache
 from kit.agent.telemetry import Telemetry
 from kit.agent.work import RefusalError, Work
 from kit.errors import EdgeproofError
-from kit.wire import PROTOCOLS, Message
+from kit.wire import PROTOCOLS, SLOW_LINK_BYTES_PER_S, Message
 
 QUICK = frozenset({"clock", "conditions", "echo"})
 """Requests that touch nothing which another may be using, and end at once."""
-
-SLOW_LINK_BYTES_PER_S = 2e6
-"""Below this rate compressing what is sent is worth a processor's time."""
 
 
 class Agent:

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kit.errors import DeviceError
+from kit.resources import user_folder
 
 Tell = Callable[[str], None]
 """Is told each step, in words."""
@@ -51,9 +52,7 @@ _ASK_VERSIONS = "import json, numpy, onnxruntime; print(json.dumps([onnxruntime.
 
 def root_folder(cpu: str) -> Path:
     """Where the root of an emulated processor is, or would be: in the user's data folder (XDG base directories)."""
-    data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
-    return base / "edgeproof" / "arm64" / cpu
+    return user_folder("XDG_DATA_HOME", ".local/share") / "edgeproof" / "arm64" / cpu
 
 
 def is_current(root: Path) -> bool:

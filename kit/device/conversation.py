@@ -15,6 +15,7 @@ from kit.errors import DeviceError, LinkError
 from kit.spec.text import shown
 from kit.spec.types import DeviceSpec
 from kit.wire import (
+    SLOW_LINK_BYTES_PER_S,
     UNKNOWN_SEQUENCE,
     Decoder,
     Frame,
@@ -27,9 +28,6 @@ from kit.wire import (
     pack_message,
     unpack_message,
 )
-
-SLOW_LINK_BYTES_PER_S = 2e6
-"""Below this rate compressing what is sent is worth a processor's time."""
 
 KEPT_SAMPLES = 4096
 MAX_WORDS = 1000

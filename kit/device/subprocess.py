@@ -1,4 +1,4 @@
-"""The agent as a process on this machine, behind its standard input and output: the default link (``subprocess:``)."""
+"""How an agent is started on this machine: its command, environment and cache folder."""
 
 import os
 import re
@@ -7,21 +7,11 @@ import sys
 from pathlib import Path
 
 import kit
-from kit.device.limits import limits_of
-from kit.device.process import ProcessLink
 from kit.digest import digest_bytes
+from kit.resources import user_folder
 from kit.spec.types import DeviceSpec
 
 _INHERITED = ("PATH", "TMPDIR", "XDG_CACHE_HOME", "SYSTEMROOT")
-
-
-class SubprocessLink(ProcessLink):
-    """Starts the agent within the limits of [emulate]. Raises LinkError or DeviceError if it cannot."""
-
-    def __init__(self, spec: DeviceSpec) -> None:
-        super().__init__(
-            agent_command(spec), name=spec.name, environment=agent_environment(), limits=limits_of(spec.emulate)
-        )
 
 
 def agent_command(spec: DeviceSpec, *options: str) -> list[str]:
@@ -35,8 +25,7 @@ def agent_command(spec: DeviceSpec, *options: str) -> list[str]:
 
 def cache_folder(name: str) -> Path:
     """Where an agent on this machine keeps the models of the device `name`: in the user's cache folder (XDG)."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    root = base if base.is_absolute() else Path.home() / ".cache"
+    root = user_folder("XDG_CACHE_HOME", ".cache")
     safe = re.sub(r"[^a-z0-9-]", "_", name.lower())[:40]
     if safe != name:  # two names never share a folder
         safe += f"_{digest_bytes(name.encode())[-12:]}"

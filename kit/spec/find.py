@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from kit.errors import SpecError
-from kit.resources import resource_dir
+from kit.resources import resource_dir, user_folder
 from kit.spec.toml import nearest
 
 Kind = Literal["profiles", "devices"]
@@ -14,8 +14,7 @@ Kind = Literal["profiles", "devices"]
 
 def user_dir(kind: Kind) -> Path:
     """The user's own folder, by the XDG base directory specification: ``~/.config/edgeproof/<kind>``."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".config") / "edgeproof" / kind
+    return user_folder("XDG_CONFIG_HOME", ".config") / "edgeproof" / kind
 
 
 def named_files(kind: Kind) -> dict[str, Path]:

@@ -14,6 +14,8 @@ LAYOUT_VERSION = 1
 MAGIC = b"EDGP"
 MAX_PAYLOAD_BYTES = 16 << 20
 UNKNOWN_SEQUENCE = 0xFFFFFFFF
+SLOW_LINK_BYTES_PER_S = 2e6
+"""Below this rate compressing what is sent is worth a processor's time."""
 
 _FIELDS = struct.Struct("<4sBBHIII")
 _CRC = struct.Struct("<I")

@@ -31,7 +31,6 @@ _ACK = struct.Struct("<HII")
 _OFFSET = struct.Struct("<I")
 _RESET = struct.Struct("<BB")
 _RANGE = struct.Struct("<II")
-_LARGEST_BODY = MAX_PAYLOAD_BYTES + _DATA.size - _HEAD.size
 
 
 class Kind(IntEnum):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kit.device import open_device
-from kit.device.subprocess import SubprocessLink
+from kit.device.local import open_local
 from kit.errors import DeviceError, LinkError, ModelError, SpecError
 from tests import device_kit as kits
 from tests.device.hostile_agent import LEASES
@@ -504,7 +504,7 @@ def test_an_emulated_processor_works_and_is_named():
 
 
 def test_the_link_alone_does_not_trust_the_agent_to_read():
-    link = SubprocessLink(kits.device_spec(wrapper=("sh", "-c", "sleep 100")))
+    link = open_local(kits.device_spec(wrapper=("sh", "-c", "sleep 100")))
     try:
         with pytest.raises(LinkError, match="does not take what is sent"):
             link.write(bytes(8 << 20), time.monotonic() + 0.3)
