@@ -12,7 +12,7 @@ from kit.errors import ConversionError, UsageError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
 from kit.model.predict import predict_saturating
-from kit.model.quantize import RECIPES, make_variant
+from kit.model.quantize import make_variant
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
 from kit.pipeline.watcher import waiting_for
@@ -25,6 +25,7 @@ from kit.records import (
     PredictionRecord,
     VariantRecord,
 )
+from kit.spec.recipe import parse_recipe
 from kit.store import Run
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ def _make_variant(work: Work, name: str) -> VariantRecord:
     calibration = work.inputs.dataset.calibration
     variant = make_variant(
         work.inputs.converted.model,
-        RECIPES[name],
+        parse_recipe(name),
         calibration.inputs if calibration else None,
         calibration.record.data_digest if calibration else None,
         work.progress,

@@ -5,8 +5,8 @@ from pathlib import Path
 from kit.errors import UsageError
 from kit.model.convert import CONVERTERS, Converted
 from kit.model.load import read_limited
-from kit.model.recipes import RECIPES
 from kit.model.saturation import saturation_record
+from kit.spec.recipe import parse_recipe
 from kit.spec.types import Dataset, DeviceSpec, Profile
 
 
@@ -33,7 +33,7 @@ def check_is_onnx(path: Path) -> None:
 
 def check_calibration(recipes: tuple[str, ...], dataset: Dataset) -> None:
     """Static int8 needs typical inputs. Raises UsageError."""
-    needing = [name for name in recipes if RECIPES[name].precision == "int8"]
+    needing = [name for name in recipes if parse_recipe(name).precision == "int8"]
     if needing and dataset.calibration is None:
         raise UsageError(
             f"{needing[0]} needs typical inputs to find its ranges, and dataset {dataset.name} has no calibration part",

@@ -7,15 +7,17 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from kit.errors import UsageError
 from kit.spec import units
 from kit.spec.find import find, named_files
+from kit.spec.recipe import BASES, parse_recipe
 from kit.spec.shapes import ColumnNames, Confidence, Name, Rate, Text, Time, quantity
 from kit.spec.toml import Document, decode, read
 from kit.spec.types import Duty, MeasurePlan, Metric, Profile, Requirement
 
 MINIMUM_ROWS, MINIMUM_CLUSTERS = 30, 5  # of a slice, where a requirement does not say
-KNOWN_RECIPES = ("fp32", "int8-per-tensor", "int8-per-channel", "int8-per-channel-reduced")
-"""Names of the recipes; what each does is defined with the quantizer, a layer above."""
+DEFAULT_RECIPES = ("fp32", "int8-per-tensor", "int8-per-channel", "int8-per-channel-reduced")
+"""What is tried where a profile does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,13 @@ MetricName = Annotated[
     ),
 ]
 Recipe = Annotated[
-    Literal["fp32", "int8-per-tensor", "int8-per-channel", "int8-per-channel-reduced"],
-    Meta(description="how a variant is made from the reference"),
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="how a variant is made from the reference: a base, then what is changed about it, joined by +",
+        examples=[*BASES, "int8-per-channel+percentile=99.9+equalize"],
+    ),
 ]
 
 
@@ -136,7 +143,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
         digest=document.digest,
         path=str(document.path),
         requirements=tuple(_requirement(document, file, index) for index in range(len(file.require))),
-        recipes=tuple(file.variants.recipes) or KNOWN_RECIPES,
+        recipes=tuple(file.variants.recipes) or DEFAULT_RECIPES,
         cheapest_by=file.variants.cheapest_by,
         duty=None if file.duty is None else Duty(quantity(document, ("duty", "rate"), file.duty.rate, "rate")),
         measure=_measure_plan(document, file.measure),
@@ -158,6 +165,10 @@ def _check_unique(document: Document, file: ProfileFile) -> None:
             raise document.error(("require", index, "id"), what, "give each requirement its own id")
         seen[table.id] = index
     for index, recipe in enumerate(file.variants.recipes):
+        try:
+            parse_recipe(recipe)
+        except UsageError as error:
+            raise document.error(("variants", "recipes", index), error.what, error.next_step) from None
         if recipe in file.variants.recipes[:index]:
             raise document.error(("variants", "recipes", index), f'"{recipe}" is listed twice', "list it once")
 

@@ -19,11 +19,14 @@ from kit.errors import ConversionError, ModelError, UsageError
 from kit.model.convert import Converted
 from kit.model.load import LoadedModel, load_onnx, load_onnx_bytes
 from kit.model.metadata import properties
-from kit.model.quantize import MAX_CALIBRATION_ROWS, RECIPES, Variant, make_variant, recipe_named
+from kit.model.quantize import MAX_CALIBRATION_ROWS, Variant, make_variant
 from kit.model.quiet import quiet_logging
 from kit.model.session import HostSession
+from kit.spec.profile import DEFAULT_RECIPES
+from kit.spec.recipe import BASES, parse_recipe
 
 DATA = "sha256:" + "a" * 64
+RECIPES = {name: BASES[name] for name in DEFAULT_RECIPES}
 INT8 = [name for name in RECIPES if name != "fp32"]
 
 
@@ -64,9 +67,9 @@ def scale_sizes(variant: Variant) -> set[int]:
 def test_the_recipes_are_the_published_ones() -> None:
     assert list(RECIPES) == ["fp32", "int8-per-tensor", "int8-per-channel", "int8-per-channel-reduced"]
     assert all(name == recipe.name for name, recipe in RECIPES.items())
-    assert recipe_named("fp32") is RECIPES["fp32"]
+    assert parse_recipe("fp32") is RECIPES["fp32"]
     with pytest.raises(UsageError, match="no recipe 'int4'") as caught:
-        recipe_named("int4")
+        parse_recipe("int4")
     assert "int8-per-channel-reduced" in caught.value.next_step
 
 
@@ -160,9 +163,11 @@ _MAKE = """
 import sys, numpy as np
 from pathlib import Path
 from kit.model.load import load_onnx
-from kit.model.quantize import RECIPES, make_variant
+from kit.model.quantize import make_variant
+from kit.spec.profile import DEFAULT_RECIPES
+from kit.spec.recipe import BASES
 rows = np.load(sys.argv[2])
-for recipe in RECIPES.values():
+for recipe in [BASES[name] for name in DEFAULT_RECIPES]:
     print(make_variant(load_onnx(Path(sys.argv[1])), recipe, rows, sys.argv[3]).record.model.digest)
 """
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kit.errors import SpecError
 from kit.resources import resource_dir
-from kit.spec.profile import KNOWN_RECIPES, METRICS, list_profiles, load_profile
+from kit.spec.profile import DEFAULT_RECIPES, METRICS, list_profiles, load_profile
 from kit.spec.types import MeasurePlan, Requirement
 
 GOOD = """\
@@ -82,7 +82,7 @@ def test_a_profile_in_si_units(tmp_path: Path) -> None:
 def test_what_is_left_out_has_the_contract_s_defaults(tmp_path: Path) -> None:
     text = '[profile]\nname = "p"\n[[require]]\nid = "a"\nmetric = "model.size"\nat_most = "1 MB"\n'
     profile = load_profile(write(tmp_path, text))
-    assert (profile.recipes, profile.duty, profile.measure) == (KNOWN_RECIPES, None, MeasurePlan())
+    assert (profile.recipes, profile.duty, profile.measure) == (DEFAULT_RECIPES, None, MeasurePlan())
     requirement = profile.requirements[0]
     blank = Requirement("a", "model.size", "at_most", 1e6, "1 MB", 0.95)
     assert (requirement.minimum_rows, requirement.minimum_clusters) == (blank.minimum_rows, blank.minimum_clusters)

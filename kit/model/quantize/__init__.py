@@ -11,13 +11,12 @@ import kit
 from kit.errors import ConversionError, ModelError, UsageError
 from kit.model.load import LoadedModel
 from kit.model.metadata import PREFIX, properties, record_of, serialized, with_properties
-from kit.model.recipes import RECIPES, recipe_named
+from kit.model.quantize.static_int8 import CalibrationReader, quantize_int8
 from kit.model.saturation import saturation_bound
 from kit.model.session import Array, HostSession, Progress, quiet_runtime
-from kit.model.static_int8 import CalibrationReader, quantize_int8
 from kit.records import Recipe, SaturationRecord, VariantRecord
 
-__all__ = ["MAX_CALIBRATION_ROWS", "RECIPES", "Variant", "make_variant", "recipe_named"]
+__all__ = ["MAX_CALIBRATION_ROWS", "Variant", "make_variant"]
 
 MAX_CALIBRATION_ROWS = 512
 """Most rows used for calibration; of more, as many are taken at even distances."""

@@ -1,0 +1,45 @@
+"""Devices: what they say of themselves, and the state that they are in."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """What a device said of itself, and which of its parts are emulated.
+
+    `limits` are those that were enforced on it, and by what.
+    """
+
+    name: str
+    link: str
+    emulated: tuple[str, ...]
+    system: str
+    architecture: str
+    cpu_model: str
+    instruction_sets: tuple[str, ...]
+    logical_cpus: int
+    memory_bytes: int | None
+    runtime: str
+    runtime_version: str
+    providers: tuple[str, ...]
+    python_version: str
+    agent_version: str
+    agent_digest: str
+    board: str | None = None
+    free_storage_bytes: int | None = None
+    thermal_zones: tuple[str, ...] = ()
+    battery: str | None = None
+    limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The device's state at one moment; None is what it could not tell."""
+
+    utc: str
+    load_1min: float | None
+    frequency_hz: float | None
+    governor: str | None
+    temperature_celsius: float | None
+    available_memory_bytes: int | None
+    battery_share: float | None
