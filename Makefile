@@ -7,7 +7,7 @@ DEMO := .cache/demo
 ONLY ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo test lint proofs bench picture lock clean
+.PHONY: help setup converters demo test lint proofs bench picture lock clean
 help:  ## what there is to do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -21,6 +21,10 @@ $(READY): requirements/dev.txt requirements/data.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/data.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+converters: $(READY)  ## add the libraries of every converter to .venv (3 GB), so that no conversion is skipped
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/convert.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/torch.txt
 
 demo: $(READY)  ## the main job on real input, ending with the path of a report
 	@$(BIN)/python examples/demo.py $(DEMO)
@@ -46,6 +50,9 @@ lock: $(READY)  ## resolve the locked environment again
 		--generate-hashes --no-header --no-annotate --quiet -o requirements/dev.txt
 	@$(BIN)/uv pip compile requirements/data.in --no-deps --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet -o requirements/data.txt
+	@$(BIN)/uv pip compile pyproject.toml requirements/convert.in --extra sklearn --extra xgboost --extra lightgbm --extra tflite \
+		--constraint requirements/dev.txt --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
+		-o requirements/convert.txt
 
 clean:  ## remove what these tasks made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Train the smartwatch CNN once, fold it, and write `watch-cnn.onnx`; needs PyTorch (the extra `train`) and seglearn.
+"""Train the smartwatch CNN once, fold it, and write `watch-cnn.onnx`; needs PyTorch (the extra `torch`) and seglearn.
 
     python examples/watch/train_cnn.py OUT.onnx [--seed N]
 
