@@ -1,7 +1,8 @@
 """Structural checks of an untrusted ONNX graph, before any runtime sees it."""
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import onnx
@@ -14,6 +15,9 @@ KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 MAX_ELEMENTS = 1 << 28
 """Most elements of one tensor: a gigabyte of float32, more than any edge model holds."""
+
+MAX_NODES = 100_000
+"""Most nodes, functions put in place: a large edge model has a thousand."""
 
 MAX_NESTING = 16
 """Deepest control flow: each level is a graph inside a node of the one above."""
@@ -125,17 +129,33 @@ def _check_domains(model: onnx.ModelProto) -> None:
 
 
 def _check_functions(model: onnx.ModelProto) -> None:
-    """Refuse functions that call themselves, directly or around a loop: inlining would never end."""
-    calls = {
-        (function.domain, function.name): {(node.domain, node.op_type) for node in function.node}
-        for function in model.functions
-    }
-    while calls:
-        leaves = [name for name, used in calls.items() if not used & calls.keys()]
+    """Refuse functions that call themselves, directly or around a loop, or grow beyond measure when put in place."""
+    calls = {(function.domain, function.name): _operators(function.node) for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    while left := calls.keys() - sizes.keys():
+        leaves = [name for name in left if left.isdisjoint(calls[name])]
         if not leaves:
-            raise ModelError("functions of the model call each other without end", where=f"function {min(calls)[1]!r}")
+            raise ModelError("functions of the model call each other without end", where=f"function {min(left)[1]!r}")
         for name in leaves:
-            del calls[name]
+            sizes[name] = _expanded(calls[name], sizes)
+    total = _expanded(_operators(model.graph.node), sizes)
+    if total > MAX_NODES:
+        raise ModelError(f"it has {total:,} nodes once its functions are put in place; {MAX_NODES:,} are the most")
+
+
+def _operators(nodes: Iterable[onnx.NodeProto]) -> Counter[tuple[str, str]]:
+    """How often each operator stands in `nodes` and in the graphs inside them, which are nested a few deep at most."""
+    found: Counter[tuple[str, str]] = Counter()
+    for node in nodes:
+        found[node.domain, node.op_type] += 1
+        for attribute in node.attribute:
+            for graph in [attribute.g] if attribute.HasField("g") else [*attribute.graphs]:
+                found += _operators(graph.node)
+    return found
+
+
+def _expanded(operators: Counter[tuple[str, str]], sizes: dict[tuple[str, str], int]) -> int:
+    return sum(count * sizes.get(name, 1) for name, count in operators.items())
 
 
 def _check_interface(graph: onnx.GraphProto) -> None:

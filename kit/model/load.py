@@ -6,8 +6,9 @@ from pathlib import Path
 import onnx
 
 from kit.errors import EdgeproofError, ModelError
+from kit.model.external import take_in
 from kit.model.inspect import check_structure
-from kit.model.metadata import record_of
+from kit.model.metadata import record_of, serialized
 from kit.records import ModelRecord
 
 MAX_MODEL_BYTES = 512 << 20
@@ -79,12 +80,13 @@ def read_limited(path: Path) -> bytes:
 
 
 def load_onnx(path: Path) -> LoadedModel:
-    """Read and check the ONNX file at `path`.
+    """Read and check the ONNX file at `path`; data in files beside it become part of it, so its digest covers them.
 
     Raises:
         ModelError: it cannot be read, is no ONNX model, or is malformed, unsafe or unsupported.
     """
-    return _checked(read_limited(path), path.name, str(path))
+    data = read_limited(path)
+    return _checked(data, path.name, str(path), path.parent)
 
 
 def load_onnx_bytes(data: bytes, name: str) -> LoadedModel:
@@ -92,9 +94,11 @@ def load_onnx_bytes(data: bytes, name: str) -> LoadedModel:
     return _checked(data, name, name)
 
 
-def _checked(data: bytes, name: str, where: str) -> LoadedModel:
+def _checked(data: bytes, name: str, where: str, folder: Path | None = None) -> LoadedModel:
     try:
         model = _parsed(data)
+        if folder is not None and take_in(model, folder, MAX_MODEL_BYTES - len(data)):
+            data = serialized(model)
         check_structure(model, data)
         return LoadedModel(data, record_of(model, data, name))
     except EdgeproofError as error:
