@@ -61,6 +61,10 @@ def _function_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 
 def _check_tensors(graph: onnx.GraphProto) -> None:
+    for sparse_tensor in graph.sparse_initializer:
+        if math.prod(sparse_tensor.dims) > MAX_ELEMENTS or any(size < 0 for size in sparse_tensor.dims):
+            where = f"sparse initializer {sparse_tensor.values.name!r}"
+            raise ModelError(f"absurd size: shape {list(sparse_tensor.dims)[:8]}", where=where)
     sparse = chain.from_iterable((tensor.values, tensor.indices) for tensor in graph.sparse_initializer)
     for tensor in chain(graph.initializer, sparse):
         _check_tensor(tensor, f"initializer {tensor.name!r}")
@@ -81,6 +85,8 @@ def _check_tensor(tensor: onnx.TensorProto, where: str) -> None:
     elements = math.prod(tensor.dims)
     if elements > MAX_ELEMENTS:
         raise ModelError(f"absurd size: shape {list(tensor.dims)[:8]} has {elements} elements", where=where)
+    if tensor.HasField("segment"):
+        raise ModelError("it is one segment of a tensor, and no runtime joins them", where=where, next_step=_ONE_FILE)
     if tensor.HasField("raw_data"):
         _check_raw_size(tensor, elements, where)
 
@@ -155,7 +161,7 @@ def _operators(nodes: Iterable[onnx.NodeProto]) -> Counter[tuple[str, str]]:
 
 
 def _expanded(operators: Counter[tuple[str, str]], sizes: dict[tuple[str, str], int]) -> int:
-    return sum(count * sizes.get(name, 1) for name, count in operators.items())
+    return min(1 << 60, sum(count * sizes.get(name, 1) for name, count in operators.items()))
 
 
 def _check_interface(graph: onnx.GraphProto) -> None:
