@@ -1,5 +1,6 @@
 """Hostile and broken ONNX files, each made from a sound one; `OUTSIDE` is a folder that none of them may touch."""
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -187,7 +188,7 @@ def _endless_loop() -> onnx.ModelProto:
 
 def _many_nodes(count: int = 200_000) -> onnx.ModelProto:
     names = ["h", *(f"t{i}" for i in range(count)), "y"]
-    chain = [helper.make_node("Identity", [a], [b]) for a, b in zip(names, names[1:], strict=False)]
+    chain = [helper.make_node("Identity", [a], [b]) for a, b in itertools.pairwise(names)]
     first = helper.make_node("MatMul", ["x", "w"], ["h"])
     return of([first, *chain], [numpy_helper.from_array(np.ones((4, 3), np.float32), "w")])
 
@@ -299,7 +300,10 @@ def _random(model: onnx.ModelProto) -> None:
 
 ONNX_CASES: dict[str, tuple[Make, str]] = {
     "external-parent": (external(lambda f, o: f"../{o.name}/secret.bin"), "outside the model's folder"),
-    "external-parent-inside-path": (external(lambda f, o: f"sub/../../{o.name}/secret.bin"), "outside the model's folder"),
+    "external-parent-inside-path": (
+        external(lambda f, o: f"sub/../../{o.name}/secret.bin"),
+        "outside the model's folder",
+    ),
     "external-absolute": (external(lambda f, o: str(o / "secret.bin")), "outside the model's folder"),
     "external-backslash": (external(lambda f, o: f"..\\{o.name}\\secret.bin"), "outside the model's folder"),
     "external-null-byte": (external(lambda f, o: "a\0b"), "outside the model's folder"),
@@ -313,7 +317,10 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     "external-device": (external(lambda f, o: "/dev/zero"), "outside the model's folder"),
     "external-proc": (external(lambda f, o: "/proc/self/environ"), "outside the model's folder"),
     "external-short": (external(_short), "which has 20|needs 48 bytes"),
-    "external-offset-beyond": (external(_short, offset="100", length="48"), "bytes 100 to 148 of 'weights.bin', which has 20"),
+    "external-offset-beyond": (
+        external(_short, offset="100", length="48"),
+        "bytes 100 to 148 of 'weights.bin', which has 20",
+    ),
     "external-negative-offset": (external(_short, offset="-8"), "no number of bytes"),
     "external-long-number": (external(_short, length="9" * 60), "no number of bytes"),
     "external-sparse-terabytes": (external(_huge_sparse), "larger than is read"),
@@ -329,7 +336,10 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     "nested-deep": (content(_nested_deep), "nested more than|not parse|not valid ONNX|Nodes in a graph"),
     "protobuf-groups": (content(_protobuf_bomb), "not an ONNX model"),
     "protobuf-length-lie": (content(_length_lie), "not an ONNX model"),
-    "half-a-file": (content(lambda: sound().SerializeToString()[:70]), "not an ONNX model|not valid|imports no operator set"),
+    "half-a-file": (
+        content(lambda: sound().SerializeToString()[:70]),
+        "not an ONNX model|not valid|imports no operator set",
+    ),
     "absurd-constant": (case(_attribute_tensor), "absurd size"),
     "sparse-beyond": (case(_sparse), "absurd size"),
     "unknown-domain": (case(_two_domains), "unknown domain 'com.evil.ops'"),
@@ -345,7 +355,10 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     "nan-weights": (_tensor(_nan_weights), "not finite"),
     "name-of-megabytes": (case(_long_name), "A{20,}|not valid"),
     "name-for-the-terminal": (case(_terminal_name), "not valid ONNX|unknown operator|No Op registered"),
-    "duplicate-initializer": (case(lambda m: m.graph.initializer.append(m.graph.initializer[0])), "not valid ONNX|twice|cannot load"),
+    "duplicate-initializer": (
+        case(lambda m: m.graph.initializer.append(m.graph.initializer[0])),
+        "not valid ONNX|twice|cannot load",
+    ),
     "shadowed-input": (case(lambda m: m.graph.node[0].output.__setitem__(0, "x")), "not valid ONNX"),
     "self-loop": (case(lambda m: m.graph.node[0].input.__setitem__(0, "h")), "topologically|not valid ONNX"),
     "random-scores": (case(_random), "when the same row is run again|not valid"),
@@ -353,8 +366,14 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     "ir-version-zero": (case(lambda m: setattr(m, "ir_version", 0)), "not valid ONNX|cannot load"),
     "opset-negative": (case(lambda m: setattr(m.opset_import[0], "version", -1)), "not valid ONNX|opset|cannot load"),
     "output-undefined": (_set("output.0.name", "nowhere"), "not valid ONNX|cannot load|nowhere"),
-    "input-wrong-type": (_set("input.0.type.tensor_type.elem_type", TensorProto.STRING), "not valid ONNX|cannot load|string|Type"),
+    "input-wrong-type": (
+        _set("input.0.type.tensor_type.elem_type", TensorProto.STRING),
+        "not valid ONNX|cannot load|string|Type",
+    ),
     "input-unknown-type": (_set("input.0.type.tensor_type.elem_type", 99), "unknown data type"),
-    "shape-lies": (_set("output.0.type.tensor_type.shape.dim.1.dim_value", 7), "not valid|cannot load|shape|gives|mismatch"),
-}  # fmt: skip
+    "shape-lies": (
+        _set("output.0.type.tensor_type.shape.dim.1.dim_value", 7),
+        "not valid|cannot load|shape|gives|mismatch",
+    ),
+}
 """By name: how the file is made, and what its one line of error must speak of."""

@@ -72,16 +72,24 @@ def _many_members() -> bytes:
 
 def _keras_config(layer: dict[str, object]) -> dict[str, bytes]:
     model = {
-        "module": "keras", "class_name": "Sequential", "registered_name": None,
+        "module": "keras",
+        "class_name": "Sequential",
+        "registered_name": None,
         "config": {
-            "name": "s", "trainable": True, "dtype": "float32",
+            "name": "s",
+            "trainable": True,
+            "dtype": "float32",
             "layers": [
-                {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None,
-                 "config": {"batch_shape": [None, 4], "dtype": "float32", "name": "x"}},
+                {
+                    "module": "keras.layers",
+                    "class_name": "InputLayer",
+                    "registered_name": None,
+                    "config": {"batch_shape": [None, 4], "dtype": "float32", "name": "x"},
+                },
                 layer,
             ],
         },
-    }  # fmt: skip
+    }
     metadata = {"keras_version": "3.15.1", "date_saved": "2026-01-01@00:00:00"}
     return {"config.json": json.dumps(model).encode(), "metadata.json": json.dumps(metadata).encode()}
 
@@ -185,25 +193,67 @@ SOURCE_CASES: dict[str, tuple[Make, str]] = {
     "pickle-bomb": (file("model.pkl", lambda f, o: bomb(o)), "can run any code"),
     "joblib-bomb": (file("model.joblib", lambda f, o: bomb(o)), "can run any code"),
     "pickle-as-onnx": (file("model.onnx", lambda f, o: bomb(o)), "a pickle"),
-    "trusted-pickle-cut": (file("model.pkl", lambda f, o: pickle.dumps({"a": list(range(999))})[:300]), "cannot be|damaged|opened|unpickl"),
+    "trusted-pickle-cut": (
+        file("model.pkl", lambda f, o: pickle.dumps({"a": list(range(999))})[:300]),
+        "cannot be|damaged|opened|unpickl",
+    ),
     "trusted-pickle-of-a-dict": (file("model.pkl", lambda f, o: pickle.dumps({"a": 1})), "dict"),
-    "torch-pickle-bomb": (archive("model.pt", lambda f, o: {"archive/data.pkl": bomb(o), "archive/version": b"3\n"}), "can run any code|pickle"),
+    "torch-pickle-bomb": (
+        archive("model.pt", lambda f, o: {"archive/data.pkl": bomb(o), "archive/version": b"3\n"}),
+        "can run any code|pickle",
+    ),
     "torch-legacy-bomb": (file("model.pth", lambda f, o: bomb(o)), "can run any code|pickle"),
     "torch-zip-cut": (file("model.pt", lambda f, o: zipped({"archive/data.pkl": bytes(900)})[:-30]), "damaged|cut|zip"),
     "torch-zip-bomb": (file("model.pt", lambda f, o: _declared(0xFFFFFFF0)), "GiB|MiB|larger|absurd|bytes"),
     "torch-many-members": (file("model.pt", lambda f, o: _many_members()), "members|entries|files|parts"),
-    "torch-zip-traversal": (archive("model.pt", lambda f, o: {"../../evil": SECRET, "archive/data.pkl": b"\x80\x02}q\x00."}), "outside|path|\\.\\./|unsafe|holds"),
+    "torch-zip-traversal": (
+        archive("model.pt", lambda f, o: {"../../evil": SECRET, "archive/data.pkl": b"\x80\x02}q\x00."}),
+        "outside|path|\\.\\./|unsafe|holds",
+    ),
     "torch-export-of-noise": (file("model.pt2", lambda f, o: os.urandom(2000)), "not|damaged"),
     "torch-export-empty-zip": (file("model.pt2", lambda f, o: zipped({})), "not|empty|no "),
-    "torch-export-pickle-inside": (archive("model.pt2", lambda f, o: {"m/models/model.json": b"{}", "m/data/weights/weight_0": bomb(o), "m/archive_format": b"pt2", "m/archive_version": b"0"}), "."),
-    "torchscript-of-noise": (archive("model.pt", lambda f, o: {"a/code/__torch__.py": b"import os\n", "a/constants.pkl": b"\x80\x02).", "a/data.pkl": b"\x80\x02).", "a/version": b"3\n"}), "."),
+    "torch-export-pickle-inside": (
+        archive(
+            "model.pt2",
+            lambda f, o: {
+                "m/models/model.json": b"{}",
+                "m/data/weights/weight_0": bomb(o),
+                "m/archive_format": b"pt2",
+                "m/archive_version": b"0",
+            },
+        ),
+        ".",
+    ),
+    "torchscript-of-noise": (
+        archive(
+            "model.pt",
+            lambda f, o: {
+                "a/code/__torch__.py": b"import os\n",
+                "a/constants.pkl": b"\x80\x02).",
+                "a/data.pkl": b"\x80\x02).",
+                "a/version": b"3\n",
+            },
+        ),
+        ".",
+    ),
     "keras-not-a-zip": (file("model.keras", lambda f, o: b"PK but no more"), "not|damaged|zip"),
     "keras-without-config": (archive("model.keras", lambda f, o: {"a.txt": b"x"}), "config.json"),
-    "keras-config-no-json": (archive("model.keras", lambda f, o: {"config.json": b"{", "metadata.json": b"{}", "model.weights.h5": b""}), "JSON|config.json|damaged"),
+    "keras-config-no-json": (
+        archive("model.keras", lambda f, o: {"config.json": b"{", "metadata.json": b"{}", "model.weights.h5": b""}),
+        "JSON|config.json|damaged",
+    ),
     "keras-lambda": (archive("model.keras", lambda f, o: _lambda_layer(o)), "Lambda"),
     "keras-any-class": (archive("model.keras", lambda f, o: _any_class(o)), "system|os|class|layer"),
-    "keras-zip-bomb": (file("model.keras", lambda f, o: _declared(0xFFFFFFF0, "config.json")), "GiB|MiB|larger|absurd|bytes"),
-    "keras-deep-config": (archive("model.keras", lambda f, o: {"config.json": _deep_json(), "metadata.json": b"{}", "model.weights.h5": b""}), "."),
+    "keras-zip-bomb": (
+        file("model.keras", lambda f, o: _declared(0xFFFFFFF0, "config.json")),
+        "GiB|MiB|larger|absurd|bytes",
+    ),
+    "keras-deep-config": (
+        archive(
+            "model.keras", lambda f, o: {"config.json": _deep_json(), "metadata.json": b"{}", "model.weights.h5": b""}
+        ),
+        ".",
+    ),
     "h5-of-noise": (file("model.h5", lambda f, o: b"\x89HDF\r\n\x1a\n" + os.urandom(4000)), "damaged|not|cannot"),
     "saved-model-empty": (_saved_folder(lambda f, o: b""), "empty|no graph|not"),
     "saved-model-without-graph": (_saved_folder(lambda f, o: None), "saved_model.pb"),
@@ -213,7 +263,10 @@ SOURCE_CASES: dict[str, tuple[Make, str]] = {
     "saved-model-writes-a-file": (saved_model("WriteFile", lambda o: str(o / MARKER)), "WriteFile"),
     "saved-model-calls-python": (saved_model("PyFunc", lambda o: "x"), "PyFunc"),
     "tflite-of-noise": (file("model.tflite", lambda f, o: b"\x1c\0\0\0TFL3" + os.urandom(3000)), "damaged|not|cannot"),
-    "tflite-root-beyond": (file("model.tflite", lambda f, o: b"\xff\xff\xff\x7fTFL3" + bytes(200)), "damaged|not|cannot|beyond"),
+    "tflite-root-beyond": (
+        file("model.tflite", lambda f, o: b"\xff\xff\xff\x7fTFL3" + bytes(200)),
+        "damaged|not|cannot|beyond",
+    ),
     "tflite-cut": (file("model.tflite", lambda f, o: b"\x1c\0\0\0TFL3"), "damaged|not|cut|cannot"),
     "xgboost-empty-object": (file("model.json", lambda f, o: b"{}"), "."),
     "xgboost-deep-json": (file("model.json", lambda f, o: _deep_json()), "."),
@@ -222,5 +275,5 @@ SOURCE_CASES: dict[str, tuple[Make, str]] = {
     "lightgbm-absurd-tree": (file("model.txt", lambda f, o: (LIGHTGBM % (1 << 40, 1 << 40)).encode()), "."),
     "no-suffix": (file("model", lambda f, o: b"hello"), "no converter|not"),
     "unknown-suffix": (file("model.caffemodel", lambda f, o: b"hello"), "no converter|\\.onnx"),
-}  # fmt: skip
+}
 """By name: how the file is made, and what its one line of error must speak of."""
