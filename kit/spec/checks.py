@@ -83,13 +83,16 @@ def labels(rows: Rows, name: str, classes: tuple[str, ...]) -> Int64Array:
     return lookup[record.codes]
 
 
-def refuse_leak(test: Rows, calibration: Rows) -> None:
-    """No row of inputs may be in both parts: what calibrates the model must not judge it. Exact copies only."""
-    seen = {digest: row for row, digest in enumerate(_row_digests(calibration.inputs))}
+def refuse_leak(test: Rows, other: Rows, use: str) -> None:
+    """No row of inputs may be in both parts: what calibrates or selects a model must not judge it. Exact copies only.
+
+    `use` says what the other part's rows do: "calibrate the model".
+    """
+    seen = {digest: row for row, digest in enumerate(_row_digests(other.inputs))}
     for row, digest in enumerate(_row_digests(test.inputs)):
         if digest in seen:
             raise DatasetError(
-                f"the same inputs calibrate the model: row {seen[digest]} (from 0) of {calibration.path.name}",
+                f"the same inputs {use}: row {seen[digest]} (from 0) of {other.path.name}",
                 where=f"{test.path}: row {row} (from 0)",
                 next_step="take it out of one of the two parts",
             )

@@ -1,7 +1,7 @@
 """Dataset manifests: what the rows are, which files hold them, and everything that must be right about them.
 
-A manifest is a TOML file; each part (test, calibration) is an NPZ, CSV or Parquet file beside it, named by its
-SHA-256. `load_dataset` reads and checks all of it, so that nothing after it has to.
+A manifest is a TOML file; each part (test, calibration, selection) is an NPZ, CSV or Parquet file beside it, named by
+its SHA-256. `load_dataset` reads and checks all of it, so that nothing after it has to.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from kit.spec import checks
 from kit.spec.rows import MEMORY_LIMIT_BYTES, Layout, Rows, data_digest, read_rows
 from kit.spec.shapes import ColumnName, ColumnNames, Name, Text
 from kit.spec.toml import Document, decode, read
-from kit.spec.types import Dataset, DatasetPart
+from kit.spec.types import Dataset, DatasetPart, PartRole
 
 DType = Literal[
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"
@@ -67,7 +67,7 @@ class OutputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PartTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of rows."""
 
-    role: Annotated[Literal["test", "calibration"], Meta(description="what the rows are for")]
+    role: Annotated[PartRole, Meta(description="what the rows are for")]
     path: Annotated[str, Meta(min_length=1, max_length=1000, description="file, relative to the manifest")]
     rows: Annotated[int, Meta(ge=1, le=2**40, description="number of rows")]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, 64 hex digits")]
@@ -78,7 +78,7 @@ class DatasetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     dataset: DatasetTable
     input: InputTable
-    part: Annotated[tuple[PartTable, ...], Meta(min_length=1, max_length=2, description="the files")]
+    part: Annotated[tuple[PartTable, ...], Meta(min_length=1, max_length=3, description="the files")]
     output: OutputTable | None = None
 
 
@@ -91,8 +91,9 @@ def load_dataset(path: str | Path) -> Dataset:
     file = decode(document, DatasetFile)
     _check_manifest(document, file)
     rows = {part.role: _rows(document, file, index) for index, part in enumerate(file.part)}
-    if "calibration" in rows:
-        checks.refuse_leak(rows["test"], rows["calibration"])
+    for role in ("calibration", "selection"):
+        if role in rows:
+            checks.refuse_leak(rows["test"], rows[role], _USES[role])
     parts = {role: _part(file, role, table) for role, table in rows.items()}
     checks.refuse_copies(rows["test"], parts["test"].record.cluster)
     return Dataset(
@@ -106,7 +107,12 @@ def load_dataset(path: str | Path) -> Dataset:
         output_name=file.output.name if file.output else None,
         test=parts["test"],
         calibration=parts.get("calibration"),
+        selection=parts.get("selection"),
     )
+
+
+_USES = {"calibration": "calibrate the model", "selection": "select the variant"}
+"""What the rows of a part do, so that the test's must not."""
 
 
 def _check_manifest(document: Document, file: DatasetFile) -> None:
@@ -180,7 +186,7 @@ def _check_digest(document: Document, file: DatasetFile, index: int, path: Path,
     stream.seek(0)
 
 
-def _part(file: DatasetFile, role: Literal["test", "calibration"], rows: Rows) -> DatasetPart:
+def _part(file: DatasetFile, role: PartRole, rows: Rows) -> DatasetPart:
     """A part's rows with their labels, clusters and slices as a record."""
     table = file.dataset
     labels = checks.labels(rows, table.label, table.classes)

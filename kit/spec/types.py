@@ -174,11 +174,15 @@ class DeviceSpec:
     board: BoardSpec | None = None
 
 
+PartRole = Literal["test", "calibration", "selection"]
+"""What rows are for. test: they judge. calibration: they give int8 its ranges. selection: a search chooses on them."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetPart:
     """One file of a dataset, read and checked: inputs [rows, *shape] of the manifest's dtype, and its record."""
 
-    role: Literal["test", "calibration"]
+    role: PartRole
     inputs: NDArray[np.generic]
     record: DatasetRecord
 
@@ -197,3 +201,4 @@ class Dataset:
     output_name: str | None
     test: DatasetPart
     calibration: DatasetPart | None
+    selection: DatasetPart | None = None

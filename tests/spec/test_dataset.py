@@ -248,6 +248,46 @@ def test_rows_that_calibrate_must_not_judge(bundle: Bundle) -> None:
     assert f"row 4 (from 0) of calibration.{bundle.kind}" in error.what
 
 
+def test_rows_to_select_on_are_a_part_of_their_own(bundle: Bundle) -> None:
+    bundle.parts["selection"] = columns(9, 3)
+    dataset = load_dataset(bundle.write())
+    assert dataset.selection is not None
+    assert (dataset.selection.role, dataset.selection.record.rows) == ("selection", 9)
+    np.testing.assert_array_equal(dataset.selection.inputs, bundle.parts["selection"]["x"])
+    assert dataset.selection.record.labels.tolist() == [0, 1, 2] * 3
+    assert (dataset.test.record.rows, dataset.calibration and dataset.calibration.record.rows) == (12, 6)
+    del bundle.parts["selection"]
+    assert load_dataset(bundle.write()).selection is None
+
+
+def test_rows_that_select_must_not_judge(bundle: Bundle) -> None:
+    bundle.parts["selection"] = columns(9, 3)
+    bundle.parts["selection"]["x"][7] = bundle.parts["test"]["x"][2]
+    error = refused(bundle)
+    assert error.where == f"{bundle.part_path()}: row 2 (from 0)"
+    assert error.what == f"the same inputs select the variant: row 7 (from 0) of selection.{bundle.kind}"
+
+
+def test_rows_may_both_calibrate_and_select(bundle: Bundle) -> None:
+    bundle.parts["selection"] = columns(9, 3)
+    bundle.parts["selection"]["x"][:6] = bundle.parts["calibration"]["x"]
+    assert load_dataset(bundle.write()).selection is not None
+
+
+def test_the_same_role_twice_and_a_fourth_part_are_refused(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path)
+    bundle.parts["selection"] = columns(9, 3)
+    manifest = bundle.write()
+    text = manifest.read_text()
+    selection = text[text.rindex("[[part]]") :]
+    manifest.write_text(text.replace('"calibration"', '"selection"'))
+    with pytest.raises(SpecError, match='a second part with the role "selection"'):
+        load_dataset(manifest)
+    manifest.write_text(text + "\n" + selection)
+    with pytest.raises(SpecError):
+        load_dataset(manifest)
+
+
 def test_a_slice_column_with_a_value_a_row_is_none(bundle: Bundle) -> None:
     bundle.parts["test"] = columns(1200, 1) | {"side": np.arange(1200)}
     assert "1200 different values" in refused(bundle).what
@@ -295,7 +335,7 @@ def _outcome(manifest: Path) -> str | None:
         ("shape = [4]", "shape = [0]", 0, "expected a whole number >= 1", "shape"),
         ('label = "label"\n', "", -5, "dataset.label: this key is missing", "column"),
         ('role = "test"', 'role = "calibration"', 6, 'a second part with the role "calibration"', "keep one"),
-        ('role = "test"', 'role = "train"', 0, "'train' is not known here", "calibration, test"),
+        ('role = "test"', 'role = "train"', 0, "'train' is not known here", "calibration, selection, test"),
         ('path = "test.npz"', 'path = "../test.npz"', 0, "outside the manifest's folder", "beside the manifest"),
         ('path = "test.npz"', 'path = "/etc/hostname"', 0, "outside the manifest's folder", "beside the manifest"),
         ('path = "test.npz"', 'path = "tset.npz"', 0, 'there is no file "tset.npz"', "relative to the manifest"),
