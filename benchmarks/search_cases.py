@@ -95,16 +95,17 @@ def write_case(
     feeds: Rows,
     classes: tuple[str, ...],
     labels: Labels,
-    slices: Mapping[str, npt.NDArray[np.str_]],
+    slices: Mapping[str, npt.NDArray[Any]],
     cluster: npt.NDArray[np.int64],
     selection: Mask,
-    calibration: Rows,
+    calibration: Mapping[str, npt.NDArray[Any]],
     source: str,
     input_table: Mapping[str, Any] | None = None,
 ) -> Case:
     """Write `model.onnx`, the parts and, where the model has one input, a manifest that `edgeproof` takes.
 
     `slices` are columns of the names of each row's slice; those with few rows in either half are left out.
+    `calibration` has the inputs and, for a manifest, the other columns too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = model.SerializeToString(deterministic=True)
@@ -113,7 +114,7 @@ def write_case(
     columns = {**feeds, "label": np.array(classes)[labels], "cluster": cluster, "half": half, **slices}
     if input_table is None:
         write_npz(folder / "rows.npz", columns)
-        write_npz(folder / "calibration.npz", calibration)
+        write_npz(folder / "calibration.npz", dict(calibration))
     else:
         parts = [Part("test", "rows.npz", columns), Part("calibration", "calibration.npz", calibration)]
         tables = {"dataset": _dataset_table(folder.name, classes, tuple(slices), source), "input": _input(input_table)}
@@ -124,7 +125,9 @@ def write_case(
         for name, mask in masks.items()
         if min(np.count_nonzero(mask & selection), np.count_nonzero(mask & ~selection)) >= MIN_SLICE_ROWS
     }
-    return Case(folder.name, folder, data, feeds, labels, enough, selection, calibration)
+    return Case(
+        folder.name, folder, data, feeds, labels, enough, selection, {each: calibration[each] for each in feeds}
+    )
 
 
 def _dataset_table(name: str, classes: tuple[str, ...], slices: tuple[str, ...], source: str) -> dict[str, Any]:

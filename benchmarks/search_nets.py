@@ -85,6 +85,7 @@ def _multiply(model: onnx.ModelProto, name: str, factors: Array) -> None:
 
 def _case(folder: Path, model: onnx.ModelProto, known: Windows, held_out: Windows) -> Case:
     """The held-out people's windows, halved by recording; calibration is on other people."""
+    drawn = calibration(known)
     return write_case(
         folder,
         model=model,
@@ -94,11 +95,11 @@ def _case(folder: Path, model: onnx.ModelProto, known: Windows, held_out: Window
         slices={
             "exercise": np.array(held_out.classes)[held_out.y],
             "side": held_out.side,
-            "subject": held_out.subject.astype(str),
+            "subject": held_out.subject,
         },
         cluster=held_out.recording,
         selection=first_half(held_out),
-        calibration={"x": calibration(known).x},
+        calibration={**drawn.columns(), "cluster": drawn.recording, "half": np.full(len(drawn.y), "calibration")},
         input_table={"shape": [WINDOW * AXES], "minimum": -50.0, "maximum": 50.0, "unit": UNIT},
         source="seglearn 1.2.5; Burns et al. 2018, arXiv:1802.01489",
     )
