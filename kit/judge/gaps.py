@@ -1,0 +1,115 @@
+"""Requirements as gaps: what a variant loses on some rows, against what it may lose. Point estimates, no verdict.
+
+A search asks for them many times, so they are counted without intervals; the estimates are those of the judge functions
+(a test holds the two together), and only a verdict says with what confidence one holds.
+"""
+
+from collections.abc import Iterable, Iterator
+from math import ceil
+
+import numpy as np
+
+from kit.judge.rows import BoolArray
+from kit.records import DatasetRecord, Finding, Int64Array, SearchGap
+from kit.spec.types import Metric, Requirement
+
+BY_ROWS: tuple[Metric, ...] = ("accuracy.value", "accuracy.drop", "fairness.gap_change")
+"""Metrics that decisions on rows give; the others are of the file or of the device."""
+
+LEAST_ROWS = 10
+"""Fewer rows say nothing of a slice: one of them is ten points."""
+
+
+class RowGaps:
+    """The gaps of decisions on a dataset's rows: every requirement of `BY_ROWS`, as a whole and by slice.
+
+    A slice counts where it has the requirement's `minimum_rows`, in proportion to the rows that are looked at.
+
+    Args:
+        requirements: a profile's; others than `BY_ROWS` are left alone.
+        data: the rows.
+        reference: int64 [rows], the reference's decisions.
+        share: what share of the rows that will judge these are; it scales `minimum_rows`.
+    """
+
+    def __init__(
+        self, requirements: Iterable[Requirement], data: DatasetRecord, reference: Int64Array, share: float = 1.0
+    ) -> None:
+        self.requirements = tuple(each for each in requirements if each.metric in BY_ROWS)
+        self._data, self._share = data, share
+        self._reference_right = reference == data.labels
+
+    def __call__(self, decisions: Int64Array, rows: Int64Array) -> tuple[SearchGap, ...]:
+        """Every gap of `decisions` int64 [n] on the rows `rows` int64 [n]; slices too small to tell are left out."""
+        before, after = self._reference_right[rows], decisions == self._data.labels[rows]
+        return tuple(gap for each in self.requirements for gap in self._gaps(each, before, after, rows))
+
+    def _gaps(self, asked: Requirement, before: BoolArray, after: BoolArray, rows: Int64Array) -> Iterator[SearchGap]:
+        if asked.metric == "fairness.gap_change":
+            yield from self._fairness(asked, before, after, rows)
+        elif not asked.by:
+            yield _gap(asked, "", len(rows), int(before.sum()), int(after.sum()))
+        else:
+            for column in asked.by:
+                counts, (first, second) = self._sums(column, rows, before, after)
+                for code in np.flatnonzero(counts >= self._least(asked, rows)):
+                    subject = f"{column}={self._data.columns[column].values[code]}"
+                    yield _gap(asked, subject, int(counts[code]), int(first[code]), int(second[code]))
+
+    def _fairness(
+        self, asked: Requirement, before: BoolArray, after: BoolArray, rows: Int64Array
+    ) -> Iterator[SearchGap]:
+        """The gap between the best and the worst group after, less the gap before; None where a group is too small."""
+        for column in asked.by:
+            counts, (first, second) = self._sums(column, rows, before, after)
+            if len(counts) > 1 and (counts >= self._least(asked, rows)).all():
+                change = float(np.ptp(second / counts) - np.ptp(first / counts))
+                yield SearchGap(asked.id, column, change, asked.limit, "points")
+
+    def _sums(self, column: str, rows: Int64Array, *right: BoolArray) -> tuple[Int64Array, list[Int64Array]]:
+        """Rows of each value of a column, and how many of them are right, for each of `right`."""
+        record = self._data.columns[column]
+        codes, count = record.codes[rows], len(record.values)
+        return _counted(codes, count), [_counted(codes[each], count) for each in right]
+
+    def _least(self, asked: Requirement, rows: Int64Array) -> int:
+        looked_at = self._share * len(rows) / self._data.rows
+        return max(LEAST_ROWS, ceil(asked.minimum_rows * min(1.0, looked_at)))
+
+
+def _counted(codes: Int64Array, count: int) -> Int64Array:
+    return np.bincount(codes, minlength=count).astype(np.int64)
+
+
+def _gap(asked: Requirement, subject: str, rows: int, before: int, after: int) -> SearchGap:
+    """From whole counts, so that what lies at the limit is within it."""
+    if asked.metric == "accuracy.drop":
+        return SearchGap(asked.id, subject, (before - after) / rows, asked.limit, "points")
+    return SearchGap(asked.id, subject, (rows - after) / rows, _rest(asked.limit), "share")
+
+
+def _rest(share: float) -> float:
+    """1 less a share, without the dust of binary fractions: of 0.9 it is 0.1."""
+    return round(1.0 - share, 12)
+
+
+def gap_of(found: Finding) -> SearchGap | None:
+    """A finding's estimate as a gap; None where it has none. A share that must be kept becomes one that may be lost."""
+    if found.estimate is None:
+        return None
+    if found.direction == "at_least":
+        return SearchGap(found.requirement, found.subject, _rest(found.estimate), _rest(found.limit), found.unit)
+    return SearchGap(found.requirement, found.subject, found.estimate, found.limit, found.unit)
+
+
+def is_met(gap: SearchGap) -> bool:
+    """Whether the estimate is within the limit."""
+    return gap.loss <= gap.allowed
+
+
+def excess(gap: SearchGap) -> float:
+    """By how much of what is allowed a gap is beyond it (negative: within); 1 means twice as much.
+
+    Where nothing is allowed, a point (or one unit) stands for it.
+    """
+    return (gap.loss - gap.allowed) / (abs(gap.allowed) or (0.01 if gap.unit in ("points", "share") else 1.0))
