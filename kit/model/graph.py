@@ -1,22 +1,20 @@
 """Questions to a graph, and small edits of it, that quantization and conversion need."""
 
 from collections import Counter, deque
-from itertools import chain
+from collections.abc import Iterator
 
 import onnx
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that do a network's arithmetic, and that int8 makes cheaper."""
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
+RECURRENT = ("LSTM", "GRU", "RNN")
+"""Products over time."""
+
 _BODY = frozenset(
     ("Add", "Relu", "LeakyRelu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 ) | {"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Cast", "Dropout"}
 """What may follow the last product and still belong to the network's body; anything else makes scores."""
-
-_PLUMBING = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast", "Shape", "Dropout"))
-_WHY_HEAD = "it turns the last sums into scores, and scores in 8 bits would tie"
-_WHY_UNKNOWN = "the quantizer has no int8 form of this operator"
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
@@ -54,7 +52,7 @@ def score_head(graph: onnx.GraphProto) -> frozenset[str]:
 def _before_products(graph: onnx.GraphProto) -> set[str]:
     """Names of the products and of every node that one of them depends on."""
     producer = {name: node for node in graph.node for name in node.output if name}
-    pending = deque(node for node in graph.node if node.op_type in (*PRODUCTS, *_RECURRENT))
+    pending = deque(node for node in graph.node if node.op_type in (*PRODUCTS, *RECURRENT))
     found: set[str] = set()
     while pending:
         node = pending.popleft()
@@ -64,57 +62,52 @@ def _before_products(graph: onnx.GraphProto) -> set[str]:
     return found
 
 
-def floats_left(
-    graph: onnx.GraphProto, head: frozenset[str], quantizable: frozenset[str]
-) -> tuple[tuple[str, ...], int]:
-    """What stayed in float, each as ``operator name: why``, and how many products became int8.
-
-    `quantizable` are the operators that the quantizer knows.
-    """
-    dequantized = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    left: list[str] = []
-    converted = 0
-    for node in graph.node:
-        why = ""
-        if node.name in head:
-            why = _WHY_HEAD if node.op_type in quantizable else ""
-        elif node.op_type in PRODUCTS and dequantized.issuperset(node.input[:2]):
-            converted += 1
-        elif node.op_type in PRODUCTS:
-            why = _why(node, graph)
-        elif node.op_type not in quantizable | _PLUMBING:
-            why = _WHY_UNKNOWN
-        left += [f"{node.op_type} {node.name}: {why}"] * bool(why) + _inside(node)
-    return tuple(left), converted
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The graph's nodes, and those of the graphs inside them (If, Loop, Scan)."""
+    pending = [graph]
+    while pending:
+        for node in pending.pop().node:
+            yield node
+            pending += inner_graphs(node)
 
 
-def _why(node: onnx.NodeProto, graph: onnx.GraphProto) -> str:
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    constants = [weights[name] for name in node.input if name in weights]
-    if any(tensor.data_type != onnx.TensorProto.FLOAT for tensor in constants):
-        return "its weights are not float32"
-    typed = {value.name for value in (*graph.value_info, *graph.input)} | weights.keys()
-    if not typed.issuperset(node.input):
-        return "the shape of its input is not known, since an operator before it has none"
-    return "the quantizer left it, without a reason"
+def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Graphs that a node holds."""
+    return [
+        inner
+        for attribute in node.attribute
+        for inner in ([attribute.g] if attribute.HasField("g") else attribute.graphs)
+    ]
 
 
-def _inside(node: onnx.NodeProto) -> list[str]:
-    """Products inside the graphs of a node (If, Loop, Scan), which the quantizer does not enter."""
-    graphs = chain.from_iterable((a.g, *a.graphs) if a.HasField("g") else a.graphs for a in node.attribute)
-    found: list[str] = []
-    for inner in chain.from_iterable(graph.node for graph in graphs):
-        if inner.op_type in (*PRODUCTS, *_RECURRENT):
-            found.append(f"{inner.op_type} {inner.name or inner.output[0]}: it is inside {node.op_type} {node.name}")
-        found += _inside(inner)
-    return found
+def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Constant tensors of the graph by name: initializers, and what Constant nodes hold."""
+    held = {
+        node.output[0]: attribute.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+    return held | {tensor.name: tensor for tensor in graph.initializer}
+
+
+def typed_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Names of tensors whose type is known."""
+    known = {value.name for value in (*graph.value_info, *graph.input, *graph.output) if value.type.WhichOneof("value")}
+    return known | constants_of(graph).keys()
+
+
+def untyped(graph: onnx.GraphProto) -> set[str]:
+    """Names of tensors that nodes make and of which no type is known."""
+    return {name for node in graph.node for name in node.output if name} - typed_tensors(graph)
 
 
 def drop_unused_domains(model: onnx.ModelProto) -> None:
     """Forget operator sets that no node uses: the optimizer adds a dozen."""
-    used = {node.domain for node in model.graph.node} | {"", "ai.onnx"}
-    if any(a.HasField("g") or a.graphs for node in model.graph.node for a in node.attribute):
+    if model.functions:
         return
+    used = {node.domain for node in all_nodes(model.graph)} | {"", "ai.onnx"}
     kept = [entry for entry in model.opset_import if entry.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(kept)

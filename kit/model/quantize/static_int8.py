@@ -1,162 +1,97 @@
-"""Static int8 quantization by onnxruntime: preparation, MinMax calibration, QDQ format, and what was left in float."""
+"""Static int8 by onnxruntime's quantizer in QDQ format, from ranges that are found here."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
+import numpy as np
 import onnx
 
-from kit.errors import ConversionError, EdgeproofError, ModelError
-from kit.model.graph import PRODUCTS, drop_unused_domains, flatten_biases, floats_left, name_nodes, score_head
-from kit.model.load import LoadedModel
-from kit.model.metadata import main_opset
+from kit.errors import ConversionError
+from kit.model.calibrate.base import Ranges
+from kit.model.quantize.base import Prepared, Quantized
+from kit.model.quantize.leftovers import attempt, refuse_nothing, static_leftovers
+from kit.model.quantize.prepare import OPSET, require_opset
 from kit.model.quiet import quiet_logging
-from kit.model.session import Array, Progress, as_model_rows, batches, quiet_runtime, reason_of
-from kit.records import Recipe, TensorInfo
+from kit.records import Recipe
 
-_OLDEST_OPSET = 13
-"""Per-channel QuantizeLinear came with opset 13 (ONNX operator changelog)."""
-
-
-class CalibrationReader:
-    """Feeds calibration rows in batches: the `CalibrationDataReader` of onnxruntime, by its one method."""
-
-    def __init__(self, rows: Array, reference: LoadedModel, progress: Progress | None) -> None:
-        if len(reference.record.inputs) != 1:
-            raise ModelError(
-                f"the model has {len(reference.record.inputs)} inputs; only models with one are calibrated",
-                where=reference.record.name,
-                next_step="export it with the other inputs as constants",
-            )
-        wanted: TensorInfo = reference.record.inputs[0]
-        self.name = wanted.name
-        self.rows = as_model_rows(rows, wanted)
-        self.progress = progress
-        self.done = 0
-        self.feed: Iterator[Array] = batches(self.rows, wanted)
-
-    def get_next(self) -> dict[str, Array] | None:
-        """The next batch by input name, None at the end."""
-        batch = next(self.feed, None)
-        if batch is None:
-            return None
-        self.done += len(batch)
-        if self.progress is not None:
-            self.progress(self.done, len(self.rows))
-        return {self.name: batch}
+_PLAIN_OPSET = 10
+"""QuantizeLinear with one scale a tensor came with opset 10."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quantized:
-    """A quantized model, and what stayed in float, each as ``operator name: why``."""
-
-    proto: onnx.ModelProto
-    left_in_float: tuple[str, ...]
-
-
-def quantize_int8(reference: LoadedModel, recipe: Recipe, reader: CalibrationReader) -> Quantized:
-    """Prepare, calibrate and quantize in a temporary folder that is gone afterwards, whatever happens.
+def make_static_int8(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: Ranges | None) -> Quantized:
+    """QDQ form: 8-bit weights, and 8-bit activations between `ranges`; `kept` nodes and the score head stay in float.
 
     Raises:
-        ModelError: the model is quantized already.
-        ConversionError: nothing in it can be quantized, or a step fails; with the reason in the library's words.
+        ConversionError: nothing in it can be quantized, or the quantizer fails; with its reason.
     """
-    where = reference.record.name
-    with TemporaryDirectory(prefix="edgeproof-") as folder, quiet_logging():
-        prepared = _prepare(reference, Path(folder))
-        head = score_head(prepared.graph)
-        quantized = _attempt(
-            "static quantization", where, lambda: _quantize(prepared, recipe, reader, head, Path(folder))
-        )
-    drop_unused_domains(quantized)
-    del quantized.metadata_props[:]  # the quantizer's own notes on its steps
-    left, converted = floats_left(quantized.graph, head, _quantizable())
+    require_opset(prepared, OPSET if recipe.per_channel else _PLAIN_OPSET)
+    _check(ranges or {}, prepared.where)
+    with quiet_logging():
+        quantized = attempt("static quantization", prepared.where, lambda: _quantize(prepared, recipe, kept, ranges))
+    left, converted = static_leftovers(quantized.graph, prepared, kept, quantizable_types())
     if not converted:
-        raise ConversionError(
-            f"nothing can be quantized: {_why_nothing(prepared, left)}",
-            where=where,
-            next_step="use the recipe fp32 alone, or export the model with standard operators",
-        )
+        raise refuse_nothing(prepared, left, "int8")
     return Quantized(quantized, left)
 
 
-def _why_nothing(prepared: onnx.ModelProto, left: tuple[str, ...]) -> str:
-    """Why no product became int8: the first that was left, or that there is none."""
-    product = next((line for line in left if line.startswith(PRODUCTS)), None)
-    if product:
-        return product
-    kinds = ", ".join(sorted({node.op_type for node in prepared.graph.node}))
-    return f"int8 is for {', '.join(PRODUCTS)}, and this model has only {kinds}"
+def calibrated_tensors(prepared: Prepared) -> tuple[str, ...]:
+    """Float tensors that static int8 may hold in 8 bits, in the graph's order: those of nodes with an int8 form."""
+    graph = prepared.proto.graph
+    quantizable, constants = quantizable_types(), {tensor.name for tensor in graph.initializer}
+    floats = {
+        value.name
+        for value in (*graph.value_info, *graph.input, *graph.output)
+        if value.type.tensor_type.elem_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    }
+    touched = dict.fromkeys(
+        name
+        for node in graph.node
+        if node.op_type in quantizable and node.name not in prepared.head
+        for name in (*node.input, *node.output)
+    )
+    return tuple(name for name in touched if name in floats and name not in constants)
 
 
-def _quantizable() -> frozenset[str]:
+def quantizable_types() -> frozenset[str]:
     """Operators that onnxruntime's static quantizer has an int8 form of."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return frozenset({*QDQRegistry, *QLinearOpsRegistry})
 
 
-def _attempt(what: str, where: str, action: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
-    """The result of third-party code, whose every failure becomes a ConversionError with its own words."""
-    try:
-        return action()
-    except EdgeproofError:
-        raise
-    except Exception as error:
-        raise ConversionError(
-            f"{what} failed: {type(error).__name__}: {reason_of(error)}",
-            where=where,
-            next_step="use the recipe fp32 for this model, or export it with a newer opset",
-        ) from None
+def _check(ranges: Ranges, where: str) -> None:
+    """A range that is no number would make an int8 model of nonsense."""
+    for name, (low, high) in ranges.items():
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ConversionError(
+                f"tensor {name!r} is not finite on the calibration rows: {low} to {high}",
+                where=where,
+                next_step="look at the calibration rows, and at what the float model makes of them",
+            )
 
 
-def _prepare(reference: LoadedModel, folder: Path) -> onnx.ModelProto:
-    """Shapes inferred, constants folded, MatMul and Add fused, every node with a name of its own."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: Ranges | None) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import add_infer_metadata
 
-    quiet_runtime()
-    where = reference.record.name
-    source = reference.proto
-    if any(node.op_type in ("QuantizeLinear", "QLinearConv", "QLinearMatMul") for node in source.graph.node):
-        raise ModelError("it is quantized already", where=where, next_step="give the float model")
-    if (main_opset(source) or _OLDEST_OPSET) < _OLDEST_OPSET:
-        source = _attempt("raising its opset", where, lambda: _raised(source))
-    path = folder / "prepared.onnx"
-
-    def run() -> onnx.ModelProto:
-        onnx.save(source, folder / "source.onnx")
-        quant_pre_process(folder / "source.onnx", path, skip_symbolic_shape=True)
-        return onnx.load(path)
-
-    prepared = _attempt("preparation", where, run)
-    name_nodes(prepared.graph)
-    flatten_biases(prepared.graph)
-    return prepared
-
-
-def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
-    raised: onnx.ModelProto = onnx.version_converter.convert_version(model, _OLDEST_OPSET)
-    return raised
-
-
-def _quantize(
-    prepared: onnx.ModelProto, recipe: Recipe, reader: CalibrationReader, head: frozenset[str], folder: Path
-) -> onnx.ModelProto:
-    """onnxruntime's static quantizer. MinMax never with `CalibMaxIntermediateOutputs`: it then skips batches."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    onnx.save(prepared, folder / "named.onnx")
-    quantize_static(
-        folder / "named.onnx",
-        folder / "quantized.onnx",
-        reader,
-        quant_format=QuantFormat.QDQ,
-        per_channel=recipe.per_channel,
-        reduce_range=recipe.reduce_range,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=sorted(head),
-        calibrate_method=CalibrationMethod.MinMax,
+    dtypes = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+    bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in (ranges or {}).items()}
+    model = onnx.ModelProto()
+    model.CopyFrom(prepared.proto)
+    add_infer_metadata(model)  # else it writes the model to a file and infers again
+    quantizer = QDQQuantizer(
+        model,
+        recipe.per_channel,
+        recipe.reduce_range,
+        dtypes[recipe.weight_dtype],
+        dtypes[recipe.activation_dtype],
+        TensorsData(CalibrationMethod.MinMax, bounds),  # the name of the method changes nothing here
+        [],
+        sorted(prepared.head | kept),
+        sorted(quantizable_types()),
+        {},
     )
-    return onnx.load(folder / "quantized.onnx")
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantized: onnx.ModelProto = quantizer.model.model
+    del quantized.metadata_props[:]  # the quantizer's own notes on its steps
+    return quantized

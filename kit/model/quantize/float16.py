@@ -1,0 +1,12 @@
+"""Half precision."""
+
+from kit.errors import ConversionError
+from kit.model.calibrate.base import Ranges
+from kit.model.quantize.base import Prepared, Quantized
+from kit.records import Recipe
+
+
+def make_float16(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: Ranges | None) -> Quantized:
+    """Not made yet."""
+    del kept, ranges
+    raise ConversionError(f"recipe {recipe.name!r} is not made yet", where=prepared.where)

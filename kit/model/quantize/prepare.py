@@ -1,0 +1,106 @@
+"""Make a float model ready for every recipe: what a user would otherwise have to do by hand first."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+
+from kit.errors import ConversionError, ModelError
+from kit.model.graph import all_nodes, drop_unused_domains, flatten_biases, name_nodes, score_head, untyped
+from kit.model.load import LoadedModel
+from kit.model.metadata import main_opset
+from kit.model.quantize.base import Prepared
+from kit.model.quiet import quiet_logging
+from kit.model.session import quiet_runtime, reason_of
+
+OPSET = 13
+"""Per-channel QuantizeLinear came with opset 13 (ONNX operator changelog); older models are raised to it."""
+
+_UPSAMPLE_OPSET = 10
+"""Upsample ended with opset 9 and Resize changed with 11, which the ONNX project's own converter cannot bridge."""
+
+_INT8 = frozenset(
+    ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+) | {"QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM", "MatMulNBits"}
+
+Step = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
+def prepare(reference: LoadedModel) -> Prepared:
+    """`reference` with opset 13 or later, constants folded, batch norms folded into convolutions, types inferred,
+    every node with a name of its own, and biases flat.
+
+    A step that fails is left out, and said in `skipped`.
+
+    Raises:
+        ModelError: the model is quantized already.
+    """
+    where, proto = reference.record.name, reference.proto
+    if any(node.op_type in _INT8 for node in all_nodes(proto.graph)):
+        raise ModelError("it is quantized already", where=where, next_step="give the float model")
+    skipped: list[str] = []
+    with quiet_logging():
+        for what, step in _steps(proto):
+            try:
+                proto = step(proto)
+            except Exception as error:  # third-party code on a model that it was not tried on
+                skipped.append(f"{what} was left out: {type(error).__name__}: {reason_of(error)}")
+    drop_unused_domains(proto)
+    name_nodes(proto.graph)
+    flatten_biases(proto.graph)
+    head = score_head(proto.graph)
+    return Prepared(proto, where, reference.record.inputs, head, tuple(skipped))
+
+
+def _steps(proto: onnx.ModelProto) -> Iterator[tuple[str, Step]]:
+    if (main_opset(proto) or OPSET) < OPSET:
+        yield f"raising the opset from {main_opset(proto)} to {OPSET}", _raised
+    yield "folding of constants and batch norms", _optimized
+    yield "shape inference", _inferred
+
+
+def require_opset(prepared: Prepared, oldest: int) -> None:
+    """Raises ConversionError with the reason, where the opset could not be raised to `oldest`."""
+    version = main_opset(prepared.proto) or oldest
+    if version < oldest:
+        raise ConversionError(
+            f"its opset is {version}, int8 needs {oldest}: {'; '.join(prepared.skipped)}",
+            where=prepared.where,
+            next_step=f"export the model with opset {oldest} or later",
+        )
+
+
+def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in opset 13, by the ONNX project's converter, and by onnxruntime's for Upsample."""
+    if (main_opset(model) or OPSET) <= _UPSAMPLE_OPSET:
+        from onnxruntime.quantization.fusions import ReplaceUpsampleWithResize
+        from onnxruntime.quantization.onnx_model import ONNXModel
+
+        ReplaceUpsampleWithResize(ONNXModel(model), main_opset(model)).apply()
+    raised: onnx.ModelProto = onnx.version_converter.convert_version(model, OPSET)
+    return raised
+
+
+def _optimized(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What onnxruntime's basic optimizer makes of it, which writes only to a file."""
+    onnxruntime = quiet_runtime()
+    with TemporaryDirectory(prefix="edgeproof-") as folder:
+        path = Path(folder) / "optimized.onnx"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(path)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.load(path)
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Types and shapes of all tensors: by ONNX, and by onnxruntime's symbolic inference where that leaves some open."""
+    inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(model)
+    if not untyped(inferred.graph):
+        return inferred
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference  # needs sympy
+
+    symbolic: onnx.ModelProto | None = SymbolicShapeInference.infer_shapes(inferred, auto_merge=True)
+    return symbolic or inferred
