@@ -69,7 +69,7 @@ def feed_batches(feeds: Feeds, inputs: tuple[TensorInfo, ...]) -> Iterator[dict[
     whole = {each.name for each in inputs if is_whole(each)}
     for start in range(0, row_count(feeds), step):
         batch = {name: array[start : start + step] for name, array in feeds.items()}
-        yield {name: part[0] if name in whole else part for name, part in batch.items()}
+        yield {name: np.asarray(part[0]) if name in whole else part for name, part in batch.items()}
 
 
 def batch_rows(batch: Feeds, inputs: tuple[TensorInfo, ...]) -> int:

@@ -44,7 +44,8 @@ def tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
 
 
 def _dimension(dim: onnx.TensorShapeProto.Dimension) -> int | str:
-    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
+    """Its size or name; -1 is how some exporters (Paddle's) write a dynamic dimension."""
+    return dim.dim_value if dim.HasField("dim_value") and dim.dim_value != -1 else dim.dim_param or "?"
 
 
 def record_of(model: onnx.ModelProto, data: bytes, name: str) -> ModelRecord:

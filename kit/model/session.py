@@ -87,7 +87,7 @@ class HostSession:
         for batch in feed_batches(rows, self.inputs):
             counts.append(batch_rows(batch, self.inputs))
             done = sum(counts)
-            parts.append(self._run(None, batch, f"rows {done - counts[-1]} to {done - 1}"))
+            parts.append(self._run(None, batch, _rows(done - counts[-1], counts[-1])))
             if progress is not None:
                 progress(done, total)
         columns = zip(*parts, strict=True)
@@ -130,8 +130,7 @@ class HostSession:
         return np.concatenate(parts)
 
     def _scores(self, batch: Array, output: str, first_row: int) -> Float32Array:
-        where = f"rows {first_row} to {first_row + len(batch) - 1}" if len(batch) > 1 else f"row {first_row}"
-        (scores,) = self._run([output], {self.inputs[0].name: batch}, where)
+        (scores,) = self._run([output], {self.inputs[0].name: batch}, _rows(first_row, len(batch)))
         if not isinstance(scores, np.ndarray) or scores.ndim != 2 or len(scores) != len(batch):
             got = getattr(scores, "shape", type(scores).__name__)
             raise ModelError(
@@ -152,6 +151,10 @@ class HostSession:
         except Exception as error:
             raise ModelError(f"the runtime fails: {reason_of(error)}", where=where) from None
         return values
+
+
+def _rows(first: int, count: int) -> str:
+    return f"rows {first} to {first + count - 1}" if count > 1 else f"row {first}"
 
 
 _DTYPES = {"float": "float32", "double": "float64"}

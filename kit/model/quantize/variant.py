@@ -9,7 +9,7 @@ import onnx
 
 import kit
 from kit.errors import ConversionError, ModelError, UsageError
-from kit.model.calibrate.base import Method, Ranges
+from kit.model.calibrate import Method, Ranges, calibrate
 from kit.model.feeds import Feeds, as_feeds, row_count, spread_rows
 from kit.model.integer import PAIR_MAX
 from kit.model.load import LoadedModel
@@ -18,7 +18,6 @@ from kit.model.quantize.base import Maker, Prepared, Quantized
 from kit.model.quantize.dynamic_int8 import make_dynamic_int8
 from kit.model.quantize.float16 import make_float16
 from kit.model.quantize.prepare import prepare
-from kit.model.quantize.ranges import find_ranges
 from kit.model.quantize.selectors import kept_nodes
 from kit.model.quantize.static_int8 import calibrated_tensors, make_static_int8
 from kit.model.quantize.weight_only import make_weight_only
@@ -103,7 +102,7 @@ class VariantMaker:
             known = self._ranges.keys()
             missing = [each for each in dict.fromkeys((method, *self._wanted)) if (each, equalize) not in known]
             prepared = self.prepared(equalize)
-            found = find_ranges(prepared, calibrated_tensors(prepared), self.feeds, missing, progress)
+            found = calibrate(prepared.proto, calibrated_tensors(prepared), self.feeds, missing, progress)
             self._ranges |= {(each, equalize): ranges for each, ranges in found.items()}
         return self._ranges[method, equalize]
 
