@@ -7,6 +7,7 @@ Banner, Nahshan and Soudry 2019, "Post training 4-bit quantization of convolutio
 import numpy as np
 
 from kit.model.calibrate.histogram import Histogram
+from kit.records import Float64Array
 
 STEPS = 255
 """Steps between the levels of 8 bits."""
@@ -18,19 +19,31 @@ CANDIDATES = 128
 def mse_threshold(histogram: Histogram, lowest: float, highest: float) -> float:
     """The magnitude, in steps of 1/`CANDIDATES` of the largest, where clipping and rounding err least together."""
     largest = max(-lowest, highest)
-    used = np.flatnonzero(histogram.counts)
-    values, counts = histogram.centres[used], histogram.counts[used].astype(np.float64)
+    if largest == 0:
+        return 0.0
+    values, counts = histogram.centres, histogram.counts.astype(np.float64)
+    moments = np.stack([_running(counts * values**power) for power in range(3)])
     thresholds = largest * np.arange(CANDIDATES, 0, -1) / CANDIDATES
-    errors = [_error(values, counts, max(lowest, -each), min(highest, each)) for each in thresholds]
-    return float(thresholds[int(np.argmin(errors))]) if largest else 0.0
+    errors = [_error(values, moments, max(lowest, -each), min(highest, each)) for each in thresholds]
+    return float(thresholds[int(np.argmin(errors))])
 
 
-def _error(values: np.ndarray, counts: np.ndarray, low: float, high: float) -> float:
-    """Sum of squared errors with 8 bits over [low, high], which is made to hold zero, as quantizers do."""
+def _error(values: Float64Array, moments: Float64Array, low: float, high: float) -> float:
+    """Sum of squared errors with 8 bits over [low, high], which is made to hold zero, as quantizers do.
+
+    Args:
+        values: the middles of bins.
+        moments: running sums of counts, counts times values, and counts times squared values: [3, bins + 1].
+    """
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / STEPS
     if scale == 0:
         return float("inf")
-    zero = np.rint(-low / scale)
-    level = np.clip(np.rint(values / scale) + zero, 0, STEPS) - zero
-    return float(counts @ (values - level * scale) ** 2)
+    levels = (np.arange(STEPS + 1) - np.rint(-low / scale)) * scale
+    borders = np.searchsorted(values, (levels[1:] + levels[:-1]) / 2)
+    count, first, second = np.diff(moments[:, [0, *borders, -1]])
+    return float((second - 2 * levels * first + levels**2 * count).sum())
+
+
+def _running(values: Float64Array) -> Float64Array:
+    return np.concatenate(([0.0], np.cumsum(values)))
