@@ -37,6 +37,30 @@ def flatten_biases(graph: onnx.GraphProto) -> None:
             del tensor.dims[0]
 
 
+def unshare(graph: onnx.GraphProto, inputs: tuple[int, ...]) -> None:
+    """Give every product constants of its own at these inputs (1: weights, 2: bias), under names that are free."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    taken = set(constants) | {name for node in all_nodes(graph) for name in (*node.input, *node.output)}
+    users = Counter(name for node in all_nodes(graph) for name in node.input)
+    for node in graph.node:
+        for index in inputs if node.op_type in PRODUCTS else ():
+            name = node.input[index] if index < len(node.input) else ""
+            if name in constants and users[name] > 1:
+                users[name] -= 1
+                copy = graph.initializer.add()
+                copy.CopyFrom(constants[name])
+                copy.name = node.input[index] = _untaken(name, taken)
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    """`name` with a number, as no other has; it is then taken."""
+    number = 2
+    while f"{name}_{number}" in taken:
+        number += 1
+    taken.add(f"{name}_{number}")
+    return f"{name}_{number}"
+
+
 def score_head(graph: onnx.GraphProto) -> frozenset[str]:
     """Names of the nodes that make scores of the body's last sums: no product comes after them."""
     feeds = _before_products(graph)

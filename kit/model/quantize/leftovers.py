@@ -9,7 +9,11 @@ from kit.model.graph import PRODUCTS, RECURRENT, constants_of, inner_graphs, typ
 from kit.model.quantize.base import Prepared
 from kit.model.session import reason_of
 
-_PLUMBING = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast", "Shape", "Dropout"))
+_PLUMBING = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast", "Shape", "Dropout")) | {
+    "If", "Loop", "Scan",
+}  # fmt: skip
+"""What computes nothing itself."""
+
 _KEPT = "the recipe keeps it"
 _HEAD = "it turns the last sums into scores, and scores in 8 bits would tie"
 _UNKNOWN = "the quantizer has no int8 form of this operator"

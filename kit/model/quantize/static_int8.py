@@ -1,10 +1,13 @@
 """Static int8 by onnxruntime's quantizer in QDQ format, from ranges that are found here."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 
 from kit.errors import ConversionError
-from kit.model.calibrate.base import Ranges
+from kit.model.calibrate import Ranges
+from kit.model.graph import unshare
 from kit.model.quantize.base import Prepared, Quantized
 from kit.model.quantize.leftovers import attempt, refuse_nothing, static_leftovers
 from kit.model.quantize.prepare import OPSET, require_opset
@@ -74,24 +77,33 @@ def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: 
     from onnxruntime.quantization.quant_utils import add_infer_metadata
 
     dtypes = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+    weights, activations = dtypes[recipe.weight_dtype], dtypes[recipe.activation_dtype]
     bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in (ranges or {}).items()}
     model = onnx.ModelProto()
     model.CopyFrom(prepared.proto)
+    unshare(model.graph, (2,))  # the quantizer copies shared biases under names that may be taken
     add_infer_metadata(model)  # else it writes the model to a file and infers again
     quantizer = QDQQuantizer(
         model,
         recipe.per_channel,
         recipe.reduce_range,
-        dtypes[recipe.weight_dtype],
-        dtypes[recipe.activation_dtype],
+        weights,
+        activations,
         TensorsData(CalibrationMethod.MinMax, bounds),  # the name of the method changes nothing here
         [],
         sorted(prepared.head | kept),
         sorted(quantizable_types()),
-        {},
+        {"TensorQuantOverrides": _one_scale(model.graph, weights)},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
     del quantized.metadata_props[:]  # the quantizer's own notes on its steps
     return quantized
+
+
+def _one_scale(graph: onnx.GraphProto, dtype: Any) -> dict[str, list[dict[str, Any]]]:
+    """Constants on the left of a MatMul take one scale: the runtime's kernel has no per-channel form for that side."""
+    constants = {tensor.name for tensor in graph.initializer}
+    left = {node.input[0] for node in graph.node if node.op_type == "MatMul"} & constants
+    return {name: [{"quant_type": dtype}] for name in sorted(left)}
