@@ -1,0 +1,89 @@
+"""`edgeproof quantize`: variants of a float model, with what each keeps and costs; or a search for the best one."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit.cli.output import common_options, print_json
+from kit.errors import InterruptError
+
+if TYPE_CHECKING:
+    from kit.pipeline.quantize import Request
+
+EXAMPLES = """\b
+Examples:
+  edgeproof quantize net.onnx --data watch.toml --profile wearable
+  edgeproof quantize net.onnx --data rows.npz --recipe int8-per-channel-reduced -o small.onnx
+  edgeproof quantize net.onnx --recipe fp16 --keep-float 'type:Softmax'
+  edgeproof quantize net.onnx --data watch.toml --recipe int8-per-channel+percentile=99.9+equalize+bias
+  edgeproof quantize net.onnx --data watch.toml --profile wearable --search --device my-board.toml
+"""
+
+
+@click.command("quantize", epilog=EXAMPLES)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Dataset manifest, or .npz or .npy with typical rows.")
+@click.option("--profile", help="Conformance profile: its recipes are made and its requirements estimated.")
+@click.option("--device", help="Device to try variants on: a name, a TOML file or a link.  [default: this host]")
+@click.option("--recipe", "recipes", multiple=True, metavar="RECIPE", help="What to make; may be repeated.")
+@click.option(
+    "--keep-float", multiple=True, metavar="SELECTOR",
+    help="Nodes that stay in float: a name, type:LSTM or name:/head/*; may be repeated.",
+)  # fmt: skip
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File for one variant, folder for several.")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@common_options
+def command(
+    model: Path,
+    data: Path | None,
+    profile: str | None,
+    device: str | None,
+    recipes: tuple[str, ...],
+    keep_float: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Make quantized variants of MODEL (a float ONNX file), and say what each keeps, costs and left in float.
+
+    RECIPE is a base and what is changed about it: fp16, int8-per-tensor, int8-per-channel, int8-per-channel-reduced,
+    int8-s8s8, int8-u8u8, int8-dynamic, int8-weights, int4-weights; then +minmax, +moving-average, +percentile=99.9,
+    +entropy, +mse, +reduced, +per-channel, +equalize, +bias, +block=64.
+
+    Figures are estimates; edgeproof certify gives the verdict.
+    """
+    from kit.pipeline.quantize import Request
+
+    del verbose
+    request = Request(model, data, profile, device, recipes, keep_float)
+    return _make(request, out, force=force, quiet=quiet, as_json=as_json)
+
+
+def _make(request: "Request", out: Path | None, *, force: bool, quiet: bool, as_json: bool) -> int:
+    from kit.cli.progress import Progress
+    from kit.cli.quantize_text import outcome_object, tell_outcome
+    from kit.pipeline.quantize import expected_seconds, quantize, read_request
+    from kit.pipeline.variant_files import plan_files, write_variant
+
+    material = read_request(request)
+    files = plan_files(request.model, [each.name for each in material.recipes], out, force=force)
+    progress = Progress(expected_seconds(material), quiet=quiet)
+    try:
+        outcome = quantize(material, progress)
+    except KeyboardInterrupt as interrupt:
+        raise InterruptError("interrupted; nothing was written") from interrupt
+    finally:
+        progress.close()
+    for made in outcome.variants:
+        record = json.dumps(outcome_object(outcome, (made,), files), indent=2, allow_nan=False)
+        write_variant(files[made.record.recipe.name], made.variant.data, record.encode())
+    if as_json:
+        print_json(outcome_object(outcome, outcome.variants, files))
+    else:
+        tell_outcome(outcome, files)
+    return 0

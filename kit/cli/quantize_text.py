@@ -1,0 +1,203 @@
+"""What `edgeproof quantize` says: a table of variants, then what is to be known of each."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit import __version__
+from kit.cli.figures import bytes_text, duration
+from kit.cli.output import emulated_lines, say, tell
+from kit.judge.gaps import excess, is_met
+from kit.judge.sentences import count, interval, percent, quantity, slice_name
+from kit.records import Finding, SearchGap, VariantRecord
+
+if TYPE_CHECKING:
+    from kit.pipeline.quantize import Assessment, Made, Outcome
+
+_COLUMNS = f"  {'variant':<27} {'size':>8} {'of parent':>10} {'int8/float':>11} {'lost':>7}  worst slice"
+_LABEL = 14
+
+
+def products(record: VariantRecord) -> tuple[int, int]:
+    """Products in int8, and those that were left in float (``Gemm name: why``)."""
+    from kit.model.graph import PRODUCTS
+
+    left = sum(line.split(" ", 1)[0] in PRODUCTS for line in record.left_in_float)
+    return record.saturation.quantized_nodes, left
+
+
+def tell_outcome(outcome: "Outcome", files: Mapping[str, Path]) -> None:
+    """One screen: what was looked at, the table, and a few lines a variant."""
+    from kit.pipeline.quantize import rows_used
+
+    for line in emulated_lines(outcome.device.emulated) if outcome.device else ():
+        say(line)
+    rows = rows_used(outcome.material)
+    tell(f"{outcome.reference.name}: {bytes_text(outcome.reference.size_bytes)}, looked at with {outcome.target}"
+         + (f" on {count(rows, 'row')}" if rows else ""))  # fmt: skip
+    say("")
+    say(_COLUMNS)
+    for made in outcome.variants:
+        say(_row(made))
+    for made in outcome.variants:
+        say("")
+        say(made.record.recipe.name)
+        for label, text in _lines(outcome, made, files):
+            tell(text, f"  {label:<{_LABEL}}")
+    for name, why in outcome.not_made.items():
+        say("")
+        tell(f"{name} was not made: {why}")
+    if any(made.assessment for made in outcome.variants):
+        say("")
+        tell("Estimates on rows, without a verdict: edgeproof certify decides on a device, with stated confidence.")
+
+
+def _row(made: "Made") -> str:
+    record, assessment = made.record, made.assessment
+    int8, left = products(record)
+    share = record.model.size_bytes / (record.parent_size_bytes or record.model.size_bytes)
+    lost = f"{100 * (assessment.drop.estimate or 0.0):.1f} pp".replace("-", "−") if assessment else ""
+    worst = assessment.worst_slice if assessment else None
+    slices = f"{slice_name(worst.subject)} {100 * (worst.estimate or 0.0):.1f} pp".replace("-", "−") if worst else ""
+    size = bytes_text(record.model.size_bytes)
+    row = f"  {record.recipe.name:<27} {size:>8} {100 * share:>8.0f} % {f'{int8}/{left}':>11} {lost:>7}  {slices}"
+    return row.rstrip()
+
+
+def _lines(outcome: "Outcome", made: "Made", files: Mapping[str, Path]) -> list[tuple[str, str]]:
+    record, lines = made.record, list[tuple[str, str]]()
+    if made.assessment:
+        lines += _accuracy(made.assessment)
+    if made.agreement:
+        lines.append(("agreement", _agreement(made)))
+    if made.latency_s is not None:
+        lines.append(("latency", _latency(outcome, made)))
+    if made.is_larger:
+        lines.append(("larger", f"{bytes_text(record.model.size_bytes)} is no less than its parent's "
+                                f"{bytes_text(record.parent_size_bytes)}: nothing is gained in size"))  # fmt: skip
+    lines += [("in float", text) for text in grouped(record.left_in_float)]
+    lines += [("note", text) for text in record.notes if not text.startswith("larger than its parent")]
+    if made.assessment is None and record.saturation.can_saturate:
+        lines.append(("saturation", risk(record)))
+    if made.assessment and made.assessment.meets is not None:
+        lines.append(("profile", _profile(outcome, made.assessment)))
+    return [*lines, ("file", str(files[record.recipe.name]))]
+
+
+def _accuracy(assessment: "Assessment") -> list[tuple[str, str]]:
+    drop, worst = assessment.drop, assessment.worst_slice
+    sure = f"(each end at {percent(drop.confidence)})"
+    lines = [("accuracy", f"{_lost(drop)} {sure}")]
+    if worst is not None:
+        lines.append(("worst slice", f"{slice_name(worst.subject)} {_lost(worst)}"))
+    if assessment.flips.verdict != "PASS":
+        lines.append(("processors", assessment.flips.reason))
+    return lines
+
+
+def _lost(found: Finding) -> str:
+    drop = found.estimate or 0.0
+    moved = f"lost {quantity(drop, 'points')}" if drop > 0 else f"gained {quantity(-drop, 'points')}"
+    rows = count(found.rows, "row") + (f", {count(found.clusters, 'cluster')}" if found.clusters else "")
+    return f"{moved if drop else 'did not change'}, as a drop {interval(found.lower, found.upper, 'points')}, {rows}"
+
+
+def _agreement(made: "Made") -> str:
+    compared = made.agreement
+    assert compared is not None
+    text = f"largest difference of an output {compared.largest.max_abs_difference:.3g} ({compared.largest.output})"
+    if compared.differing_rows is None:
+        return f"{text} over {count(compared.rows, 'row')}"
+    same = compared.rows - len(compared.differing_rows)
+    return f"decides as the reference on {same:,} of {count(compared.rows, 'row')}; {text}; no labels, so no accuracy"
+
+
+def _latency(outcome: "Outcome", made: "Made") -> str:
+    where = outcome.device.name if outcome.device else "this host, which may be unlike the device"
+    text = f"median {duration(made.latency_s)}, its parent {duration(made.parent_latency_s)} ({where})"
+    return f"SLOWER than its parent: {text}" if made.is_slower else text
+
+
+def grouped(left: tuple[str, ...]) -> list[str]:
+    """What stayed in float, by operator and reason: ``3 LSTM: onnxruntime has no int8 form of it (a, b, c)``."""
+    split = [(line.partition(": ")[0].partition(" "), line.partition(": ")[2]) for line in left]
+    counts = Counter((head[0], why) for head, why in split)
+    names = {key: [head[2] for head, why in split if (head[0], why) == key] for key in counts}
+    return [
+        f"{number} {operator}: {why} ({', '.join(names[operator, why][:3])}{', …' if number > 3 else ''})"
+        for (operator, why), number in counts.items()
+    ]
+
+
+def risk(record: VariantRecord) -> str:
+    """What the bound on pair sums says, in words."""
+    at_risk = len(record.saturation.nodes_at_risk)
+    return f"{count(at_risk, 'operator')} may saturate on x86 without VNNI; add +reduced to the recipe to rule it out"
+
+
+def _profile(outcome: "Outcome", assessment: "Assessment") -> str:
+    profile = outcome.material.profile
+    assert profile is not None
+    rest = f"; not estimated here: {', '.join(assessment.not_estimated)}" if assessment.not_estimated else ""
+    if assessment.meets:
+        return f"{profile.name}: met by these estimates{rest}"
+    broken = sorted((gap for gap in assessment.gaps if not is_met(gap)), key=excess, reverse=True)
+    more = f" and {count(len(broken) - 1, 'other')}" if len(broken) > 1 else ""
+    return f"{profile.name}: NOT met by these estimates: {gap_text(broken[0])}{more}{rest}"
+
+
+def gap_text(gap: SearchGap) -> str:
+    """``slices subject: 9 is 12 points, allowed 10 points``."""
+    who = f"{gap.requirement} {slice_name(gap.subject)}".strip()
+    return f"{who} is {quantity(gap.loss, gap.unit)}, allowed {quantity(gap.allowed, gap.unit)}"
+
+
+def outcome_object(outcome: "Outcome", made: "tuple[Made, ...]", files: Mapping[str, Path]) -> dict[str, Any]:
+    """All that is known of `made`, of the schema edgeproof/quantize/1; times in s, sizes in B, shares 0 to 1."""
+    from kit.pipeline.quantize import rows_used
+
+    material = outcome.material
+    dataset, profile = material.dataset, material.profile
+    return {
+        "schema": "edgeproof/quantize/1",
+        "tool_version": __version__,
+        "reference": asdict(outcome.reference),
+        "target": outcome.target,
+        "device": asdict(outcome.device) if outcome.device else None,
+        "dataset": {"name": dataset.name, "digest": dataset.digest} if dataset else None,
+        "rows": rows_used(material),
+        "profile": {"name": profile.name, "digest": profile.digest} if profile else None,
+        "variants": [_variant_object(each, files) for each in made],
+        "not_made": dict(outcome.not_made),
+    }
+
+
+def _variant_object(made: "Made", files: Mapping[str, Path]) -> dict[str, Any]:
+    int8, left = products(made.record)
+    assessment, compared = made.assessment, made.agreement
+    return {
+        "variant": asdict(made.record),
+        "file": str(files[made.record.recipe.name]),
+        "products": {"int8": int8, "float": left},
+        "is_larger": made.is_larger,
+        "is_slower": made.is_slower if made.latency_s and made.parent_latency_s else None,
+        "latency": {"median_s": made.latency_s, "parent_median_s": made.parent_latency_s},
+        "accuracy": None if assessment is None else {
+            "drop": asdict(assessment.drop),
+            "slices": [asdict(each) for each in assessment.slices],
+            "processors": asdict(assessment.flips),
+        },
+        "profile": None if assessment is None or assessment.meets is None else {
+            "meets": assessment.meets,
+            "gaps": [asdict(each) for each in assessment.gaps],
+            "findings": [asdict(each) for each in assessment.requirements],
+            "not_estimated": list(assessment.not_estimated),
+        },
+        "agreement": None if compared is None else {
+            "rows": compared.rows,
+            "differing_rows": None if compared.differing_rows is None else compared.differing_rows.tolist(),
+            "outputs": [asdict(each) for each in compared.outputs],
+        },
+    }  # fmt: skip
