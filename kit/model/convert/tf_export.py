@@ -110,13 +110,13 @@ def traced(
     signature = [tf.TensorSpec(spec.shape, spec.dtype, name=f"x{number}") for number, (_, spec) in enumerate(specs)]
     function = tf.function(lambda *xs: [tf.identity(y) for y in call(*xs)], input_signature=signature)
     results = function.get_concrete_function().outputs
-    names = _names([name for name, _ in specs] + list(output_names))
+    names = unique_names([name for name, _ in specs] + list(output_names))
     inputs = tuple(_info(name, spec) for name, (_, spec) in zip(names, specs, strict=False))
     outputs = tuple(_info(name, spec) for name, spec in zip(names[len(specs) :], results, strict=True))
     return Traced(function, inputs, outputs, owner)
 
 
-def _names(wanted: Sequence[str]) -> list[str]:
+def unique_names(wanted: Sequence[str]) -> list[str]:
     """Names as people gave them, in characters that every tool takes, each once."""
     taken: list[str] = []
     for number, name in enumerate(wanted):
