@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from kit.errors import UsageError
-from kit.model.convert import CONVERTERS, Converted
-from kit.model.load import read_limited
+from kit.model.convert import Converted, converter_for, start_of
+from kit.model.convert.onnx import OnnxConverter
 from kit.model.saturation import saturation_record
 from kit.spec.recipe import parse_recipe
 from kit.spec.types import Dataset, DeviceSpec, Profile
@@ -21,13 +21,15 @@ def check_runs_models(device: DeviceSpec) -> None:
 
 
 def check_is_onnx(path: Path) -> None:
-    """A device runs ONNX; only certify makes that of something else. Raises UsageError, ModelError if unreadable."""
-    is_pickle = read_limited(path).startswith(b"\x80")
-    if is_pickle or any(path.suffix.lower() in converter.suffixes for converter in CONVERTERS):
+    """A device runs ONNX; `convert` and certify make that of something else. Raises UsageError, ModelError."""
+    converter = converter_for(path)
+    is_pickle = start_of(path).startswith(b"\x80") or converter.is_pickle(path, start_of(path))
+    if is_pickle or not isinstance(converter, OnnxConverter):
+        what = "a pickle" if is_pickle else f"one of {converter.reads}"
         raise UsageError(
-            "a pickle is not an ONNX model, which is what a device runs",
+            f"{what} is not an ONNX model, which is what a device runs",
             where=str(path),
-            next_step="give the model as ONNX; edgeproof certify is what converts one of this kind",
+            next_step=f"make one of it: edgeproof convert {path}",
         )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.errors import UsageError
-from kit.model.convert import Converted, convert
+from kit.model.convert import Converted, Options, reference_of
 from kit.model.predict import predict_on_host
 from kit.pipeline.checks import check_calibration, check_cost, check_float, check_runs_models, check_slices
 from kit.records import ModelRecord, PredictionRecord
@@ -49,8 +49,11 @@ def read_inputs(order: Order) -> Inputs:
     recipes = _recipes(order, profile)
     dataset = load_dataset(Path(order.data))
     check_calibration(recipes, dataset)
-    converted = convert(
-        Path(order.model), inputs=dataset.test.inputs, trust_pickle=order.trust_pickle, output=dataset.output_name
+    converted = reference_of(
+        Path(order.model),
+        rows=dataset.test.inputs,
+        options=Options(trust_pickle=order.trust_pickle),
+        output=dataset.output_name,
     )
     source = converted.conversion.source if converted.conversion else converted.reference
     check_float(converted, recipes)

@@ -143,11 +143,11 @@ def _model(device: Device, dataset: Dataset, model: Path | None, watcher: Watche
     """Name of what the device runs: its digest once it is deployed, or what the board calls it."""
     if model is None:
         return str(getattr(device, "model", ""))
-    from kit.model.convert import convert
+    from kit.model.convert import reference_of
 
     watcher.start("deploy")
     digest = device.deploy(
-        convert(model, inputs=dataset.test.inputs, output=dataset.output_name).data, progress=watcher.update
+        reference_of(model, rows=dataset.test.inputs, output=dataset.output_name).data, progress=watcher.update
     )
     watcher.finish("deploy")
     return digest

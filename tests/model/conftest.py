@@ -18,7 +18,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kit.model.convert import Converted, convert
+from kit.model.convert import Converted, Options, convert
 
 TRAIN_ROWS = 900
 
@@ -69,7 +69,7 @@ def pickles(fitted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def converted(pickles: dict[str, Path], digits: Digits) -> dict[str, Converted]:
-    return {name: convert(path, inputs=digits.test, trust_pickle=True) for name, path in pickles.items()}
+    return {name: convert(path, rows=digits.test, options=Options(trust_pickle=True)) for name, path in pickles.items()}
 
 
 @pytest.fixture(scope="session")

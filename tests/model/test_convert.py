@@ -18,7 +18,7 @@ from sklearn.neural_network import MLPClassifier
 
 from kit.digest import digest_file
 from kit.errors import ConversionError, MissingExtraError, ModelError, UsageError
-from kit.model.convert import CONVERTERS, Converted, _verified, convert
+from kit.model.convert import CONVERTERS, Converted, Options, _verified, convert, reference_of
 from kit.model.convert.base import Source
 from kit.model.convert.sklearn import SklearnConverter
 from kit.model.convert.verify import TOLERANCE, compare, likely_cause
@@ -26,6 +26,7 @@ from kit.model.load import load_onnx_bytes
 from kit.model.metadata import properties
 from kit.model.session import HostSession
 
+TRUSTED = Options(trust_pickle=True)
 NAMES = ["mlp", "softmax", "forest", "pipeline"]
 
 
@@ -58,7 +59,7 @@ def test_names_opset_and_batch_are_deliberate(name: str, converted: dict[str, Co
 
 @pytest.mark.parametrize("name", NAMES)
 def test_converting_twice_gives_the_same_bytes(name: str, converted: dict[str, Converted], pickles, digits) -> None:
-    again = convert(pickles[name], inputs=digits.test[:50], trust_pickle=True)
+    again = convert(pickles[name], rows=digits.test[:50], options=TRUSTED)
     assert again.data == converted[name].data
 
 
@@ -71,7 +72,7 @@ def test_classes_that_are_words_and_two_classes_convert(tmp_path: Path, digits) 
     words = np.array(["low", "high"])[(digits.train_labels > 4).astype(int)]
     model = LogisticRegression(max_iter=200).fit(digits.train / 16, words)
     joblib.dump(model, tmp_path / "two.pkl")
-    done = convert(tmp_path / "two.pkl", inputs=digits.test / 16, trust_pickle=True)
+    done = convert(tmp_path / "two.pkl", rows=digits.test / 16, options=TRUSTED)
     assert json.loads(properties(done.model.proto)["edgeproof.classes"]) == ["high", "low"]
     np.testing.assert_allclose(
         HostSession(done.data).predict(digits.test / 16), model.predict_proba(digits.test / 16), atol=1e-5
@@ -93,11 +94,11 @@ def test_a_pickle_is_not_opened_unless_trusted(suffix: str, tmp_path: Path, digi
     path, trace = tmp_path / f"model{suffix}", tmp_path / "ran"
     path.write_bytes(pickle.dumps(Bomb(trace)))
     with pytest.raises(UsageError, match="can run any code") as caught:
-        convert(path, inputs=digits.test)
+        convert(path, rows=digits.test)
     assert "--trust-pickle" in caught.value.next_step
     assert not trace.exists()
     with pytest.raises(ModelError, match="not a scikit-learn model"):
-        convert(path, inputs=digits.test, trust_pickle=True)
+        convert(path, rows=digits.test, options=TRUSTED)
     assert trace.exists()  # the case is real: it would have run
 
 
@@ -105,7 +106,7 @@ def test_a_pickle_named_onnx_is_not_opened_either(tmp_path: Path, digits) -> Non
     path, trace = tmp_path / "model.onnx", tmp_path / "ran"
     path.write_bytes(pickle.dumps(Bomb(trace)))
     with pytest.raises(ModelError, match="but a pickle"):
-        convert(path, inputs=digits.test, trust_pickle=True)
+        convert(path, rows=digits.test, options=TRUSTED)
     assert not trace.exists()
 
 
@@ -114,7 +115,7 @@ def test_a_cut_pickle_is_one_clear_error(cut: int, pickles, tmp_path: Path, digi
     path = tmp_path / "cut.joblib"
     path.write_bytes(pickles["mlp"].read_bytes()[:cut])
     with pytest.raises(ModelError, match="cannot be unpickled") as caught:
-        convert(path, inputs=digits.test, trust_pickle=True)
+        convert(path, rows=digits.test, options=TRUSTED)
     assert caught.value.where == str(path)
 
 
@@ -123,7 +124,7 @@ def test_a_garbled_pickle_is_one_clear_error(content: bytes, tmp_path: Path, dig
     path = tmp_path / "garbled.pkl"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"cannot be unpickled|not a scikit-learn model"):
-        convert(path, inputs=digits.test, trust_pickle=True)
+        convert(path, rows=digits.test, options=TRUSTED)
 
 
 class Code:
@@ -140,14 +141,14 @@ class Code:
 def test_a_pickle_cannot_end_the_command(line: str, tmp_path: Path, digits) -> None:
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(Code(line)))
     with pytest.raises(ModelError, match=r"cannot be unpickled: \w+Exit") as caught:
-        convert(tmp_path / "m.pkl", inputs=digits.test, trust_pickle=True)
+        convert(tmp_path / "m.pkl", rows=digits.test, options=TRUSTED)
     assert caught.value.what.isprintable()
 
 
 def test_what_a_pickle_prints_is_no_output(tmp_path: Path, digits, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(Code("import os; print('{}'); os.system('echo forged')")))
     with pytest.raises(ModelError, match="holds a NoneType"):
-        convert(tmp_path / "m.pkl", inputs=digits.test, trust_pickle=True)
+        convert(tmp_path / "m.pkl", rows=digits.test, options=TRUSTED)
     print("ours")
     out, err = capfd.readouterr()
     assert out == "ours\n"
@@ -159,7 +160,7 @@ def test_what_a_talkative_model_prints_is_no_output(tmp_path: Path, digits, capf
     forest = RandomForestClassifier(3, random_state=0, verbose=1).fit(digits.train, digits.train_labels)
     joblib.dump(forest, tmp_path / "m.joblib")
     capfd.readouterr()
-    convert(tmp_path / "m.joblib", inputs=digits.test, trust_pickle=True)
+    convert(tmp_path / "m.joblib", rows=digits.test, options=TRUSTED)
     assert capfd.readouterr().out == ""
 
 
@@ -167,7 +168,7 @@ def test_a_module_that_is_missing_is_named(tmp_path: Path, digits) -> None:
     path = tmp_path / "foreign.pkl"
     path.write_bytes(b"cno_such_package.models\nNet\n.")
     with pytest.raises(ModelError, match="needs the module 'no_such_package'"):
-        convert(path, inputs=digits.test, trust_pickle=True)
+        convert(path, rows=digits.test, options=TRUSTED)
 
 
 def test_a_model_of_another_scikit_learn_is_refused(tmp_path: Path, fitted: dict[str, Any], digits) -> None:
@@ -181,7 +182,7 @@ def test_a_model_of_another_scikit_learn_is_refused(tmp_path: Path, fitted: dict
     assert own in version
     path.write_bytes(data.replace(own, b"0" + own[1:]))
     with pytest.raises(ModelError, match=r"saved by scikit-learn 0") as caught:
-        convert(path, inputs=digits.test, trust_pickle=True)
+        convert(path, rows=digits.test, options=TRUSTED)
     assert "install scikit-learn==0" in caught.value.next_step
 
 
@@ -199,17 +200,17 @@ def test_what_cannot_be_a_classifier_is_refused(model: Any, message: str, tmp_pa
         model.fit(digits.train, digits.train_labels)
     joblib.dump(model, tmp_path / "m.joblib")
     with pytest.raises((ConversionError, ModelError), match=message):
-        convert(tmp_path / "m.joblib", inputs=digits.test, trust_pickle=True)
+        convert(tmp_path / "m.joblib", rows=digits.test, options=TRUSTED)
 
 
 def test_rows_of_another_width_are_refused_before_conversion(pickles, digits) -> None:
     with pytest.raises(ConversionError, match=r"\[64\], the dataset's have \[63\]"):
-        convert(pickles["mlp"], inputs=digits.test[:, 1:], trust_pickle=True)
+        convert(pickles["mlp"], rows=digits.test[:, 1:], options=TRUSTED)
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path, digits) -> None:
     with pytest.raises(UsageError, match=r"no converter for \.h5") as caught:
-        convert(tmp_path / "net.h5", inputs=digits.test)
+        convert(tmp_path / "net.h5", rows=digits.test)
     for suffix in (".onnx", ".joblib", ".pkl", ".pickle"):
         assert suffix in caught.value.next_step
 
@@ -219,7 +220,7 @@ def test_without_the_library_the_install_command_is_given(monkeypatch: pytest.Mo
 
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     with pytest.raises(MissingExtraError) as caught:
-        convert(pickles["mlp"], inputs=digits.test, trust_pickle=True)
+        convert(pickles["mlp"], rows=digits.test, options=TRUSTED)
     assert caught.value.next_step == "pip install 'edgeproof[sklearn]'"
 
 
@@ -342,4 +343,4 @@ def test_training_warnings_do_not_leak(tmp_path: Path, digits) -> None:
     joblib.dump(model, tmp_path / "small.joblib")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        convert(tmp_path / "small.joblib", inputs=digits.test, trust_pickle=True)
+        convert(tmp_path / "small.joblib", rows=digits.test, options=TRUSTED)

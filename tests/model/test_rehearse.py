@@ -177,5 +177,5 @@ def test_converting_an_onnx_file_rehearses_it_first(tmp_path: Path) -> None:
     path = tmp_path / "attack.onnx"
     path.write_bytes(filler(1 << 40))
     with pytest.raises(ModelError) as caught:
-        convert(path, inputs=ROW)
+        reference_of(path, rows=ROW)
     assert caught.value.where.startswith(str(path))

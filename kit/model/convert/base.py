@@ -1,5 +1,7 @@
 """What a converter is: one file, one Protocol. It runs in a process of its own, since a source model is untrusted."""
 
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from kit.errors import MissingExtraError
 from kit.records import ModelRecord, TensorInfo
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -35,15 +38,20 @@ class Options:
 class Source:
     """A source model, ready to run and to convert.
 
-    predict: the source itself in its own library, inputs by name [rows, *shape] to outputs by name; the names are
-    those of `record`, which are the ONNX model's too. export: the ONNX model's bytes.
+    record: its inputs and outputs are the ONNX model's too, in names, dtypes and dynamic dimensions.
+    predict: the source itself in its own library, inputs by name to outputs by name. It is called with what `record`
+    says it takes, as onnxruntime would be: as many rows at once as fit where the first dimension is dynamic, one where
+    it is 1. export: the ONNX model's bytes; metadata are added to them afterwards.
     notes: what was decided for the user (a label output dropped, a dimension made dynamic), a sentence each.
+    tolerances: by output, the largest absolute difference that is rounding, where the source's own arithmetic says
+    so (one step of a quantized output); the others follow the rule of `kit.model.convert.verify`.
     """
 
     record: ModelRecord
     predict: Callable[[Arrays], dict[str, NDArray[Any]]]
     export: Callable[[], bytes]
     notes: tuple[str, ...] = field(default=())
+    tolerances: Mapping[str, float] = field(default_factory=dict)
 
 
 class Converter(Protocol):
@@ -70,7 +78,10 @@ class Converter(Protocol):
         ...
 
     def version(self) -> str:
-        """Names and versions of the libraries that convert; MissingExtraError if they are not installed."""
+        """Names and versions of the libraries that convert; MissingExtraError if they are not installed.
+
+        Called in the parent process: it imports none of them (see `library_versions`).
+        """
         ...
 
     def read(self, path: Path, options: Options) -> Source:
@@ -82,3 +93,27 @@ class Converter(Protocol):
             ConversionError: it is a model that this converter cannot convert.
         """
         ...
+
+
+def library_versions(extra: str, what: str, libraries: Mapping[str, str]) -> str:
+    """``skl2onnx 1.20.0, scikit-learn 1.9.1`` without an import; `libraries` has distributions by module.
+
+    Distributions that are alternatives are separated by ``|``, as in ``xgboost-cpu|xgboost``.
+
+    Raises:
+        MissingExtraError: a module is not installed; `what` ("scikit-learn models") needs them.
+    """
+    found = {names: _version_of(names) for module, names in libraries.items() if importlib.util.find_spec(module)}
+    if len(found) < len(libraries):
+        needed = " and ".join(names.split("|")[0] for names in libraries.values())
+        raise MissingExtraError(f"{what} need {needed}", next_step=f"pip install 'edgeproof[{extra}]'")
+    return ", ".join(f"{names.split('|')[0]} {version}" for names, version in found.items())
+
+
+def _version_of(names: str) -> str:
+    for name in names.split("|"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "of unknown version"

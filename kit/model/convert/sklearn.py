@@ -1,62 +1,64 @@
-"""scikit-learn classifiers and pipelines, pickled or saved with joblib, by skl2onnx."""
+"""scikit-learn classifiers, regressors and pipelines, pickled or saved with joblib, by skl2onnx.
+
+XGBoost's and LightGBM's estimators are such too, alone or as the last step of a pipeline.
+"""
 
 import io
 import json
-import os
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.digest import digest_bytes
-from kit.errors import ConversionError, MissingExtraError, ModelError
-from kit.model.convert.base import Source
-from kit.model.graph import drop_unused_domains, keep_output
+from kit.errors import ConversionError, ModelError
+from kit.model.convert.base import Arrays, Options, Source, library_versions
+from kit.model.convert.boosters import register_boosters
+from kit.model.convert.tabular import INPUT, ML_OPSET, SCORES, VALUES, as_scores, tabular_record, tidy
+from kit.model.load import read_limited
 from kit.model.metadata import PREFIX, serialized, with_properties
-from kit.records import ModelRecord, TensorInfo
-
-TARGET_OPSET = {"": 17, "ai.onnx.ml": 3}
-"""Old enough for the onnxruntime of most devices (1.13 and later), new enough for every recipe."""
-
-INPUT, OUTPUT = "x", "probabilities"
+from kit.records import ModelRecord
 
 
 class SklearnConverter:
     """The `Converter` of scikit-learn."""
 
     name = "skl2onnx"
-    suffixes: tuple[str, ...] = (".joblib", ".pkl", ".pickle")
-    pickled = True
+    reads = "scikit-learn models (.joblib, .pkl, .pickle)"
+    extra = "sklearn"
+
+    def claims(self, path: Path, start: bytes) -> bool:
+        """By suffix: a pickle has many beginnings, and joblib's may be compressed."""
+        del start
+        return path.suffix.lower() in (".joblib", ".pkl", ".pickle") and not path.is_dir()
+
+    def is_pickle(self, path: Path, start: bytes) -> bool:
+        """Always."""
+        del path, start
+        return True
 
     def version(self) -> str:
         """Versions of skl2onnx and scikit-learn."""
-        try:
-            import skl2onnx
-            import sklearn
-        except ImportError:
-            raise MissingExtraError(
-                "scikit-learn models need scikit-learn and skl2onnx", next_step="pip install 'edgeproof[sklearn]'"
-            ) from None
-        return f"skl2onnx {skl2onnx.__version__}, scikit-learn {sklearn.__version__}"
+        libraries = {"skl2onnx": "skl2onnx", "sklearn": "scikit-learn"}
+        return library_versions(self.extra, "scikit-learn models", libraries)
 
-    def read(self, path: Path, data: bytes) -> Source:
-        """Unpickle a classifier: this runs whatever code the file holds."""
+    def read(self, path: Path, options: Options) -> Source:
+        """Unpickle a fitted estimator: this runs whatever code the file holds."""
+        data = read_limited(path)
         model = _unpickled(path, data)
-        features = _features(model, path)
-        record = ModelRecord(
-            name=path.name,
-            digest=digest_bytes(data),
-            size_bytes=len(data),
-            format=f"scikit-learn {type(model).__name__}",
-            inputs=(TensorInfo(INPUT, "float32", ("rows", features)),),
-            outputs=(TensorInfo(OUTPUT, "float32", ("rows", len(model.classes_))),),
+        output, features = _task(model, path), _features(model, path)
+        width = _predict(model, {INPUT: np.zeros((1, features), np.float32)}, output).shape[1]
+        described = f"scikit-learn {_described(model)}"
+        record = tabular_record(path.name, digest_bytes(data), len(data), described, features, output, width)
+        dropped = "The output of labels was dropped: decisions come from the probabilities."
+        return Source(
+            record,
+            lambda rows: {output: _predict(model, rows, output)},
+            lambda: _export(model, record, options.opset, path),
+            (dropped,) if output == SCORES else (),
         )
-        return Source(record, lambda rows: _predict(model, rows), lambda: _export(model, features, path))
 
 
 def _unpickled(path: Path, data: bytes) -> Any:
@@ -64,7 +66,7 @@ def _unpickled(path: Path, data: bytes) -> Any:
     from sklearn.exceptions import InconsistentVersionWarning
 
     try:
-        with _output_on_standard_error(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", InconsistentVersionWarning)
             return joblib.load(io.BytesIO(data))
@@ -92,64 +94,86 @@ def _unpickled(path: Path, data: bytes) -> Any:
         ) from None
 
 
-@contextmanager
-def _output_on_standard_error() -> Iterator[None]:
-    """Nothing that a model's code prints, in Python or in a process it starts, gets among the command's output."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        os.dup2(2, 1)
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+def _described(model: Any) -> str:
+    """``Pipeline (StandardScaler, MLPClassifier)``."""
+    steps = [type(step).__name__ for _, step in getattr(model, "steps", ())]
+    return f"{type(model).__name__} ({', '.join(steps)})" if steps else type(model).__name__
 
 
-def _features(model: Any, path: Path) -> int:
-    """Number of input columns of a fitted classifier with probabilities; else an error that says what is missing."""
-    missing = None
+def _task(model: Any, path: Path) -> str:
+    """The name of the output of a fitted classifier or regressor."""
+    from sklearn.base import is_regressor
+
     if not hasattr(model, "predict"):
         raise ModelError(
             f"the file holds a {type(model).__name__}, not a scikit-learn model",
             where=str(path),
             next_step="save the fitted model or pipeline itself",
         )
-    if not hasattr(model, "classes_"):
-        missing = "is no classifier, or is not fitted"
-    elif not hasattr(model, "predict_proba"):
-        missing = "gives no probabilities (predict_proba)"
-    elif not hasattr(model, "n_features_in_"):
-        missing = "does not say how many features it takes (n_features_in_)"
-    if missing:
-        raise ConversionError(
-            f"{type(model).__name__} {missing}",
-            where=str(path),
-            next_step="save a fitted classifier with predict_proba; wrap others in CalibratedClassifierCV",
-        )
+    if not _is_fitted(model):
+        raise _unfit(model, "is not fitted", path)
+    if hasattr(model, "classes_"):
+        if not hasattr(model, "predict_proba"):
+            raise _unfit(model, "gives no probabilities (predict_proba)", path)
+        if isinstance(model.classes_, list):
+            raise _unfit(model, "decides several things at once", path)
+        return SCORES
+    if is_regressor(model):
+        return VALUES
+    raise _unfit(model, "is neither a classifier nor a regressor", path)
+
+
+def _is_fitted(model: Any) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    return True
+
+
+def _unfit(model: Any, why: str, path: Path) -> ConversionError:
+    return ConversionError(
+        f"{type(model).__name__} {why}",
+        where=str(path),
+        next_step="save a fitted regressor, or classifier with predict_proba; wrap others in CalibratedClassifierCV",
+    )
+
+
+def _features(model: Any, path: Path) -> int:
+    """Number of input columns."""
+    if not hasattr(model, "n_features_in_"):
+        raise _unfit(model, "does not say how many features it takes (n_features_in_)", path)
     return int(model.n_features_in_)
 
 
-def _predict(model: Any, rows: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    with _output_on_standard_error(), warnings.catch_warnings():  # forests with verbose=1 print
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return cast(NDArray[np.floating[Any]], np.asarray(model.predict_proba(rows)))
+def _predict(model: Any, feeds: Arrays, output: str) -> NDArray[Any]:
+    """Scores [rows, classes], or values [rows, targets]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = model.predict_proba(feeds[INPUT]) if output == SCORES else model.predict(feeds[INPUT])
+    return as_scores(values, len(feeds[INPUT]))
 
 
-def _export(model: Any, features: int, path: Path) -> bytes:
-    """One float32 input ``x`` [rows, features], one output ``probabilities``; the classes' names as a property."""
+def _export(model: Any, record: ModelRecord, opset: int, path: Path) -> bytes:
+    """One float32 input ``x`` [rows, features] and one output; the classes' names as a property."""
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
+    register_boosters()
+    features, output = record.inputs[0].shape[1], record.outputs[0]
+    is_classifier = output.name == SCORES
     try:
-        with _output_on_standard_error(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             proto = convert_sklearn(
                 model,
                 name=path.stem,
                 initial_types=[(INPUT, FloatTensorType([None, features]))],
-                options={id(model): {"zipmap": False}},
-                target_opset=TARGET_OPSET,
+                options={id(model): {"zipmap": False}} if is_classifier else None,
+                target_opset={"": opset, "ai.onnx.ml": ML_OPSET},
                 black_op=_lowered(model),
             )
     except Exception as error:
@@ -159,8 +183,9 @@ def _export(model: Any, features: int, path: Path) -> bytes:
             where=str(path),
             next_step="use estimators that skl2onnx supports (its documentation lists them)",
         ) from None
-    _tidy(proto)
-    with_properties(proto, {f"{PREFIX}classes": json.dumps([str(name) for name in model.classes_])})
+    tidy(proto, output.name, int(output.shape[1]), opset)
+    if is_classifier:
+        with_properties(proto, {f"{PREFIX}classes": json.dumps([str(name) for name in model.classes_])})
     return serialized(proto)
 
 
@@ -174,14 +199,3 @@ def _lowered(model: Any) -> set[str]:
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     many = isinstance(last, LogisticRegression) and len(last.classes_) > 2
     return {"Scaler", "LinearClassifier"} if many else {"Scaler"}
-
-
-def _tidy(proto: Any) -> None:
-    """Drop the label branch (strings, integers: decisions come from scores) and state opsets and batch deliberately."""
-    keep_output(proto, OUTPUT)
-    for value in (*proto.graph.input, *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "rows"
-    del proto.opset_import[:]
-    for domain, version in TARGET_OPSET.items():
-        proto.opset_import.add(domain=domain, version=version)
-    drop_unused_domains(proto)
