@@ -37,22 +37,57 @@ def flatten_biases(graph: onnx.GraphProto) -> None:
             del tensor.dims[0]
 
 
-def unshare(graph: onnx.GraphProto, inputs: tuple[int, ...]) -> None:
-    """Give every product constants of its own at these inputs (1: weights, 2: bias), under names that are free."""
+def unshare_biases(graph: onnx.GraphProto) -> None:
+    """Give every product a bias of its own, under a name that is free."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    taken = set(constants) | {name for node in all_nodes(graph) for name in (*node.input, *node.output)}
     users = Counter(name for node in all_nodes(graph) for name in node.input)
+    taken = names_of(graph)
     for node in graph.node:
-        for index in inputs if node.op_type in PRODUCTS else ():
-            name = node.input[index] if index < len(node.input) else ""
-            if name in constants and users[name] > 1:
-                users[name] -= 1
-                copy = graph.initializer.add()
-                copy.CopyFrom(constants[name])
-                copy.name = node.input[index] = _untaken(name, taken)
+        bias = node.input[2] if node.op_type in PRODUCTS and len(node.input) > 2 else ""
+        if bias in constants and users[bias] > 1:
+            users[bias] -= 1
+            node.input[2] = _copied(graph, constants[bias], taken)
 
 
-def _untaken(name: str, taken: set[str]) -> str:
+def unshare_weights(graph: onnx.GraphProto) -> None:
+    """Give every product int8 weights of its own, where two take those of one DequantizeLinear."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    dequantizers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    users = Counter(name for node in all_nodes(graph) for name in node.input)
+    taken = names_of(graph)
+    added: list[onnx.NodeProto] = []
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            source = dequantizers.get(name)
+            if source is None or source.input[0] not in constants or users[name] < 2:
+                continue
+            users[name] -= 1
+            copy = onnx.NodeProto()
+            copy.CopyFrom(source)
+            copy.input[0] = _copied(graph, constants[source.input[0]], taken)
+            copy.name, copy.output[0] = untaken(source.name, taken), untaken(name, taken)
+            node.input[index] = copy.output[0]
+            added.append(copy)
+    nodes = [*added, *(onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _copied(graph: onnx.GraphProto, tensor: onnx.TensorProto, taken: set[str]) -> str:
+    """A copy of the constant, by its name."""
+    copy = graph.initializer.add()
+    copy.CopyFrom(tensor)
+    copy.name = untaken(tensor.name, taken)
+    return copy.name
+
+
+def names_of(graph: onnx.GraphProto) -> set[str]:
+    """All names of nodes and tensors."""
+    nodes = {name for node in all_nodes(graph) for name in (node.name, *node.input, *node.output)}
+    return nodes | {tensor.name for tensor in graph.initializer}
+
+
+def untaken(name: str, taken: set[str]) -> str:
     """`name` with a number, as no other has; it is then taken."""
     number = 2
     while f"{name}_{number}" in taken:

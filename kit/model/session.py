@@ -9,6 +9,7 @@ import numpy as np
 from kit.errors import ModelError
 from kit.interface import choose_output
 from kit.model.feeds import Feeds, as_feeds, batch_rows, feed_batches, joined_rows, row_count
+from kit.model.graph import unshare_weights
 from kit.model.rows import Array, as_model_rows, batches
 from kit.records import Float32Array, TensorInfo
 
@@ -52,19 +53,13 @@ class HostSession:
     """
 
     def __init__(self, data: bytes, *, threads: int = 1, exact: bool = False) -> None:
-        onnxruntime = quiet_runtime()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry(_CONFIG_EXACT, "1" if exact else "0")
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = _start_exactly(data, threads) if exact else _start(data, threads, exact=False)
             self.inputs = tuple(_info(value) for value in self._session.get_inputs())
             self.outputs = tuple(_info(value) for value in self._session.get_outputs())
         except Exception as error:
             raise ModelError(
-                f"onnxruntime {onnxruntime.__version__} cannot load the model: {reason_of(error)}",
+                f"onnxruntime {quiet_runtime().__version__} cannot load the model: {reason_of(error)}",
                 next_step="export it again, with an older opset if the message speaks of one",
             ) from None
 
@@ -153,8 +148,39 @@ class HostSession:
         return values
 
 
+def _start(data: bytes, threads: int, exact: bool) -> Any:
+    onnxruntime = quiet_runtime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry(_CONFIG_EXACT, "1" if exact else "0")
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def _start_exactly(data: bytes, threads: int) -> Any:
+    """The exact x86 kernels refuse int8 weights that two products share: each then gets its own, in memory."""
+    try:
+        return _start(data, threads, exact=True)
+    except Exception:
+        import onnx
+
+        model = onnx.ModelProto.FromString(data)
+        unshare_weights(model.graph)
+        return _start(model.SerializeToString(), threads, exact=True)
+
+
 def _rows(first: int, count: int) -> str:
     return f"rows {first} to {first + count - 1}" if count > 1 else f"row {first}"
+
+
+def runs_exactly(data: bytes) -> bool:
+    """Whether the runtime loads the model as it is with exact integer sums, which its x86 kernels refuse some."""
+    try:
+        _start(data, 1, exact=True)
+    except Exception:
+        return False
+    return True
 
 
 _DTYPES = {"float": "float32", "double": "float64"}

@@ -56,17 +56,19 @@ def static_leftovers(
     `quantizable` are the operators that the quantizer knows.
     """
     dequantized = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    why_float = WhyFloat(prepared, kept)
+    known = _Known(prepared, kept)
     left: list[str] = []
     converted = 0
     for node in graph.node:
         why = ""
         if node.op_type in PRODUCTS and dequantized.issuperset(node.input[:2]):
             converted += 1
-        elif node.name in prepared.head and node.name not in kept:
+        elif node.name in kept:
+            why = _KEPT
+        elif node.name in prepared.head:
             why = _HEAD if node.op_type in quantizable else ""
-        elif node.op_type in (*PRODUCTS, *RECURRENT) or node.name in kept:
-            why = why_float(node)
+        elif node.op_type in PRODUCTS:
+            why = known.reason(node) or "the quantizer left it, without a reason"
         elif node.op_type not in quantizable | _PLUMBING:
             why = _UNKNOWN
         left += [f"{node.op_type} {node.name}: {why}"] * bool(why)
@@ -74,27 +76,44 @@ def static_leftovers(
     return tuple(left), converted
 
 
-class WhyFloat:
-    """Says why a product stayed in float."""
+def products_left(graph: onnx.GraphProto, prepared: Prepared, kept: frozenset[str], unknown: str) -> tuple[str, ...]:
+    """Products that are float in `graph`, made by a recipe for constant weights, each as ``operator name: why``.
 
-    def __init__(self, prepared: Prepared, kept: frozenset[str]) -> None:
+    `unknown` is the reason where no other holds: the recipe has no form of the operator.
+    """
+    known = _Known(prepared, kept, constants_of(graph))
+    left: list[str] = []
+    for node in graph.node:
+        if node.op_type in (*PRODUCTS, *RECURRENT):
+            left.append(f"{node.op_type} {node.name}: {known.reason(node) or known.variable(node) or unknown}")
+        left += products_inside(node)
+    return tuple(left)
+
+
+class _Known:
+    """Reasons why a product stays in float that hold for any recipe."""
+
+    def __init__(
+        self, prepared: Prepared, kept: frozenset[str], constants: dict[str, onnx.TensorProto] | None = None
+    ) -> None:
         self.kept = kept
-        graph = prepared.proto.graph
-        self.constants, self.typed = constants_of(graph), typed_tensors(graph)
-        self.floats = (onnx.TensorProto.FLOAT,)
+        self.constants = constants_of(prepared.proto.graph) | (constants or {})
+        self.typed = typed_tensors(prepared.proto.graph) | self.constants.keys()
 
-    def __call__(self, node: onnx.NodeProto, otherwise: str = "the quantizer left it, without a reason") -> str:
-        """The reason; `otherwise` where none of the known ones holds."""
+    def reason(self, node: onnx.NodeProto) -> str:
+        """The reason, empty where none is known."""
         if node.name in self.kept:
             return _KEPT
-        if node.op_type in RECURRENT:
-            return _UNKNOWN
         weights = [self.constants[name] for name in node.input if name in self.constants]
-        if any(tensor.data_type not in self.floats for tensor in weights):
-            return "its weights are not float32"
+        if any(tensor.data_type == onnx.TensorProto.DOUBLE for tensor in weights):
+            return "its weights are float64, not float32"
         if not self.typed.issuperset(name for name in node.input if name):
             return "the type of its input is not known, since an operator before it has none"
-        return otherwise
+        return ""
+
+    def variable(self, node: onnx.NodeProto) -> str:
+        """The reason of a node whose weights are made at run time; empty where they are constant."""
+        return "" if node.input[1] in self.constants else "its weights are made at run time"
 
 
 def products_inside(node: onnx.NodeProto) -> Iterator[str]:

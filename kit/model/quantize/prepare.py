@@ -24,6 +24,9 @@ _INT8 = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 ) | {"QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM", "MatMulNBits"}
 
+GROWTH = 1.2
+"""How much larger constant folding may make a model: some have filter banks that are computed from a few numbers."""
+
 Step = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
@@ -56,7 +59,7 @@ def prepare(reference: LoadedModel) -> Prepared:
 def _steps(proto: onnx.ModelProto) -> Iterator[tuple[str, Step]]:
     if (main_opset(proto) or OPSET) < OPSET:
         yield f"raising the opset from {main_opset(proto)} to {OPSET}", _raised
-    yield "folding of constants and batch norms", _optimized
+    yield "folding of constants and batch norms", _folded
     yield "shape inference", _inferred
 
 
@@ -82,8 +85,18 @@ def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
     return raised
 
 
-def _optimized(model: onnx.ModelProto) -> onnx.ModelProto:
-    """What onnxruntime's basic optimizer makes of it, which writes only to a file."""
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What onnxruntime's basic optimizer makes of it; constants stay computed at run time where storing them costs
+    more than it saves (a filter bank made from a few numbers)."""
+    folded = _optimized(model)
+    if folded.ByteSize() <= GROWTH * model.ByteSize():
+        return folded
+    unfolded = _optimized(model, "ConstantFolding")
+    return unfolded if unfolded.ByteSize() < folded.ByteSize() else folded
+
+
+def _optimized(model: onnx.ModelProto, *disabled: str) -> onnx.ModelProto:
+    """The graph after onnxruntime's basic optimizer, which writes only to a file."""
     onnxruntime = quiet_runtime()
     with TemporaryDirectory(prefix="edgeproof-") as folder:
         path = Path(folder) / "optimized.onnx"
@@ -91,7 +104,9 @@ def _optimized(model: onnx.ModelProto) -> onnx.ModelProto:
         options.log_severity_level = 4
         options.optimized_model_filepath = str(path)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(disabled)
+        )
         return onnx.load(path)
 
 

@@ -7,7 +7,7 @@ import onnx
 
 from kit.errors import ConversionError
 from kit.model.calibrate import Ranges
-from kit.model.graph import unshare
+from kit.model.graph import unshare_biases
 from kit.model.quantize.base import Prepared, Quantized
 from kit.model.quantize.leftovers import attempt, refuse_nothing, static_leftovers
 from kit.model.quantize.prepare import OPSET, require_opset
@@ -81,7 +81,7 @@ def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: 
     bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in (ranges or {}).items()}
     model = onnx.ModelProto()
     model.CopyFrom(prepared.proto)
-    unshare(model.graph, (2,))  # the quantizer copies shared biases under names that may be taken
+    unshare_biases(model.graph)  # the quantizer copies shared biases under names that may be taken
     add_infer_metadata(model)  # else it writes the model to a file and infers again
     quantizer = QDQQuantizer(
         model,

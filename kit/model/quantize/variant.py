@@ -16,13 +16,13 @@ from kit.model.load import LoadedModel
 from kit.model.metadata import PREFIX, properties, record_of, serialized, with_properties
 from kit.model.quantize.base import Maker, Prepared, Quantized
 from kit.model.quantize.dynamic_int8 import make_dynamic_int8
-from kit.model.quantize.float16 import make_float16
+from kit.model.quantize.float16 import float_tensors, make_float16
 from kit.model.quantize.prepare import prepare
 from kit.model.quantize.selectors import kept_nodes
 from kit.model.quantize.static_int8 import calibrated_tensors, make_static_int8
 from kit.model.quantize.weight_only import make_weight_only
 from kit.model.saturation import saturation_record
-from kit.model.session import Array, HostSession, Progress, quiet_runtime
+from kit.model.session import Array, HostSession, Progress, quiet_runtime, runs_exactly
 from kit.records import Precision, Recipe, SaturationRecord, VariantRecord
 
 MAX_CALIBRATION_ROWS = 512
@@ -36,6 +36,12 @@ MAKERS: dict[Precision, Maker] = {
     "int4-weights": make_weight_only,
 }
 """How each precision is made; fp32 is the reference itself."""
+
+INT8 = ("int8", "int8-dynamic")
+"""Precisions with int8 sums, which can saturate."""
+
+_NOT_EXACT = "onnxruntime cannot load it with exact int8 sums on x86 (session.x64quantprecision)"
+_LOOKS_AT_ROWS = ("int8", "fp16")
 
 _NO_INT8 = SaturationRecord(can_saturate=False, worst_pair=0, limit=PAIR_MAX, nodes_at_risk=(), quantized_nodes=0)
 
@@ -58,8 +64,8 @@ class VariantMaker:
 
     Args:
         reference: the checked float model.
-        feeds: typical inputs by name, [rows, *shape] each, or one array for the only input; needed for static int8
-            alone. At most `MAX_CALIBRATION_ROWS` are used.
+        feeds: typical inputs by name, [rows, *shape] each, or one array for the only input; needed for static
+            int8, and for fp16 to see what overflows. At most `MAX_CALIBRATION_ROWS` are used.
         calibration_digest: digest of the calibration data, kept as lineage.
 
     Raises:
@@ -75,6 +81,7 @@ class VariantMaker:
         self.calls = 0
         self._prepared: dict[bool, Prepared] = {}
         self._ranges: dict[tuple[Method, bool], Ranges] = {}
+        self._all_ranges: Ranges | None = None
         self._wanted: list[Method] = []
 
     def want(self, methods: Iterable[Method]) -> None:
@@ -120,28 +127,42 @@ class VariantMaker:
         """
         if recipe.precision == "fp32":
             return _unchanged(self.reference, recipe)
-        calibrated = recipe.precision == "int8"
-        if calibrated and (self.feeds is None or self.calibration_digest is None):
+        if recipe.precision == "int8" and (self.feeds is None or self.calibration_digest is None):
             raise UsageError(
                 f"recipe {recipe.name!r} needs calibration rows", next_step="add a calibration part to the dataset"
             )
         prepared = self.prepared(recipe.equalize)
         kept = kept_nodes(prepared.proto.graph, recipe.keep_float, prepared.where)
-        ranges = self.ranges(method_of(recipe), recipe.equalize, progress) if calibrated else None
+        ranges = self._ranges_for(recipe, progress)
         self.calls += 1
         made = MAKERS[recipe.precision](prepared, recipe, kept, ranges)
         if recipe.correct_bias:
             made = replace(made, proto=_corrected(made.proto, prepared, self.feeds or {}))
-        return self._variant(recipe, made, prepared, calibrated)
+        return self._variant(recipe, made, prepared)
 
-    def _variant(self, recipe: Recipe, made: Quantized, prepared: Prepared, calibrated: bool) -> Variant:
+    def _ranges_for(self, recipe: Recipe, progress: Progress | None) -> Ranges | None:
+        """What the recipe's maker needs to know of the tensors, where it can be known."""
+        if recipe.precision == "int8":
+            return self.ranges(method_of(recipe), recipe.equalize, progress)
+        if recipe.precision == "fp16" and self.feeds is not None:
+            if self._all_ranges is None:
+                proto = self.prepared().proto
+                method = Method("minmax")
+                self._all_ranges = calibrate(proto, float_tensors(proto.graph), self.feeds, [method], progress)[method]
+            return self._all_ranges
+        return None
+
+    def _variant(self, recipe: Recipe, made: Quantized, prepared: Prepared) -> Variant:
         """The variant's file with its lineage, checked, and its record."""
-        parent, rows = self.reference, row_count(self.feeds) if calibrated and self.feeds else 0
+        parent, calibrated = self.reference, recipe.precision in _LOOKS_AT_ROWS and self.feeds is not None
+        rows = row_count(self.feeds) if calibrated and self.feeds else 0
         digest = self.calibration_digest if calibrated else None
+        del made.proto.graph.value_info[:]  # the runtime infers it again
         lineage = _lineage(parent, recipe, digest, rows)
         proto = with_properties(made.proto, {**properties(parent.proto), **lineage})
         data = serialized(proto)
-        _check_runs(data, parent)
+        notes = (*made.notes, *prepared.skipped, *_grown(len(data), parent.record.size_bytes))
+        notes += self._check_runs(data, recipe)
         name = f"{Path(parent.record.name).stem}.{recipe.name.replace('/', '_')}.onnx"
         return Variant(
             data,
@@ -152,11 +173,25 @@ class VariantMaker:
                 calibration_digest=digest,
                 calibration_rows=rows,
                 left_in_float=made.left_in_float,
-                saturation=saturation_record(proto) if "int8" in recipe.precision else _NO_INT8,
+                saturation=saturation_record(proto) if recipe.precision in INT8 else _NO_INT8,
                 parent_size_bytes=parent.record.size_bytes,
-                notes=(*made.notes, *prepared.skipped, *_grown(len(data), parent.record.size_bytes)),
+                notes=notes,
             ),
         )
+
+    def _check_runs(self, data: bytes, recipe: Recipe) -> tuple[str, ...]:
+        """A variant that the runtime refuses is no variant; what it can do only in part is noted."""
+        try:
+            session = HostSession(data)
+            if self.feeds is not None:
+                session.run({name: rows[:1] for name, rows in self.feeds.items()})
+        except ModelError as error:
+            raise ConversionError(
+                f"the quantized model does not run: {error}",
+                where=self.reference.record.name,
+                next_step=error.next_step or "try another recipe",
+            ) from None
+        return () if recipe.precision not in INT8 or runs_exactly(data) else (_NOT_EXACT,)
 
 
 def make_variant(
@@ -166,8 +201,8 @@ def make_variant(
     calibration_digest: str | None,
     progress: Progress | None = None,
 ) -> Variant:
-    """Apply one recipe, as `VariantMaker.make` does; calibration rows are looked at for static int8 alone."""
-    feeds = calibration_inputs if recipe.precision == "int8" else None
+    """Apply one recipe, as `VariantMaker.make` does; calibration rows are for static int8 and fp16 alone."""
+    feeds = calibration_inputs if recipe.precision in _LOOKS_AT_ROWS else None
     return VariantMaker(reference, feeds, calibration_digest).make(recipe, progress)
 
 
@@ -214,16 +249,6 @@ def _lineage(reference: LoadedModel, recipe: Recipe, calibration_digest: str | N
         **calibration,
     }
     return {f"{PREFIX}{key}": value for key, value in own.items()}
-
-
-def _check_runs(data: bytes, reference: LoadedModel) -> None:
-    """A variant that the runtime refuses is no variant."""
-    try:
-        HostSession(data)
-    except ModelError as error:
-        raise ConversionError(
-            f"the quantized model does not load: {error.what}", where=reference.record.name, next_step=error.next_step
-        ) from None
 
 
 def _grown(size_bytes: int, parent_bytes: int) -> tuple[str, ...]:
