@@ -64,7 +64,8 @@ def unshare_weights(graph: onnx.GraphProto) -> None:
             users[name] -= 1
             copy = onnx.NodeProto()
             copy.CopyFrom(source)
-            copy.input[0] = _copied(graph, constants[source.input[0]], taken)
+            for at, part in enumerate(source.input):  # values, scale and zero point
+                copy.input[at] = _copied(graph, constants[part], taken) if part in constants else part
             copy.name, copy.output[0] = untaken(source.name, taken), untaken(name, taken)
             node.input[index] = copy.output[0]
             added.append(copy)
