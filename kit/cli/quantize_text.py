@@ -1,7 +1,7 @@
 """What `edgeproof quantize` says: a table of variants, then what is to be known of each."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,12 @@ _COLUMNS = f"  {'variant':<27} {'size':>8} {'of parent':>10} {'int8/float':>11} 
 _LABEL = 14
 
 
-def products(record: VariantRecord) -> tuple[int, int]:
-    """Products in int8, and those that were left in float (``Gemm name: why``)."""
+def products(record: VariantRecord) -> tuple[int, int] | None:
+    """Products in int8, and those that were left in float (``Gemm name: why``); None for what is no int8 recipe."""
     from kit.model.graph import PRODUCTS
 
+    if record.recipe.precision not in ("int8", "int8-dynamic"):
+        return None
     left = sum(line.split(" ", 1)[0] in PRODUCTS for line in record.left_in_float)
     return record.saturation.quantized_nodes, left
 
@@ -35,8 +37,8 @@ def tell_outcome(outcome: "Outcome", files: Mapping[str, Path]) -> None:
     for line in emulated_lines(outcome.device.emulated) if outcome.device else ():
         say(line)
     rows = rows_used(outcome.material)
-    tell(f"{outcome.reference.name}: {bytes_text(outcome.reference.size_bytes)}, looked at with {outcome.target}"
-         + (f" on {count(rows, 'row')}" if rows else ""))  # fmt: skip
+    looked = f", looked at with {outcome.target} on {count(rows, 'row')}" if rows else ""
+    tell(f"{outcome.reference.name}: {bytes_text(outcome.reference.size_bytes)}{looked}")
     say("")
     say(_COLUMNS)
     for made in outcome.variants:
@@ -56,13 +58,13 @@ def tell_outcome(outcome: "Outcome", files: Mapping[str, Path]) -> None:
 
 def _row(made: "Made") -> str:
     record, assessment = made.record, made.assessment
-    int8, left = products(record)
+    inside = "/".join(map(str, products(record) or ()))
     share = record.model.size_bytes / (record.parent_size_bytes or record.model.size_bytes)
     lost = f"{100 * (assessment.drop.estimate or 0.0):.1f} pp".replace("-", "−") if assessment else ""
     worst = assessment.worst_slice if assessment else None
     slices = f"{slice_name(worst.subject)} {100 * (worst.estimate or 0.0):.1f} pp".replace("-", "−") if worst else ""
     size = bytes_text(record.model.size_bytes)
-    row = f"  {record.recipe.name:<27} {size:>8} {100 * share:>8.0f} % {f'{int8}/{left}':>11} {lost:>7}  {slices}"
+    row = f"  {record.recipe.name:<27} {size:>8} {100 * share:>8.0f} % {inside:>11} {lost:>7}  {slices}"
     return row.rstrip()
 
 
@@ -79,8 +81,8 @@ def _lines(outcome: "Outcome", made: "Made", files: Mapping[str, Path]) -> list[
                                 f"{bytes_text(record.parent_size_bytes)}: nothing is gained in size"))  # fmt: skip
     lines += [("in float", text) for text in grouped(record.left_in_float)]
     lines += [("note", text) for text in record.notes if not text.startswith("larger than its parent")]
-    if made.assessment is None and record.saturation.can_saturate:
-        lines.append(("saturation", risk(record)))
+    if record.saturation.can_saturate:
+        lines.append(("processors", _processors(record, made.assessment)))
     if made.assessment and made.assessment.meets is not None:
         lines.append(("profile", _profile(outcome, made.assessment)))
     return [*lines, ("file", str(files[record.recipe.name]))]
@@ -92,8 +94,6 @@ def _accuracy(assessment: "Assessment") -> list[tuple[str, str]]:
     lines = [("accuracy", f"{_lost(drop)} {sure}")]
     if worst is not None:
         lines.append(("worst slice", f"{slice_name(worst.subject)} {_lost(worst)}"))
-    if assessment.flips.verdict != "PASS":
-        lines.append(("processors", assessment.flips.reason))
     return lines
 
 
@@ -115,8 +115,8 @@ def _agreement(made: "Made") -> str:
 
 
 def _latency(outcome: "Outcome", made: "Made") -> str:
-    where = outcome.device.name if outcome.device else "this host, which may be unlike the device"
-    text = f"median {duration(made.latency_s)}, its parent {duration(made.parent_latency_s)} ({where})"
+    where = outcome.device.name if outcome.device else "this host"
+    text = f"median {duration(made.latency_s)}, its parent {duration(made.parent_latency_s)}, on {where}"
     return f"SLOWER than its parent: {text}" if made.is_slower else text
 
 
@@ -131,10 +131,18 @@ def grouped(left: tuple[str, ...]) -> list[str]:
     ]
 
 
-def risk(record: VariantRecord) -> str:
-    """What the bound on pair sums says, in words."""
-    at_risk = len(record.saturation.nodes_at_risk)
-    return f"{count(at_risk, 'operator')} may saturate on x86 without VNNI; add +reduced to the recipe to rule it out"
+def _processors(record: VariantRecord, assessment: "Assessment | None") -> str:
+    """What x86 without VNNI makes of a variant whose sums can saturate there."""
+    where, rule = "on x86 without VNNI, where int8 sums saturate,", "+reduced in the recipe rules it out"
+    known = assessment.flips.details if assessment else {}
+    flips = known.get("flips_saturating")
+    if flips is None:
+        return f"{count(len(record.saturation.nodes_at_risk), 'operator')} may decide otherwise {where[:-1]}; {rule}"
+    if not flips:
+        return f"none of these decisions changes {where} and others may: {rule}"
+    accuracy = quantity(known["accuracy_saturating"], "share")
+    exact = quantity(known["accuracy_exact"], "share")
+    return f"{where} {count(flips, 'decision')} change: {accuracy} right instead of {exact}; {rule}"
 
 
 def _profile(outcome: "Outcome", assessment: "Assessment") -> str:
@@ -145,12 +153,15 @@ def _profile(outcome: "Outcome", assessment: "Assessment") -> str:
         return f"{profile.name}: met by these estimates{rest}"
     broken = sorted((gap for gap in assessment.gaps if not is_met(gap)), key=excess, reverse=True)
     more = f" and {count(len(broken) - 1, 'other')}" if len(broken) > 1 else ""
-    return f"{profile.name}: NOT met by these estimates: {gap_text(broken[0])}{more}{rest}"
+    return f"{profile.name}: NOT met by these estimates: {gap_text(broken[0], assessment.requirements)}{more}{rest}"
 
 
-def gap_text(gap: SearchGap) -> str:
-    """``slices subject: 9 is 12 points, allowed 10 points``."""
+def gap_text(gap: SearchGap, findings: Iterable[Finding] = ()) -> str:
+    """``slices subject: 9 is 12 points, allowed 10 points``; what was counted though no row showed it is said so."""
     who = f"{gap.requirement} {slice_name(gap.subject)}".strip()
+    same = [each for each in findings if (each.requirement, each.subject) == (gap.requirement, gap.subject)]
+    if any(each.metric == "numerics.processor_flips" and each.estimate == 0.0 < gap.loss for each in same):
+        return f"{who}: no decision of these rows changes, others may, and only a proof from the weights passes"
     return f"{who} is {quantity(gap.loss, gap.unit)}, allowed {quantity(gap.allowed, gap.unit)}"
 
 
@@ -175,12 +186,12 @@ def outcome_object(outcome: "Outcome", made: "tuple[Made, ...]", files: Mapping[
 
 
 def _variant_object(made: "Made", files: Mapping[str, Path]) -> dict[str, Any]:
-    int8, left = products(made.record)
+    inside = products(made.record)
     assessment, compared = made.assessment, made.agreement
     return {
         "variant": asdict(made.record),
         "file": str(files[made.record.recipe.name]),
-        "products": {"int8": int8, "float": left},
+        "products": {"int8": inside[0], "float": inside[1]} if inside else None,
         "is_larger": made.is_larger,
         "is_slower": made.is_slower if made.latency_s and made.parent_latency_s else None,
         "latency": {"median_s": made.latency_s, "parent_median_s": made.parent_latency_s},
