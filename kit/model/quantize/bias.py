@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from kit.errors import ModelError
-from kit.model.feeds import Feeds, feed_batches, row_count
+from kit.model.feeds import Feeds, batch_rows, feed_batches, row_count
 from kit.model.quantize.base import Prepared
 from kit.model.session import Progress, quiet_runtime, reason_of
 from kit.records import Float64Array
@@ -29,30 +29,32 @@ _ERROR = ".weight_error"
 
 @dataclass(frozen=True, slots=True)
 class Dequantized:
-    """One constant in 8 bits or 32: the node that dequantizes it, and its float values."""
+    """One constant in 8 bits or 32: the node that dequantizes it, its float values, and its step or steps."""
 
     node: onnx.NodeProto
     values: NDArray[np.float32]
+    scale: NDArray[np.float32]
 
 
 def dequantized_constants(graph: onnx.GraphProto) -> dict[str, Dequantized]:
     """By output of each DequantizeLinear whose input is a constant: its float values."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     return {
-        node.output[0]: Dequantized(node, _dequantize(node, [numpy_helper.to_array(constants[i]) for i in node.input]))
+        node.output[0]: _dequantized(node, [numpy_helper.to_array(constants[name]) for name in node.input])
         for node in graph.node
         if node.op_type == "DequantizeLinear" and all(name in constants for name in node.input)
     }
 
 
-def _dequantize(node: onnx.NodeProto, inputs: list[NDArray[np.generic]]) -> NDArray[np.float32]:
+def _dequantized(node: onnx.NodeProto, inputs: list[NDArray[np.generic]]) -> Dequantized:
     """(q - zero point) * scale, with a scale a tensor or one along `axis` (ONNX, DequantizeLinear)."""
     values, scale, *rest = inputs
     axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
     shape = [-1 if i == axis % values.ndim else 1 for i in range(values.ndim)] if scale.ndim and scale.size > 1 else []
     zero = rest[0].astype(np.int64).reshape(shape) if rest else np.int64(0)
     steps = (values.astype(np.int64) - zero).astype(np.float32)
-    return np.asarray(steps * scale.astype(np.float32).reshape(shape), dtype=np.float32)
+    steps_of = np.asarray(scale, np.float32)
+    return Dequantized(node, np.asarray(steps * steps_of.reshape(shape), dtype=np.float32), steps_of)
 
 
 def correct_bias(
@@ -132,7 +134,7 @@ def mean_errors(
         for batch in feed_batches(feeds, prepared.inputs):
             found = session.run([name + _ERROR for name in names], dict(batch))
             sums = [sum_ + _by_channel(each) for sum_, each in zip(sums, found, strict=True)]
-            done += row_count(batch)
+            done += batch_rows(batch, prepared.inputs)
             if progress is not None:
                 progress(done, row_count(feeds))
     except Exception as error:

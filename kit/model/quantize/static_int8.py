@@ -11,6 +11,7 @@ from kit.model.graph import unshare_biases
 from kit.model.quantize.base import Prepared, Quantized
 from kit.model.quantize.leftovers import attempt, refuse_nothing, static_leftovers
 from kit.model.quantize.prepare import OPSET, require_opset
+from kit.model.quantize.stay_float import keep_in_float
 from kit.model.quiet import quiet_logging
 from kit.records import Recipe
 
@@ -98,6 +99,7 @@ def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: 
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
+    keep_in_float(quantized)
     del quantized.metadata_props[:]  # the quantizer's own notes on its steps
     return quantized
 
