@@ -53,7 +53,8 @@ def _check_class_names(data: bytes, dataset: Dataset) -> None:
     stated = properties(onnx.ModelProto.FromString(data)).get(f"{PREFIX}classes", "[]")
     names = tuple(json.loads(stated))
     only_indices = all(_INTEGER.fullmatch(name) for name in names)
-    if names == dataset.classes or (only_indices and not any(_INTEGER.fullmatch(name) for name in dataset.classes)):
+    numbered = any(_INTEGER.fullmatch(name) for name in dataset.classes)
+    if not names or names == dataset.classes or (only_indices and not numbered):
         return
     same = sorted(names) == sorted(dataset.classes)
     difference = "in another order than" if same else f"{_shown(names)}, and not"

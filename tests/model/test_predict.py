@@ -74,6 +74,11 @@ def test_indices_are_compared_where_the_dataset_names_its_classes_by_numbers() -
         predict_on_host(net(np.eye(3), ("0", "1", "2")), numbered)
 
 
+def test_a_model_that_names_no_classes_fits_any_names() -> None:
+    numbered = replace(dataset(np.ones((2, 3))), classes=("0", "1", "2"))
+    assert predict_on_host(net(np.eye(3)), numbered).scores.shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("names", "what"),
     [
