@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.model.calibrate.histogram import Histogram
+from kit.model.calibrate.histogram import HALF_BINS, Histogram
 from kit.records import Float64Array, Int64Array
 
 LEVELS = 128
@@ -34,9 +34,26 @@ def entropy_threshold(histogram: Histogram, largest: float, bins: int) -> float:
 
 
 def rebinned(histogram: Histogram, largest: float, bins: int) -> Int64Array:
-    """The counts in so many equal bins over [-largest, largest], each fine bin whole, where its middle is."""
-    index = np.floor((histogram.centres + largest) * (bins / (2 * largest))).astype(np.int64)
-    return np.bincount(np.clip(index, 0, bins - 1), histogram.counts, bins).astype(np.int64)
+    """The counts in so many (even) equal bins over [-largest, largest]; a bin that an edge divides is shared out.
+
+    Of the middle bin, as many as its left neighbour has count as negative; the others are zeros, or positive.
+    """
+    edges = np.linspace(0, largest, bins // 2 + 1)[1:]
+    negative, positive = histogram.counts[HALF_BINS - 1 : 0 : -1], histogram.counts[HALF_BINS + 1 :]
+    middle = histogram.counts[HALF_BINS]
+    left, right = (_shared(side, histogram.width, edges) for side in (negative, positive))
+    below_zero = min(middle, negative[0])
+    left[0] += below_zero
+    right[0] += middle - below_zero
+    return np.concatenate((left[::-1], right))
+
+
+def _shared(counts: Int64Array, width: float, edges: Float64Array) -> Int64Array:
+    """Counts of bins 1, 2, ... between zero and each of `edges`, which ascend; all beyond is in the last."""
+    borders = np.arange(1, counts.size + 2) * width
+    below = np.rint(np.interp(edges, borders, _running(counts))).astype(np.int64)
+    below[-1] = counts.sum()
+    return np.diff(below, prepend=0)
 
 
 class _Sums:
@@ -111,7 +128,7 @@ def _against_levels(
     return (mass * log_q).sum(axis=1) + beyond * np.log(_EPSILON), (heights * merged).sum(axis=1)
 
 
-def _running(values: Float64Array | NDArray[np.bool_]) -> Float64Array:
+def _running(values: Float64Array | Int64Array | NDArray[np.bool_]) -> Float64Array:
     return np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
 
 

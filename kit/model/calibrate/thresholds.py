@@ -24,7 +24,7 @@ def range_of(kept: TensorStatistics, method: Method, *, symmetric: bool = False)
     if symmetric:
         high = max(abs(low), abs(high))
         low = -high
-    return low, high
+    return low + 0.0, high + 0.0  # zero without a sign
 
 
 def _minmax(kept: TensorStatistics, _: Method) -> tuple[float, float]:
