@@ -47,7 +47,7 @@ class KerasConverter:
             suffix in (".h5", ".hdf5", ".keras") and start.startswith(_HDF5)
         )
 
-    def is_pickle(self, path: Path, start: bytes) -> bool:
+    def is_pickle(self, path: Path, start: bytes) -> bool:  # noqa: ARG002
         """Never: files that hold code (Lambda layers) are refused, trusted or not."""
         return False
 
@@ -104,7 +104,7 @@ def _output_names(model: Any) -> list[str]:
 def _refuse_code(data: bytes, path: Path) -> None:
     """Look at the model's description, before Keras does: every class is Keras's own, and none is code."""
     config = _archive_config(data, path) if data.startswith(_ZIP) else _hdf5_config(data, path)
-    for class_name, module, registered, name in _classes(config, path):
+    for class_name, module, registered, name in _classes(config):
         what = _CODE.get(class_name, "")
         if not what and module not in (None, "keras", "builtins") and not str(module).startswith("keras."):
             what = f"a class of {module!r}, which this tool does not have and must not import"
@@ -118,7 +118,7 @@ def _refuse_code(data: bytes, path: Path) -> None:
             )
 
 
-def _classes(config: Any, path: Path) -> Iterator[tuple[str, Any, Any, str]]:
+def _classes(config: Any) -> Iterator[tuple[str, Any, Any, str]]:
     """Class, module, registered name and own name of every object described anywhere inside `config`."""
     pending = [config]
     while pending:

@@ -27,11 +27,11 @@ class SavedModelConverter:
     reads = "TensorFlow SavedModel folders"
     extra = "tensorflow"
 
-    def claims(self, path: Path, start: bytes) -> bool:
+    def claims(self, path: Path, start: bytes) -> bool:  # noqa: ARG002
         """A folder with a ``saved_model.pb``."""
         return path.is_dir() and (path / GRAPH).is_file()
 
-    def is_pickle(self, path: Path, start: bytes) -> bool:
+    def is_pickle(self, path: Path, start: bytes) -> bool:  # noqa: ARG002
         """Never: a graph runs no Python code, and one that touches files is refused."""
         return False
 

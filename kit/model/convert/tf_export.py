@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from kit.errors import ConversionError, MissingExtraError, ModelError
-from kit.model.convert.base import Arrays
+from kit.model.convert.base import Arrays, library_versions
 from kit.model.graph import drop_unused_domains
 from kit.model.metadata import serialized
 from kit.records import TensorInfo
@@ -47,24 +47,10 @@ def tensorflow(what: str) -> Any:
     return module
 
 
-def installed(*packages: str, what: str, extra: str) -> str:
-    """Names and versions of installed packages, none of them imported; MissingExtraError if one is absent."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return ", ".join(f"{name} {version(name)}" for name in packages)
-    except PackageNotFoundError as error:
-        raise MissingExtraError(
-            f"{what} need {error.name}, which is not installed", next_step=f"pip install 'edgeproof[{extra}]'"
-        ) from None
-
-
 def tensorflow_version() -> str:
-    """Versions of TensorFlow (under any of its package names), Keras and tf2onnx; raises MissingExtraError."""
-    from importlib.metadata import packages_distributions
-
-    name = next(iter(packages_distributions().get("tensorflow", ["tensorflow"])))
-    return installed(name, "keras", "tf2onnx", what="TensorFlow models", extra="tensorflow")
+    """Versions of TensorFlow, Keras and tf2onnx, none of them imported; raises MissingExtraError."""
+    libraries = {"tensorflow": "tensorflow-cpu|tensorflow|tensorflow-intel|tensorflow-macos", "keras": "keras"}
+    return library_versions("tensorflow", "TensorFlow models", libraries | {"tf2onnx": "tf2onnx"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def refuse_unsafe_graph(data: bytes, where: str) -> None:
 
 
 def without_optimizer_slots(data: bytes) -> bytes:
-    """The graph without its optimizers' slots: training state, which a TensorFlow without that optimizer cannot load."""
+    """The graph without optimizers' slots: training state, which a TensorFlow without that optimizer cannot load."""
     proto = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
     model = proto.SavedModel.FromString(data)
     for graph in model.meta_graphs:

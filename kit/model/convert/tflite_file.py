@@ -214,16 +214,16 @@ class _Reader:
         if not isinstance(stored, np.ndarray) or dtype == "resource":
             return None
         count = int(np.prod(shape, dtype=object)) if shape else 1
-        if dtype == "int4":
-            needed, values = (count + 1) // 2, _unpacked
-        else:
-            needed, values = count * np.dtype(dtype).itemsize, lambda raw: raw.view(np.dtype(dtype).newbyteorder("<"))
+        needed = (count + 1) // 2 if dtype == "int4" else count * np.dtype(dtype).itemsize
         if stored.nbytes != needed:
             raise ModelError(
                 f"the constant {name!r} has {stored.nbytes} bytes, its shape {list(shape)} needs {needed}",
                 next_step="check that the file is complete, or convert it again",
             )
-        return values(np.ascontiguousarray(stored))[:count].reshape(shape)
+        raw = np.ascontiguousarray(stored)
+        if dtype == "int4":
+            return _unpacked(raw)[:count].reshape(shape)
+        return np.asarray(raw.view(np.dtype(dtype).newbyteorder("<"))).reshape(shape)
 
     def _names(self, tensors: int) -> Iterator[tuple[int, str]]:
         """Names of the first graph's inputs and outputs in the signature ``serving_default``, or the first."""
@@ -261,10 +261,10 @@ def _quantization(tensor: Any, name: str, shape: tuple[int, ...]) -> Quantizatio
     return Quantization(scale, np.broadcast_to(zero_point, scale.shape), axis)
 
 
-def _unpacked(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
+def _unpacked(packed: NDArray[Any]) -> NDArray[Any]:
     """int4 values, the low half of a byte first, as int8."""
     halves = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1).astype(np.int8)
-    return np.asarray((halves ^ 8) - 8, np.int8)
+    return (halves ^ 8) - 8
 
 
 def _by_value(enumeration: Any) -> dict[int, str]:

@@ -24,9 +24,6 @@ FIRST = (0, 3, 1, 2)
 LAST = (0, 2, 3, 1)
 """Channels first to channels last."""
 
-STORED = frozenset(("int8", "uint8"))
-"""Quantized types of activations that QuantizeLinear has in every opset."""
-
 RELU, RELU_N1_TO_1, RELU6, TANH = 1, 2, 3, 4
 """Activations fused into an operator, by the schema's number (ActivationFunctionType)."""
 
@@ -96,6 +93,12 @@ class Builder:
         """Append a node of one output; its name."""
         return self.emit(operator, inputs, **attributes)[0]
 
+    def reduced(self, operator: str, name: str, axes: Sequence[int], *, keep: bool = True) -> str:
+        """Append a reduction over `axes`, an input or an attribute as the opset has it."""
+        if operator == "ReduceSum" or self.opset >= 18:
+            return self.one(operator, name, self.literal(list(axes), np.int64), keepdims=int(keep))
+        return self.one(operator, name, axes=list(axes), keepdims=int(keep))
+
     def literal(self, values: Any, dtype: Any, *, shared: bool = True) -> str:
         """Name of a constant with these values, one for equal values unless it must not be `shared`."""
         array = np.ascontiguousarray(values, dtype=dtype).reshape(np.shape(values))
@@ -136,8 +139,7 @@ class Builder:
 
     def dequantize(self, name: str, dtype: str, quantization: Quantization, axis: int) -> str:
         """Append a DequantizeLinear along `axis`; int16 and int32 in float arithmetic where it has no such form."""
-        if dtype == "int16":
-            raise UnsupportedError("its activations are int16, which QuantizeLinear has from opset 21 on only")
+        self.check_quantized(dtype)
         shape = () if quantization.per_tensor else quantization.scale.shape
         inputs = [name, self.literal(quantization.scale.reshape(shape), np.float32)]
         if dtype != "int32":
@@ -152,10 +154,16 @@ class Builder:
         found, quantization = self.tensor(index), self.quantization(index)
         if quantization is None:
             return name
-        if found.dtype not in STORED or not quantization.per_tensor:
-            raise UnsupportedError(f"it gives {found.dtype} values, which QuantizeLinear has from opset 21 on only")
+        self.check_quantized(found.dtype)
         scale = self.literal(quantization.scale.reshape(()), np.float32)
         return self.one("QuantizeLinear", name, scale, self.literal(quantization.zero_point.reshape(()), found.dtype))
+
+    def check_quantized(self, dtype: str) -> None:
+        """UnsupportedError for what is quantized otherwise than to 8 bits (and biases to 32)."""
+        if dtype == "int16":
+            raise UnsupportedError("its values are quantized to 16 bits (16x8), and only 8 are converted")
+        if dtype not in ("int8", "uint8", "int32"):
+            raise UnsupportedError(f"its values are quantized to {dtype}")
 
     def put(self, index: int, name: str, layout: tuple[int, ...] = ()) -> None:
         """The tensor's stored value is `name` from now on, in that layout."""

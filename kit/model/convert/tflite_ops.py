@@ -1,14 +1,13 @@
 """TensorFlow Lite's operators as ONNX's: a function each, by the schema's name."""
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import onnx
 
 from kit.model.convert.tflite_file import Operator
-from kit.model.convert.tflite_graph import FIRST, LAST, Builder, UnsupportedError
+from kit.model.convert.tflite_graph import FIRST, Builder, UnsupportedError
 
 Handler = Callable[[Builder, Operator], None]
 
@@ -194,11 +193,48 @@ def _parameter(build: Builder, operator: Operator, position: int, order: tuple[i
     if values is None:
         raise UnsupportedError("its weights are computed, not constant")
     order = order or tuple(range(values.ndim))
-    if quantization is None or build.quantization(operator.outputs[0]) is None:
+    if quantization is None or build.quantization(operator.outputs[0]) is None or values.dtype == np.int64:
         return [build.literal(np.transpose(build.real_values(index), order), np.float32)]
     dtype = "int8" if build.tensor(index).dtype == "int4" else build.tensor(index).dtype
     axis = 0 if quantization.per_tensor else order.index(quantization.axis)
     return [build.dequantize(build.literal(np.transpose(values, order), dtype), dtype, quantization, axis)]
+
+
+def _rounded(build: Builder, operator: Operator, name: str, axes: list[int]) -> str:
+    """What a product of float values and int8 weights (dynamic range) makes of its input `name` first.
+
+    TensorFlow Lite rounds the input to 8 bits as it comes, with a range of its own for each row, which spans `axes`:
+    from the least to the largest value, zero included (XNNPACK, src/xnnpack/quantization.h,
+    xnn_f32_qd8_asymmetric_quantization_params), or symmetric where the operator says so
+    (tensorflow/lite/kernels/internal/portable_tensor_utils.cc, SymmetricQuantizeFloats).
+    """
+    source, weights = operator.inputs[:2]
+    quantized = build.constant(weights) is not None and build.quantization(weights) is not None
+    if not quantized or build.quantization(source) is not None:
+        return name
+    zero, tiny = build.literal(0.0, np.float32), build.literal(1e-30, np.float32)
+    lowest, largest = build.literal(-128.0, np.float32), build.literal(127.0, np.float32)
+    if not getattr(operator.options, "asymmetricQuantizeInputs", True):
+        peak = build.one("Max", build.reduced("ReduceMax", build.one("Abs", name), axes), tiny)
+        steps = build.one("Div", largest, peak)
+        return build.one("Div", build.one("Round", build.one("Mul", name, steps)), steps)
+    low = build.one("Min", build.reduced("ReduceMin", name, axes), zero)
+    high = build.one("Max", build.reduced("ReduceMax", name, axes), zero)
+    span = build.one("Max", build.one("Sub", high, low), tiny)
+    steps = build.one("Div", build.literal(255.0, np.float32), span)
+    offset = build.one("Round", build.one("Sub", lowest, build.one("Mul", low, steps)))
+    scaled = build.one("Mul", name, steps)
+    if operator.name == "DEPTHWISE_CONV_2D":  # not XNNPACK's: halves away from zero, after the offset
+        stored = _half_away(build, build.one("Add", scaled, offset))
+    else:
+        stored = build.one("Add", build.one("Round", scaled), offset)
+    return build.one("Div", build.one("Sub", build.one("Clip", stored, lowest, largest), offset), steps)
+
+
+def _half_away(build: Builder, name: str) -> str:
+    """Rounded to integers, halves away from zero (C's round), which ONNX's Round takes to even."""
+    size = build.one("Floor", build.one("Add", build.one("Abs", name), build.literal(0.5, np.float32)))
+    return build.one("Mul", build.one("Sign", name), size)
 
 
 def _pads(build: Builder, operator: Operator, kernel: tuple[int, int]) -> list[int]:
@@ -228,7 +264,7 @@ def _convolution(build: Builder, operator: Operator) -> None:
     group = channels if depthwise else channels // shape[3]
     name = build.one(
         "Conv",
-        build.real(source, FIRST),
+        _rounded(build, operator, build.real(source, FIRST), [1, 2, 3]),
         *_parameter(build, operator, 1, (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)),
         *_parameter(build, operator, 2),
         kernel_shape=shape[1:3],
@@ -280,6 +316,7 @@ def _dense(build: Builder, operator: Operator) -> None:
     quantization = build.quantization(source)
     if quantization is not None:
         name = build.dequantize(name, build.tensor(source).dtype, quantization, 0)
+    name = _rounded(build, operator, name, [1])
     given = [build.real(weights)] if build.constant(weights) is None else _parameter(build, operator, 1)
     name = build.one("Gemm", name, *given, *_parameter(build, operator, 2), transB=1)
     name = build.quantize(build.activated(name, int(options.fusedActivationFunction)), result)
@@ -355,11 +392,7 @@ def _reduce(build: Builder, operator: Operator) -> None:
     if not gone_but_order_kept:
         layout = ()
     moved = [layout.index(axis) for axis in numbers] if layout else numbers
-    name = build.real(source, layout)
-    if kind == "ReduceSum" or build.opset >= 18:
-        name = build.one(kind, name, build.literal(moved, np.int64), keepdims=int(keep))
-    else:
-        name = build.one(kind, name, axes=moved, keepdims=int(keep))
+    name = build.reduced(kind, build.real(source, layout), moved, keep=keep)
     build.put_real(result, name, layout if keep else ())
 
 

@@ -1,5 +1,6 @@
 """Streaming models keep variables between calls; ONNX has none, so each becomes an input and an output."""
 
+import importlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,8 +91,6 @@ def rewritten(data: bytes, states: tuple[State, ...]) -> bytes:
 
     Its operators, constants and order stay as they are; only those that handle variables are left out.
     """
-    import flatbuffers
-
     reader = schema()
     model = reader.ModelT.InitFromObj(reader.Model.GetRootAs(data, 0))
     main = model.subgraphs[0]
@@ -101,6 +100,6 @@ def rewritten(data: bytes, states: tuple[State, ...]) -> bytes:
     main.inputs = np.array([*main.inputs, *(state.read for state in states)], np.int32)
     main.outputs = np.array([*main.outputs, *(state.assigned for state in states)], np.int32)
     model.subgraphs, model.signatureDefs = [main], []
-    builder = flatbuffers.Builder(len(data))
+    builder = importlib.import_module("flatbuffers").Builder(len(data))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
