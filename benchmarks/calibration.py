@@ -43,9 +43,10 @@ Thresholds = dict[str, list[float]]
 
 @dataclass
 class Cell:
-    """One complete job in a child: seconds, peak, and the ranges it found by method and tensor; or why it failed."""
+    """One complete job in a child: seconds, processor seconds, peak, and the ranges it found; or why it failed."""
 
     seconds: float | None = None
+    cpu_s: float = 0.0
     peak_mb: float | None = None
     ranges: dict[str, Thresholds] = field(default_factory=dict)
     note: str = ""
@@ -92,7 +93,8 @@ def _pair(cells: dict[tuple[str, str, int], Cell], method: str, count: int, coun
     ours, peer = cells["ours", method, count], cells["peer", method, count]
     goal = TIME_GOALS[method] if count == counts[1] else None
     name = f"{method}, {count} samples"
-    yield Row(f"{name}, time", ours.seconds, PEER, peer.seconds, "s", goal, note=peer.note)
+    cpu = f"processor time {ours.cpu_s:.1f} s and {peer.cpu_s:.1f} s"
+    yield Row(f"{name}, time", ours.seconds, PEER, peer.seconds, "s", goal, note=peer.note or cpu)
     peak_goal = PEAK_GOAL_MB if count == counts[-1] else None
     yield Row(f"{name}, peak", ours.peak_mb, PEER, peer.peak_mb, "MB", None, peak_goal, note=peer.note)
 
@@ -224,7 +226,8 @@ def child(side: str, method: str, count: str, model: str) -> None:
         started_s = time.perf_counter()
         ranges = job(method, int(count), Path(model), Path(folder))
         seconds = time.perf_counter() - started_s
-    print(json.dumps({"seconds": seconds, "peak_mb": _peak_mb(), "ranges": ranges}))
+    cpu_s = time.process_time()
+    print(json.dumps({"seconds": seconds, "cpu_s": cpu_s, "peak_mb": _peak_mb(), "ranges": ranges}))
 
 
 if __name__ == "__main__":
