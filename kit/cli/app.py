@@ -14,6 +14,8 @@ from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
 COMMANDS = {
     "certify": ("kit.cli.certify", "Prove that an optimized model holds on a device: the main job."),
+    "convert": ("kit.cli.convert", "Make a verified ONNX file of a model of any library."),
+    "quantize": ("kit.cli.quantize", "Make smaller variants of a model, or search for the one that holds."),
     "report": ("kit.cli.report", "Show a finished run again: terminal, JSON or HTML."),
     "verify": ("kit.cli.verify", "Re-judge a run from its records and check every digest."),
     "devices": ("kit.cli.devices", "List, find, ask, check or set up devices."),

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kit.errors import ModelError
-from kit.model.convert import Converted, convert
+from kit.model.convert import Converted, reference_of
 from kit.model.load import load_onnx_bytes
 from kit.model.rehearse import REPEATED_ROWS, _judge, _Reply, predict_limited, rehearse
 

@@ -28,6 +28,7 @@ __all__ = [
     "Converter",
     "Options",
     "Source",
+    "Watcher",
     "convert",
     "converter_for",
     "reference_of",

@@ -8,6 +8,7 @@ from kit.model.convert.keras import KerasConverter
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.convert.saved_model import SavedModelConverter
 from kit.model.convert.sklearn import SklearnConverter
+from kit.model.convert.tflite import TFLiteConverter
 from kit.model.load import MAX_MODEL_BYTES, looks_like
 
 CONVERTERS: tuple[Converter, ...] = (
@@ -15,6 +16,7 @@ CONVERTERS: tuple[Converter, ...] = (
     SklearnConverter(),
     SavedModelConverter(),
     KerasConverter(),
+    TFLiteConverter(),
 )
 """In the order in which they are asked whether a file is theirs."""
 

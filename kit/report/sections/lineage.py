@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kit.digest import short
-from kit.records import Conditions, ConversionRecord, Evidence, RunRecord, VariantEvidence
+from kit.records import Conditions, ConversionRecord, Evidence, OutputDifference, RunRecord, VariantEvidence
 from kit.report.figures import ABSENT, clean, count, percent, quantity
 from kit.report.sections.variants import made_of
 from kit.spec.types import DeviceSpec, EmulateSpec, Profile
@@ -55,18 +55,38 @@ def build_conversion(record: ConversionRecord | None) -> ConversionView | None:
     """The comparison of source and reference; None where the source was ONNX already."""
     if record is None:
         return None
-    agrees = record.decisions_agree == record.rows
-    differing = record.rows - record.decisions_agree
-    verdict = "every decision agrees" if agrees else f"{count(differing, 'decision')} differ"
     rows = ", ".join(str(r) for r in record.differing_rows[:12]) + (" …" if len(record.differing_rows) > 12 else "")
     readings = [
         ("converter", f"{clean(record.converter)} {clean(record.converter_version)}"),
-        ("decisions that agree", f"{record.decisions_agree:,} of {record.rows:,}"),
+        *_decisions(record),
         ("largest difference of a score", f"{record.max_abs_difference:.2g}"),
         ("largest relative difference", f"{record.max_rel_difference:.2g}"),
         *([("rows that differ", rows)] if rows else []),
+        *(_output(each) for each in record.outputs if len(record.outputs) > 1),
     ]
-    return ConversionView(f"Compared on {count(record.rows, 'row')}: {verdict}.", agrees, tuple(readings))
+    agrees = record.decisions_agree in (None, record.rows)
+    return ConversionView(_compared(record), agrees, tuple(readings))
+
+
+def _compared(record: ConversionRecord) -> str:
+    """What the comparison of all rows came to, in a sentence."""
+    generated = record.row_source == "generated"
+    rows = count(record.rows, "generated row" if generated else "row")
+    if record.decisions_agree is None:
+        return f"Compared on {rows}: every value agrees within rounding; no output holds decisions."
+    differing = record.rows - record.decisions_agree
+    verdict = f"{count(differing, 'decision')} differ" if differing else "every decision agrees"
+    return f"Compared on {rows}: {verdict}."
+
+
+def _decisions(record: ConversionRecord) -> list[tuple[str, str]]:
+    if record.decisions_agree is None:
+        return [("decisions", "none to compare")]
+    return [("decisions that agree", f"{record.decisions_agree:,} of {record.rows:,}")]
+
+
+def _output(each: OutputDifference) -> tuple[str, str]:
+    return f"output {clean(each.output, 40)}", f"at most {each.max_abs_difference:.2g} apart"
 
 
 def build_lineage(evidence: Evidence, variant: VariantEvidence | None, artifacts: Mapping[str, str]) -> tuple[Box, ...]:

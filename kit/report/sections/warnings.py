@@ -66,10 +66,16 @@ def _estimated(findings: tuple[Finding, ...]) -> list[str]:
 
 def _conversion(evidence: Evidence) -> list[str]:
     record = evidence.conversion
-    if record is None or record.decisions_agree == record.rows:
+    if record is None:
         return []
-    differing = record.rows - record.decisions_agree
-    return [f"The converted reference decides {count(differing, 'row')} differently from its source."]
+    found = []
+    if record.row_source == "generated":
+        rows = count(record.rows, "generated row")
+        found.append(f"The conversion was verified on {rows} only, not on the dataset's.")
+    differing = 0 if record.decisions_agree is None else record.rows - record.decisions_agree
+    if differing:
+        found.append(f"The converted reference decides {count(differing, 'row')} differently from its source.")
+    return found
 
 
 def _not_made(evidence: Evidence) -> list[str]:
