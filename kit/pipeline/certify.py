@@ -12,7 +12,8 @@ from kit.errors import ConversionError, UsageError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
 from kit.model.predict import predict_saturating
-from kit.model.quantize import make_variant
+from kit.model.quantize import INT8, make_variant
+from kit.model.session import runs_exactly
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
 from kit.pipeline.watcher import waiting_for
@@ -182,7 +183,7 @@ def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None
         )
 
     def exact() -> PredictionRecord | None:
-        return predict(exact=True) if variant.recipe.precision == "int8" else None
+        return predict(exact=True) if variant.recipe.precision in INT8 and runs_exactly(data) else None
 
     def saturating() -> PredictionRecord | None:
         return predict_saturating(data, inputs.dataset) if variant.saturation.can_saturate else None

@@ -20,7 +20,7 @@ LARGEST = 65504.0
 _MARGIN = 2.0
 """Ranges are from some rows; others may go as much further."""
 
-_UNSEEN = "no typical rows were given, so whether values go beyond float16's 65504 was not looked at"
+_UNSEEN = "no ranges of typical rows are known, so whether values inside go beyond float16's 65504 was not looked at"
 
 
 def make_float16(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: Ranges | None) -> Quantized:
@@ -74,7 +74,11 @@ def _without_round_trips(graph: onnx.GraphProto) -> None:
         for index, name in enumerate(node.input):
             node.input[index] = source.get(name, name)
     used = {name for node in all_nodes(graph) for name in node.input} | {value.name for value in graph.output}
-    kept = [node for node in graph.node if node.op_type != "Cast" or used.intersection(node.output)]
+    kept: list[onnx.NodeProto] = []
+    for node in graph.node:  # the converter also casts a tensor once for each of its users, under one name
+        if node.op_type != "Cast" or used.intersection(node.output):
+            kept.append(node)
+            used.difference_update(node.output if node.op_type == "Cast" else ())
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]
     graph.node.extend(copies)

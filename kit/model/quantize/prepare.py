@@ -42,6 +42,7 @@ def prepare(reference: LoadedModel) -> Prepared:
     where, proto = reference.record.name, reference.proto
     if any(node.op_type in _INT8 for node in all_nodes(proto.graph)):
         raise ModelError("it is quantized already", where=where, next_step="give the float model")
+    name_nodes(proto.graph)  # the runtime refuses names given twice
     skipped: list[str] = []
     with quiet_logging():
         for what, step in _steps(proto):

@@ -1,10 +1,12 @@
 """Variants of a reference: one maker that prepares and calibrates once, and applies any recipe."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 import kit
@@ -39,6 +41,9 @@ MAKERS: dict[Precision, Maker] = {
 
 INT8 = ("int8", "int8-dynamic")
 """Precisions with int8 sums, which can saturate."""
+
+_CHECKED_ROWS = 4
+"""Calibration rows that each new variant must run on."""
 
 _NOT_EXACT = "onnxruntime cannot load it with exact int8 sums on x86 (session.x64quantprecision)"
 _LOOKS_AT_ROWS = ("int8", "fp16")
@@ -145,12 +150,16 @@ class VariantMaker:
         if recipe.precision == "int8":
             return self.ranges(method_of(recipe), recipe.equalize, progress)
         if recipe.precision == "fp16" and self.feeds is not None:
-            if self._all_ranges is None:
-                proto = self.prepared().proto
-                method = Method("minmax")
-                self._all_ranges = calibrate(proto, float_tensors(proto.graph), self.feeds, [method], progress)[method]
-            return self._all_ranges
+            return self._magnitudes(progress)
         return None
+
+    def _magnitudes(self, progress: Progress | None) -> Ranges | None:
+        """Ranges of every float tensor; None for models that work with infinities (a mask, a logarithm of zero)."""
+        if self._all_ranges is None and self.feeds is not None:
+            proto, method = self.prepared().proto, Method("minmax")
+            with suppress(ModelError):
+                self._all_ranges = calibrate(proto, float_tensors(proto.graph), self.feeds, [method], progress)[method]
+        return self._all_ranges
 
     def _variant(self, recipe: Recipe, made: Quantized, prepared: Prepared) -> Variant:
         """The variant's file with its lineage, checked, and its record."""
@@ -184,7 +193,8 @@ class VariantMaker:
         try:
             session = HostSession(data)
             if self.feeds is not None:
-                session.run({name: rows[:1] for name, rows in self.feeds.items()})
+                rows = spread_rows(self.feeds, _CHECKED_ROWS)
+                self._check_finite(session.run(rows), rows)
         except ModelError as error:
             raise ConversionError(
                 f"the quantized model does not run: {error}",
@@ -192,6 +202,15 @@ class VariantMaker:
                 next_step=error.next_step or "try another recipe",
             ) from None
         return () if recipe.precision not in INT8 or runs_exactly(data) else (_NOT_EXACT,)
+
+    def _check_finite(self, outputs: Mapping[str, Array], rows: Feeds) -> None:
+        """What overflows in fewer bits would be no number, or infinite: never a score. Raises ModelError."""
+        floats = {name: values for name, values in outputs.items() if values.dtype.kind == "f"}
+        broken = [name for name, values in floats.items() if not np.isfinite(values).all()]
+        parents = HostSession(self.reference.data).run(rows) if broken else {}
+        for name in broken:
+            if (~np.isfinite(outputs[name]) & np.isfinite(parents[name])).any():
+                raise ModelError(f"output {name!r} is not finite, where the float model's is")
 
 
 def make_variant(
