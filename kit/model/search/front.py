@@ -1,0 +1,93 @@
+"""Which of the evaluated points are worth having, which one is chosen, and why."""
+
+from collections.abc import Sequence
+
+from kit.records import SearchGap, SearchPoint
+
+GUARD = 0.25
+"""Share of what may be lost that a choice leaves unused where it can: the rows that confirm are others than those that
+chose, and the best of several estimates is on average better than the truth."""
+
+NEAR = 1.01
+"""Costs within a hundredth count as equal: files differ by a few bytes for their recipes' names."""
+
+_SAMPLED = ("points", "share")
+"""Units of what is estimated from rows; bytes and seconds are what they are."""
+
+
+def excess(gap: SearchGap) -> float:
+    """By how much of what is allowed a gap is beyond it (negative: within); 1 means twice as much.
+
+    Where nothing is allowed, a point (or one unit) stands for it.
+    """
+    return (gap.loss - gap.allowed) / (abs(gap.allowed) or (0.01 if gap.unit in _SAMPLED else 1.0))
+
+
+def worst_gap(gaps: Sequence[SearchGap]) -> SearchGap | None:
+    """The gap with the largest excess; the first of equals."""
+    return max(gaps, key=excess, default=None)
+
+
+def worst_excess(gaps: Sequence[SearchGap], *, sampled: bool = False) -> float:
+    """The largest excess, of all gaps or of those estimated from rows; -1 without any."""
+    return max((excess(gap) for gap in gaps if not sampled or gap.unit in _SAMPLED), default=-1.0)
+
+
+def meets(gaps: Sequence[SearchGap], guard: float = 0.0) -> bool:
+    """Whether every gap is within its limit, and those estimated from rows by `guard` of it."""
+    return all(excess(gap) <= (-guard if gap.unit in _SAMPLED else 0.0) for gap in gaps)
+
+
+def pareto_front(points: Sequence[SearchPoint]) -> tuple[int, ...]:
+    """Indices, by rising cost, of the points that no other beats in cost or worst excess without losing the other."""
+    order = sorted(range(len(points)), key=lambda i: (points[i].cost, worst_excess(points[i].gaps), i))
+    front: list[int] = []
+    for index in order:
+        if not front or worst_excess(points[index].gaps) < worst_excess(points[front[-1]].gaps):
+            front.append(index)
+    return tuple(front)
+
+
+def choose(points: Sequence[SearchPoint]) -> tuple[int | None, str]:
+    """The cheapest point that meets everything, with a margin if there is one such, and why; None if none meets it."""
+    meeting = [i for i, point in enumerate(points) if meets(point.gaps)]
+    if not meeting:
+        return None, _nothing(points)
+    safe = [i for i in meeting if meets(points[i].gaps, GUARD)]
+    least = min(points[i].cost for i in safe or meeting)
+    near = [i for i in safe or meeting if points[i].cost <= NEAR * least]
+    chosen = min(near, key=lambda i: (worst_excess(points[i].gaps), points[i].cost, i))
+    return chosen, _why(points, chosen, len(meeting), guarded=bool(safe))
+
+
+def _why(points: Sequence[SearchPoint], chosen: int, meeting: int, *, guarded: bool) -> str:
+    point = points[chosen]
+    limits = len(point.gaps)
+    margin = f"with {GUARD:.0%} of what may be lost to spare" if guarded else "with little to spare"
+    of = f"the cheapest of {meeting} that meet" if meeting > 1 else "the only one tried that meets"
+    floats = f"{point.nodes_in_float} products in float" if point.nodes_in_float else "nothing in float"
+    quantized = (
+        "" if point.variant.recipe.precision != "fp32" else "; nothing quantized does, and this is the reference"
+    )
+    return f"{of} all {limits} limits, {margin}, {floats}{quantized}"
+
+
+def _nothing(points: Sequence[SearchPoint]) -> str:
+    if not points:
+        return "nothing was evaluated"
+    nearest = min(points, key=lambda point: worst_excess(point.gaps))
+    gap = worst_gap(nearest.gaps)
+    if gap is None:
+        return "nothing was measured"
+    where = f" on {gap.subject}" if gap.subject else ""
+    amounts = f"loses {_amount(gap.loss, gap.unit)}, allowed {_amount(gap.allowed, gap.unit)}"
+    name = nearest.variant.recipe.name
+    return f"nothing meets the profile: {gap.requirement}{where} binds: the nearest, {name}, {amounts}"
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "points":
+        return f"{100 * value:.1f} points"
+    if unit == "share":
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f} {unit}" if unit == "B" else f"{value:.4g} {unit}"

@@ -1,0 +1,69 @@
+"""What a mixed precision will weigh, from one quantized file: bytes that quantizing adds and saves, node by node."""
+
+import onnx
+
+from kit.model.quantize.base import Prepared
+from kit.model.search.rounding import Rounding
+
+_SUM_BYTES = 100
+"""Of the Sum that keeps a product in float at run time."""
+
+
+def _bytes(message: onnx.NodeProto | onnx.TensorProto) -> int:
+    size = int(message.ByteSize())
+    return size + (2 if size < 128 else 3)
+
+
+class SizeModel:
+    """Predicts file sizes; exact to a few hundred bytes.
+
+    Args:
+        prepared: the float model.
+        quantized: its QDQ form with nothing kept in float.
+        size_bytes: of that file.
+    """
+
+    def __init__(self, prepared: Prepared, quantized: onnx.ModelProto, size_bytes: int) -> None:
+        self._full = size_bytes
+        graph = quantized.graph
+        constants = {tensor.name: tensor for tensor in graph.initializer}
+        floats = {tensor.name: _bytes(tensor) for tensor in prepared.proto.graph.initializer}
+        inputs = {node.name: list(node.input) for node in prepared.proto.graph.node}
+        present = {node.name for node in graph.node}
+        dequantize = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+        self._rounding = self._roundings(graph, constants)
+        self._constants: dict[str, int] = {}
+        for node in graph.node:
+            for place, name in enumerate(node.input):
+                found = dequantize.get(name)
+                if found is not None and found.input[0] in constants and node.name in inputs:
+                    integer = _bytes(found) + sum(_bytes(constants[each]) for each in found.input)
+                    saved = floats.get(inputs[node.name][place], 0) - integer
+                    self._constants[node.name] = self._constants.get(node.name, 0) + saved
+        self._removed = {node.output[0]: _bytes(node) for node in prepared.proto.graph.node if node.name not in present}
+        self._makers = {
+            node.output[0]: node.input[0] for node in prepared.proto.graph.node if node.output and node.input
+        }
+        self._products = {node.name: node.output[0] for node in prepared.proto.graph.node if node.output}
+
+    def _roundings(self, graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) -> dict[str, int]:
+        """Bytes by tensor of its two nodes, and of the step and zero point where they are its own."""
+        after = {node.input[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+        counted: set[str] = set()
+        found = {}
+        for node in graph.node:
+            if node.op_type == "QuantizeLinear" and node.output[0] in after:
+                own = set(node.input[1:]) - counted
+                counted |= own
+                total = _bytes(node) + _bytes(after[node.output[0]]) + sum(_bytes(constants[each]) for each in own)
+                found[node.input[0].removesuffix("_QuantizeLinear_Input")] = total
+        return found
+
+    def predict(self, rounding: Rounding, kept: frozenset[str]) -> int:
+        """Bytes of the file where `kept` nodes stay in float and `rounding` says what is rounded."""
+        size = self._full + sum(self._constants.get(name, 0) for name in kept)
+        size -= sum(each for name, each in self._rounding.items() if name not in rounding.ends_of)
+        size += sum(len(name) + 12 for name in kept)  # the selectors, in the file's own recipe
+        kept_outputs = {self._products[name] for name in kept if name in self._products}
+        size += sum(each for name, each in self._removed.items() if self._makers.get(name) in kept_outputs)
+        return size + _SUM_BYTES * sum(name in self._constants for name in kept)

@@ -1,0 +1,147 @@
+"""Treatments: what is done to a model before any precision is given back, and a model to simulate each on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import onnx
+
+from kit.digest import digest_bytes
+from kit.model.calibrate import Method
+from kit.model.feeds import Feeds
+from kit.model.graph import PRODUCTS
+from kit.model.quantize import Variant, VariantMaker, method_of
+from kit.model.search.simulate import Setting, Simulation
+from kit.model.search.size import SizeModel
+from kit.records import Arithmetic, Float32Array, Recipe
+from kit.spec.recipe import parse_recipe
+
+BASES: dict[str, tuple[str, ...]] = {
+    "exact": ("int8-per-tensor", "int8-per-channel"),
+    "default": ("int8-per-tensor", "int8-per-channel"),
+    "saturating": ("int8-u8u8", "int8-per-channel-reduced"),
+}
+"""Recipes to start from, by the target's arithmetic: for a processor whose pair sums saturate, those that cannot."""
+
+METHODS = (
+    Method("percentile", 99.9),
+    Method("minmax"),
+    Method("moving-average"),
+    Method("percentile", 99.99),
+    Method("mse"),
+    Method("entropy"),
+)
+"""Calibrations that are tried; the first is what a simulated model is quantized with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """A base recipe with a calibration, and with biases corrected or not."""
+
+    base: str
+    method: Method
+    equalize: bool
+    correct_bias: bool
+
+    def recipe(self, kept: frozenset[str] = frozenset()) -> Recipe:
+        """Its recipe with `kept` nodes in float."""
+        method = f"percentile={self.method.percentile}" if self.method.percentile else self.method.name
+        name = f"{self.base}+{method}" + "+equalize" * self.equalize + "+bias" * self.correct_bias
+        recipe = parse_recipe(name)
+        if not kept:
+            return recipe
+        selectors = tuple(f"name:{_escaped(each)}" for each in sorted(kept))
+        digest = digest_bytes("\n".join(selectors).encode()).rpartition(":")[2]
+        return replace(recipe, name=f"{name}+float={len(kept)}-{digest[:6]}", keep_float=selectors)
+
+
+def _escaped(name: str) -> str:
+    """A pattern that takes this name alone."""
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name)
+
+
+def arithmetic_bases(arithmetic: Arithmetic) -> tuple[str, ...]:
+    """Base recipes for a target."""
+    return BASES[arithmetic]
+
+
+class Ground:
+    """One quantized model, on which every calibration and mixed precision of its base is simulated.
+
+    Args:
+        maker: makes it, with one call of the quantizer.
+        base: name of the base recipe.
+        output: name of the output with scores.
+
+    Raises:
+        ConversionError: nothing can be quantized.
+    """
+
+    def __init__(self, maker: VariantMaker, base: str, output: str) -> None:
+        self.base = base
+        self.equalize = _equalizable(maker)
+        self.first = Treatment(base, METHODS[0], self.equalize, correct_bias=False)
+        self.variant: Variant = maker.make(self.first.recipe())
+        self._maker = maker
+        self._prepared = maker.prepared(self.equalize)
+        proto = onnx.ModelProto.FromString(self.variant.data)
+        self._simulation = Simulation(self._prepared, proto, frozenset(), maker.feeds, output)
+        self._sizes = SizeModel(self._prepared, proto, self.variant.record.model.size_bytes)
+
+    @property
+    def rows_run(self) -> int:
+        """Rows simulated so far."""
+        return self._simulation.rows_run
+
+    def treatments(self) -> Iterator[Treatment]:
+        """Every treatment of this base."""
+        for method in METHODS:
+            for correct_bias in (False, True):
+                yield Treatment(self.base, method, self.equalize, correct_bias)
+
+    def scores(self, feeds: Feeds, treatment: Treatment, kept: frozenset[str]) -> Float32Array:
+        """Simulated scores of a treatment with `kept` nodes in float."""
+        ranges = self._maker.ranges(method_of(treatment.recipe()), self.equalize)
+        return self._simulation.scores(feeds, Setting(kept, ranges, treatment.correct_bias))
+
+    def size_bytes(self, kept: frozenset[str]) -> int:
+        """Predicted size of the file with `kept` nodes in float."""
+        return self._sizes.predict(self._simulation.rules.rounded(kept), kept)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """Nodes that may be kept in float: products, and what else rounds tensors."""
+        return self._simulation.rules.units
+
+    @cached_property
+    def products(self) -> frozenset[str]:
+        """Units that multiply."""
+        graph = self._prepared.proto.graph
+        return frozenset(node.name for node in graph.node if node.op_type in PRODUCTS) & set(self.units)
+
+    def with_neighbours(self, kept: frozenset[str]) -> frozenset[str]:
+        """`kept` and, of the units that do not multiply, those beside a kept product: alone they would only round."""
+        return kept | {unit for unit, beside in self._beside.items() if beside & kept}
+
+    @cached_property
+    def _beside(self) -> dict[str, frozenset[str]]:
+        """By unit that does not multiply: the products next to it, seen through what only passes on."""
+        graph = self._prepared.proto.graph
+        units = set(self.units)
+        sources: dict[str, frozenset[str]] = {}
+        beside: dict[str, set[str]] = {name: set() for name in units - self.products}
+        for node in graph.node:
+            made_by = frozenset().union(*(sources.get(name, frozenset()) for name in node.input))
+            for unit in made_by | ({node.name} if node.name in units else frozenset()):
+                others = made_by | {node.name} if unit == node.name else frozenset({node.name})
+                if unit in beside:
+                    beside[unit] |= others & self.products
+            own = frozenset({node.name}) if node.name in units else made_by
+            sources.update(dict.fromkeys(node.output, own))
+        return {unit: frozenset(products) for unit, products in beside.items()}
+
+
+def _equalizable(maker: VariantMaker) -> bool:
+    """Whether scales can be moved at all; moving them changes no float result, so then they are."""
+    plain, moved = (maker.prepared(equalize).proto.SerializeToString() for equalize in (False, True))
+    return bool(plain != moved)
