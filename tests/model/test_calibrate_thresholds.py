@@ -221,6 +221,26 @@ def test_what_is_not_finite_is_refused(dtype: str, bad: float) -> None:
         kept_of(row)
 
 
+def test_what_float32_cannot_hold_is_refused() -> None:
+    with pytest.raises(ModelError, match="inf"):
+        kept_of(np.array([1.0, -1e300]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sizes", [(60_000,), (1,) * 500, (20_000, 3, 16_000, 5, 40_000), (16_384,) * 4, (16_385, 9)])
+def test_rows_of_any_size_are_all_counted(sizes: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(size=sum(sizes)).astype(np.float32)
+    rows = np.split(values, np.cumsum(sizes)[:-1])
+    apart, together = kept_of(*rows).histogram, Histogram()
+    together.add(values)
+    assert apart is not None
+    assert np.array_equal(apart.counts, together.counts)
+    assert apart.counts.sum() == values.size
+    kept = kept_of(*rows)
+    for _ in range(2):
+        assert kept.histogram is not None
+        assert np.array_equal(kept.histogram.counts, apart.counts), "looking counts nothing twice"
+
+
 def test_nothing_is_not_a_row() -> None:
     kept = kept_of(np.zeros((0, 3), dtype=np.float32))
     assert kept.rows == 0

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from kit.model.rows import Array
-from kit.records import Float64Array, Int64Array
+from kit.records import Float32Array, Float64Array, Int64Array
 
 HALF_BINS = 1 << 14
 """Bins on either side of zero: the largest magnitude is in the upper half of them, so a bin is at most 2^-13 of it."""
@@ -54,8 +53,9 @@ class Histogram:
         positive[1:] += self.counts[HALF_BINS - 1 : 0 : -1]
         return positive
 
-    def add(self, values: Array, largest: float) -> None:
-        """Count `values` (float32, contiguous, finite), whose largest magnitude is `largest`."""
+    def add(self, values: Float32Array) -> None:
+        """Count `values`, which are finite."""
+        largest = float(max(values.max(initial=0), -values.min(initial=0)))
         if largest > 0:
             self.widen(_exponent(largest))
         if self.exponent is None:
@@ -88,7 +88,7 @@ def _exponent(largest: float) -> int:
     return max(math.frexp(largest)[1] - HALF_BINS.bit_length() + 1, _LEAST_EXPONENT)
 
 
-def _counted(values: Array, scale: np.float32) -> Int64Array:
+def _counted(values: Float32Array, scale: np.float32) -> Int64Array:
     """Counts of one chunk: scaled and truncated to int16, then moved so that the first bin is 0."""
     index = np.empty(values.size, dtype=np.int16)
     np.multiply(values, scale, out=index, casting="unsafe")

@@ -14,6 +14,9 @@ from kit.records import TensorInfo
 
 _FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
+_WORTH_A_THREAD_BYTES = 1 << 20
+"""Rows of at least so much are looked at while the runtime works on the next; less is done sooner than handed over."""
+
 
 class Observer:
     """A model whose float tensors `tensors` can be seen.
@@ -46,13 +49,14 @@ class Observer:
         Raises:
             ModelError: rows do not fit the model, or the runtime fails on one.
         """
-        with ThreadPoolExecutor(1, "calibration") as worker:
-            ahead = None
+        ahead: dict[str, Array] | None = None
+        with ThreadPoolExecutor(1, "calibration") as worker:  # its thread starts with the first large row
             for number, feed in enumerate(self._single_rows(feeds)):
-                running = worker.submit(self._run, feed, number)
+                large = ahead is not None and sum(values.nbytes for values in ahead.values()) > _WORTH_A_THREAD_BYTES
+                running = worker.submit(self._run, feed, number) if large else None
                 if ahead is not None:
                     yield ahead
-                ahead = running.result()
+                ahead = running.result() if running else self._run(feed, number)
             if ahead is not None:
                 yield ahead
 
