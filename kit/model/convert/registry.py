@@ -5,18 +5,28 @@ from pathlib import Path
 from kit.errors import ModelError, UsageError
 from kit.model.convert.base import Converter
 from kit.model.convert.keras import KerasConverter
+from kit.model.convert.lightgbm import LightGBMConverter
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.convert.saved_model import SavedModelConverter
 from kit.model.convert.sklearn import SklearnConverter
+from kit.model.convert.state_dict import StateDictConverter
 from kit.model.convert.tflite import TFLiteConverter
+from kit.model.convert.torch import TorchExportConverter
+from kit.model.convert.torchscript import TorchScriptConverter
+from kit.model.convert.xgboost import XGBoostConverter
 from kit.model.load import MAX_MODEL_BYTES, looks_like
 
 CONVERTERS: tuple[Converter, ...] = (
     OnnxConverter(),
-    SklearnConverter(),
+    TorchExportConverter(),
+    TorchScriptConverter(),
+    StateDictConverter(),
     SavedModelConverter(),
     KerasConverter(),
     TFLiteConverter(),
+    SklearnConverter(),
+    XGBoostConverter(),
+    LightGBMConverter(),
 )
 """In the order in which they are asked whether a file is theirs."""
 

@@ -4,22 +4,18 @@ XGBoost's and LightGBM's estimators are such too, alone or as the last step of a
 """
 
 import io
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kit.digest import digest_bytes
 from kit.errors import ConversionError, ModelError
-from kit.model.convert.base import Arrays, Options, Source, library_versions
-from kit.model.convert.boosters import register_boosters
-from kit.model.convert.tabular import INPUT, ML_OPSET, SCORES, VALUES, as_scores, tabular_record, tidy
+from kit.model.convert.base import Options, Source, library_versions
+from kit.model.convert.estimators import export_estimator, forget_names, predict_estimator, refuse_without_extra
+from kit.model.convert.tabular import INPUT, SCORES, VALUES, tabular_record
 from kit.model.load import read_limited
-from kit.model.metadata import PREFIX, serialized, with_properties
-from kit.records import ModelRecord
 
 
 class SklearnConverter:
@@ -48,15 +44,17 @@ class SklearnConverter:
         """Unpickle a fitted estimator: this runs whatever code the file holds."""
         data = read_limited(path)
         model = _unpickled(path, data)
+        refuse_without_extra(model)
+        forget_names(model)
         output, features = _task(model, path), _features(model, path)
-        width = _predict(model, {INPUT: np.zeros((1, features), np.float32)}, output).shape[1]
+        width = predict_estimator(model, np.zeros((1, features), np.float32), output).shape[1]
         described = f"scikit-learn {_described(model)}"
         record = tabular_record(path.name, digest_bytes(data), len(data), described, features, output, width)
         dropped = "The output of labels was dropped: decisions come from the probabilities."
         return Source(
             record,
-            lambda rows: {output: _predict(model, rows, output)},
-            lambda: _export(model, record, options.opset, path),
+            lambda feeds: {output: predict_estimator(model, feeds[INPUT], output)},
+            lambda: export_estimator(model, record, options.opset, path),
             (dropped,) if output == SCORES else (),
         )
 
@@ -147,55 +145,3 @@ def _features(model: Any, path: Path) -> int:
     if not hasattr(model, "n_features_in_"):
         raise _unfit(model, "does not say how many features it takes (n_features_in_)", path)
     return int(model.n_features_in_)
-
-
-def _predict(model: Any, feeds: Arrays, output: str) -> NDArray[Any]:
-    """Scores [rows, classes], or values [rows, targets]."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        values = model.predict_proba(feeds[INPUT]) if output == SCORES else model.predict(feeds[INPUT])
-    return as_scores(values, len(feeds[INPUT]))
-
-
-def _export(model: Any, record: ModelRecord, opset: int, path: Path) -> bytes:
-    """One float32 input ``x`` [rows, features] and one output; the classes' names as a property."""
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType
-
-    register_boosters()
-    features, output = record.inputs[0].shape[1], record.outputs[0]
-    is_classifier = output.name == SCORES
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            proto = convert_sklearn(
-                model,
-                name=path.stem,
-                initial_types=[(INPUT, FloatTensorType([None, features]))],
-                options={id(model): {"zipmap": False}} if is_classifier else None,
-                target_opset={"": opset, "ai.onnx.ml": ML_OPSET},
-                black_op=_lowered(model),
-            )
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConversionError(
-            f"skl2onnx cannot convert {type(model).__name__}: {reason}",
-            where=str(path),
-            next_step="use estimators that skl2onnx supports (its documentation lists them)",
-        ) from None
-    tidy(proto, output.name, int(output.shape[1]), opset)
-    if is_classifier:
-        with_properties(proto, {f"{PREFIX}classes": json.dumps([str(name) for name in model.classes_])})
-    return serialized(proto)
-
-
-def _lowered(model: Any) -> set[str]:
-    """Operators of ai.onnx.ml to do without: shapes are not known behind them, and int8 has no form of them.
-
-    A two-class LinearClassifier is kept: skl2onnx has no other form of it.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    last = model.steps[-1][1] if hasattr(model, "steps") else model
-    many = isinstance(last, LogisticRegression) and len(last.classes_) > 2
-    return {"Scaler", "LinearClassifier"} if many else {"Scaler"}

@@ -1,8 +1,5 @@
 """What the converters of tabular models share: one float32 input of features, one output of scores or values."""
 
-from typing import Any
-
-import numpy as np
 import onnx
 
 from kit.model.graph import drop_unused_domains, keep_output
@@ -51,8 +48,3 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     for node in graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
-
-
-def as_scores(values: Any, rows: int) -> np.ndarray[Any, np.dtype[Any]]:
-    """[rows, width] of what a library predicts; one score of two classes becomes both."""
-    return np.asarray(values).reshape(rows, -1)
