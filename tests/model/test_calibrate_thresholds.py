@@ -83,7 +83,7 @@ def test_percentile_holds_its_share(shape: str, share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "bins"), [*((shape, bins) for shape in SHAPES for bins in (128, 512)), ("relu", 2048), ("laplace", 2048)]
+    ("shape", "bins"), [*((shape, bins) for shape in SHAPES for bins in (128, 512)), ("relu", 2048)]
 )
 def test_entropy_is_that_of_onnxruntime(shape: str, bins: int) -> None:
     values = SHAPES[shape]
@@ -108,8 +108,9 @@ def test_entropy_of_fine_bins_loses_no_more_than_that_of_all_values(shape: str) 
     assert losses[candidates].min() <= losses.min() + 0.02 * abs(losses.min()) + 1e-4
 
 
-@pytest.mark.parametrize("bins", [128, 130, 512, 2048])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "bins"), [*((shape, bins) for shape in SHAPES for bins in (128, 130, 512)), ("heavy tail", 2048)]
+)
 def test_divergences_from_running_sums_are_the_plain_ones(shape: str, bins: int) -> None:
     counts = rebinned(kept_of(SHAPES[shape]).histogram or Histogram(), largest(SHAPES[shape]), bins)
     half = bins // 2
@@ -223,7 +224,7 @@ def test_what_is_not_finite_is_refused(dtype: str, bad: float) -> None:
 
 def test_what_float32_cannot_hold_is_refused() -> None:
     with pytest.raises(ModelError, match="inf"):
-        kept_of(np.array([1.0, -1e300]))  # type: ignore[arg-type]
+        kept_of(np.array([1.0, -1e300]))
 
 
 @pytest.mark.parametrize("sizes", [(60_000,), (1,) * 500, (20_000, 3, 16_000, 5, 40_000), (16_384,) * 4, (16_385, 9)])

@@ -1,7 +1,7 @@
 """The threshold with the least expected squared error of quantization, from a histogram.
 
-Banner, Nahshan and Soudry 2019, "Post training 4-bit quantization of convolutional networks for rapid-deployment"
-(the clipping and the rounding error traded against each other), measured on the counts instead of a fitted law.
+Banner, Nahshan and Soudry 2019, "Post training 4-bit quantization of convolutional networks for rapid-deployment",
+arXiv:1810.05723: clipping and rounding errors traded against each other, here on the counts instead of a fitted law.
 """
 
 import numpy as np
