@@ -21,7 +21,7 @@ def make_dynamic_int8(prepared: Prepared, recipe: Recipe, kept: frozenset[str], 
     """
     del ranges
     with quiet_logging():
-        source = gemms_as_matmuls(prepared.proto, kept)
+        source = gemms_as_matmuls(prepared.proto, frozenset())  # the quantizer would, under other names
         quantized = attempt("dynamic quantization", prepared.where, lambda: _quantize(source, prepared, recipe, kept))
     left = products_left(quantized.graph, prepared, kept, "onnxruntime has no dynamic form of this operator")
     if not any(node.op_type in _FORMS for node in quantized.graph.node):

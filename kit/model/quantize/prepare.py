@@ -17,8 +17,8 @@ from kit.model.session import quiet_runtime, reason_of
 OPSET = 13
 """Per-channel QuantizeLinear came with opset 13 (ONNX operator changelog); older models are raised to it."""
 
-_UPSAMPLE_OPSET = 10
-"""Upsample ended with opset 9 and Resize changed with 11, which the ONNX project's own converter cannot bridge."""
+_RESIZE_OPSET = 10
+"""Until here Resize (and Upsample before it) had one way to place pixels; opset 11 has many."""
 
 _INT8 = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
@@ -76,14 +76,22 @@ def require_opset(prepared: Prepared, oldest: int) -> None:
 
 
 def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in opset 13, by the ONNX project's converter, and by onnxruntime's for Upsample."""
-    if (main_opset(model) or OPSET) <= _UPSAMPLE_OPSET:
-        from onnxruntime.quantization.fusions import ReplaceUpsampleWithResize
-        from onnxruntime.quantization.onnx_model import ONNXModel
-
-        ReplaceUpsampleWithResize(ONNXModel(model), main_opset(model)).apply()
+    """The model in opset 13, by the ONNX project's converter, which forgets how images were resized before opset 11:
+    from the corner of a pixel, and to the pixel below (Upsample-9, Resize-10 in the ONNX operator changelog)."""
     raised: onnx.ModelProto = onnx.version_converter.convert_version(model, OPSET)
+    if (main_opset(model) or OPSET) <= _RESIZE_OPSET:
+        for node in all_nodes(raised.graph):
+            if node.op_type == "Resize":
+                _set(node, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     return raised
+
+
+def _set(node: onnx.NodeProto, **values: str) -> None:
+    kept = [attribute for attribute in node.attribute if attribute.name not in values]
+    added = [onnx.helper.make_attribute(name, value) for name, value in values.items()]
+    copies = [onnx.AttributeProto.FromString(each.SerializeToString()) for each in (*kept, *added)]
+    del node.attribute[:]
+    node.attribute.extend(copies)
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
