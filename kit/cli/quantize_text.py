@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit import __version__
 from kit.cli.figures import bytes_text, duration
-from kit.cli.output import emulated_lines, say, tell
+from kit.cli.output import columns, emulated_lines, say, tell
 from kit.judge.gaps import excess, is_met
 from kit.judge.sentences import count, interval, percent, quantity, slice_name
 from kit.records import Finding, SearchGap, VariantRecord
@@ -16,7 +16,7 @@ from kit.records import Finding, SearchGap, VariantRecord
 if TYPE_CHECKING:
     from kit.pipeline.quantize import Assessment, Made, Outcome
 
-_COLUMNS = f"  {'variant':<27} {'size':>8} {'of parent':>10} {'int8/float':>11} {'lost':>7}  worst slice"
+_COLUMNS = f"  {'variant':<26} {'size':>8} {'ratio':>5} {'int8/float':>10} {'lost':>7}  worst slice"
 _LABEL = 14
 
 
@@ -64,8 +64,8 @@ def _row(made: "Made") -> str:
     worst = assessment.worst_slice if assessment else None
     slices = f"{slice_name(worst.subject)} {100 * (worst.estimate or 0.0):.1f} pp".replace("-", "−") if worst else ""
     size = bytes_text(record.model.size_bytes)
-    row = f"  {record.recipe.name:<27} {size:>8} {100 * share:>8.0f} % {inside:>11} {lost:>7}  {slices}"
-    return row.rstrip()
+    row = f"  {record.recipe.name:<26} {size:>8} {100 * share:>3.0f} % {inside:>10} {lost:>7}  {slices}".rstrip()
+    return row if len(row) <= columns() else row[: columns() - 1] + "…"
 
 
 def _lines(outcome: "Outcome", made: "Made", files: Mapping[str, Path]) -> list[tuple[str, str]]:

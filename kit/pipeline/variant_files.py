@@ -39,6 +39,9 @@ def _check_free(path: Path, model: Path, *, force: bool) -> None:
         raise UsageError("this is the model itself", where=str(path), next_step="give another file as -o")
     if path.is_dir():
         raise UsageError("there is a folder of that name", where=str(path), next_step="give another file as -o")
+    above = next(each for each in path.absolute().parents if each.exists())
+    if not above.is_dir():
+        raise UsageError("this is a file, not a folder", where=str(above), next_step="give another file as -o")
     there = [each for each in (path, record_path(path)) if each.exists()]
     if there and not force:
         raise UsageError(

@@ -66,6 +66,12 @@ def test_a_folder_in_the_way_is_refused() -> None:
         plan(ONE, force=True)
 
 
+def test_a_file_where_a_folder_is_needed_is_told_before_the_work() -> None:
+    with pytest.raises(UsageError, match="a file, not a folder") as caught:
+        plan(ONE, "net.onnx/deep/small.onnx")
+    assert caught.value.where.endswith("/net.onnx")
+
+
 def test_both_files_are_written_whole_and_nothing_else_is() -> None:
     write_variant(Path("new/small.onnx"), b"variant", b"{}")
     assert Path("new/small.onnx").read_bytes() == b"variant"

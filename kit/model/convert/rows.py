@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.errors import DatasetError, ModelError, UsageError
+from kit.errors import DatasetError, EdgeproofError, ModelError, UsageError
 from kit.model.feeds import Feeds, as_feeds
 from kit.model.rows import Array, is_whole
 from kit.records import TensorInfo
@@ -43,13 +43,16 @@ def rows_from(path: Path) -> Array | Feeds:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"the file is larger than {MAX_FILE_BYTES >> 30} GiB")
-        loaded = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:  # which NumPy leaves open where it fails
+            loaded = np.load(stream, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else _arrays(path, loaded)
+    except EdgeproofError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise DatasetError(f"cannot be read: {reason}", where=str(path), next_step="check the path") from None
     except Exception as error:  # NumPy's readers raise many kinds on bytes that nobody vouches for
         raise _damaged(path, error) from None
-    return loaded if isinstance(loaded, np.ndarray) else _arrays(path, loaded)
 
 
 def _arrays(path: Path, archive: Any) -> Array | Feeds:
