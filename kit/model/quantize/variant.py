@@ -17,6 +17,7 @@ from kit.model.integer import PAIR_MAX
 from kit.model.load import LoadedModel
 from kit.model.metadata import PREFIX, properties, record_of, serialized, with_properties
 from kit.model.quantize.base import Maker, Prepared, Quantized
+from kit.model.quantize.compact import compact
 from kit.model.quantize.dynamic_int8 import make_dynamic_int8
 from kit.model.quantize.float16 import float_tensors, make_float16
 from kit.model.quantize.prepare import prepare
@@ -132,6 +133,10 @@ class VariantMaker:
         """
         if recipe.precision == "fp32":
             return _unchanged(self.reference, recipe)
+        return self.finished(recipe, self.quantized(recipe, progress))
+
+    def quantized(self, recipe: Recipe, progress: Progress | None = None) -> Quantized:
+        """The quantized model with the prepared model's names in it; arguments and errors as of `make`."""
         if recipe.precision == "int8" and (self.feeds is None or self.calibration_digest is None):
             raise UsageError(
                 f"recipe {recipe.name!r} needs calibration rows", next_step="add a calibration part to the dataset"
@@ -143,7 +148,7 @@ class VariantMaker:
         made = MAKERS[recipe.precision](prepared, recipe, kept, ranges)
         if recipe.correct_bias:
             made = replace(made, proto=_corrected(made.proto, prepared, self.feeds or {}))
-        return self._variant(recipe, made, prepared)
+        return made
 
     def _ranges_for(self, recipe: Recipe, progress: Progress | None) -> Ranges | None:
         """What the recipe's maker needs to know of the tensors, where it can be known."""
@@ -161,14 +166,16 @@ class VariantMaker:
                 self._all_ranges = calibrate(proto, float_tensors(proto.graph), self.feeds, [method], progress)[method]
         return self._all_ranges
 
-    def _variant(self, recipe: Recipe, made: Quantized, prepared: Prepared) -> Variant:
-        """The variant's file with its lineage, checked, and its record."""
+    def finished(self, recipe: Recipe, made: Quantized) -> Variant:
+        """The variant's file, compact and checked, and its record; ConversionError where it does not run."""
+        prepared = self.prepared(recipe.equalize)
         parent, calibrated = self.reference, recipe.precision in _LOOKS_AT_ROWS and self.feeds is not None
         rows = row_count(self.feeds) if calibrated and self.feeds else 0
         digest = self.calibration_digest if calibrated else None
-        del made.proto.graph.value_info[:]  # the runtime infers it again
-        lineage = _lineage(parent, recipe, digest, rows)
-        proto = with_properties(made.proto, {**properties(parent.proto), **lineage})
+        proto = onnx.ModelProto()
+        proto.CopyFrom(made.proto)
+        compact(proto)
+        with_properties(proto, {**properties(parent.proto), **_lineage(parent, recipe, digest, rows)})
         data = serialized(proto)
         notes = (*made.notes, *prepared.skipped, *_grown(len(data), parent.record.size_bytes))
         notes += self._check_runs(data, recipe)
