@@ -17,9 +17,15 @@ _BODY = frozenset(
 """What may follow the last product and still belong to the network's body; anything else makes scores."""
 
 
+_FUSED = "/MatMulAddFusion"
+"""What onnxruntime's optimizer appends to a MatMul's name when it takes in the Add behind it."""
+
+
 def name_nodes(graph: onnx.GraphProto) -> None:
-    """Give every node a name of its own, which the quantizer's lists of nodes need."""
+    """Give every node a name of its own, the user's where there is one: lists of nodes and selectors need it."""
     taken: set[str] = set()
+    for node in graph.node:
+        node.name = node.name.removesuffix(_FUSED)
     for number, node in enumerate(graph.node):
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}_{number}"

@@ -86,6 +86,6 @@ def test_every_precision_keeps_what_is_selected(maker: VariantMaker, base: str) 
 def test_keeping_everything_leaves_nothing_to_quantize(maker: VariantMaker, base: str) -> None:
     recipe = replace(parse_recipe(base), keep_float=("type:Gemm",))
     with pytest.raises(
-        ConversionError, match="nothing can be quantized: (Gemm|MatMul) /body/first: the recipe keeps it"
+        ConversionError, match=r"nothing can be quantized: (Gemm|MatMul) /body/first: the recipe keeps it"
     ):
         maker.make(recipe)

@@ -117,7 +117,7 @@ class _Known:
 
 
 def products_inside(node: onnx.NodeProto) -> Iterator[str]:
-    """Products inside the graphs of a node (If, Loop, Scan), which no quantizer here enters."""
+    """Products inside the graphs of a node (If, Loop, Scan), which int8 quantizers do not enter."""
     for graph in inner_graphs(node):
         for inner in graph.node:
             if inner.op_type in (*PRODUCTS, *RECURRENT):

@@ -3,6 +3,7 @@
 import onnx
 
 from kit.model.calibrate import Ranges
+from kit.model.graph import all_nodes
 from kit.model.quantize.base import Prepared, Quantized
 from kit.model.quantize.leftovers import attempt, products_left, refuse_nothing
 from kit.model.quantize.products import gemms_as_matmuls
@@ -25,7 +26,7 @@ def make_weight_only(prepared: Prepared, recipe: Recipe, kept: frozenset[str], r
         source = gemms_as_matmuls(prepared.proto, kept)
         quantized = attempt("weight-only quantization", prepared.where, lambda: _quantize(source, recipe, kept))
     left = products_left(quantized.graph, prepared, kept, _NO_FORM)
-    if not any(node.op_type == "MatMulNBits" for node in quantized.graph.node):
+    if not any(node.op_type == "MatMulNBits" for node in all_nodes(quantized.graph)):
         raise refuse_nothing(prepared, left, f"{recipe.precision} quantization", ("Gemm", "MatMul"))
     return Quantized(quantized, left)
 
