@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,10 +33,24 @@ Examples:
     help="Nodes that stay in float: a name, type:LSTM or name:/head/*; may be repeated.",
 )  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File for one variant, folder for several.")
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--force", is_flag=True, help="Replace files that are there; with --search, start anew.")
+@click.option("--search", "searching", is_flag=True, help="Search for the cheapest variant that meets the profile.")
+@click.option(
+    "--evaluations", type=click.IntRange(min=1), default=5, show_default=True, help="Most full evaluations (--search)."
+)
+@click.option("--time-limit", metavar="TIME", help='Longest to search, such as "10 min"; the best so far is kept.')
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the search's rows.")
+@click.option(
+    "--arithmetic", type=click.Choice(["exact", "saturating"]),
+    help="The target's int8 sums, where it is not attached (--search): saturating on x86 without VNNI.",
+)  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with the search in the folder of -o.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @common_options
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     model: Path,
     data: Path | None,
     profile: str | None,
@@ -48,6 +62,8 @@ def command(
     quiet: bool,
     as_json: bool,
     verbose: bool,
+    searching: bool,
+    **search: Any,
 ) -> int:
     """Make quantized variants of MODEL (a float ONNX file), and say what each keeps, costs and left in float.
 
@@ -56,12 +72,33 @@ def command(
     +entropy, +mse, +reduced, +per-channel, +equalize, +bias, +block=64.
 
     Figures are estimates; edgeproof certify gives the verdict.
+
+    With --search, precision is given back where the profile needs it, and nowhere else; -o is a folder then, with
+    best.onnx, search.json and every variant that was evaluated. Exit code: 0 one meets the profile, on other rows too;
+    3 on the other rows an estimate is beyond its limit; 1 none meets it, or the other rows contradict.
     """
     from kit.pipeline.quantize import Request
 
     del verbose
     request = Request(model, data, profile, device, recipes, keep_float)
+    _check_options(ctx, searching)
+    if searching:
+        from kit.cli.search import run
+
+        return run(request, out, force=force, quiet=quiet, as_json=as_json, **search)
     return _make(request, out, force=force, quiet=quiet, as_json=as_json)
+
+
+def _check_options(ctx: click.Context, searching: bool) -> None:
+    """Options of the one way that make no sense with the other."""
+    theirs = ("recipes", "keep_float") if searching else ("evaluations", "time_limit", "seed", "arithmetic", "resume")
+    given = [name for name in theirs if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if given:
+        option = "--" + given[0].replace("_", "-").replace("recipes", "recipe")
+        why = "a search finds its recipes itself" if searching else "it is for --search"
+        raise click.UsageError(f"{option} does not go with this: {why}.", ctx)
+    if searching and ctx.params["force"] and ctx.params["resume"]:
+        raise click.UsageError("--force starts anew and --resume goes on: give one.", ctx)
 
 
 def _make(request: "Request", out: Path | None, *, force: bool, quiet: bool, as_json: bool) -> int:

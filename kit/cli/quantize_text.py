@@ -162,6 +162,8 @@ def gap_text(gap: SearchGap, findings: Iterable[Finding] = ()) -> str:
     same = [each for each in findings if (each.requirement, each.subject) == (gap.requirement, gap.subject)]
     if any(each.metric == "numerics.processor_flips" and each.estimate == 0.0 < gap.loss for each in same):
         return f"{who}: no decision of these rows changes, others may, and only a proof from the weights passes"
+    if any(each.direction == "at_least" for each in same):
+        return f"{who} is {quantity(1 - gap.loss, gap.unit)}, at least {quantity(1 - gap.allowed, gap.unit)}"
     return f"{who} is {quantity(gap.loss, gap.unit)}, allowed {quantity(gap.allowed, gap.unit)}"
 
 

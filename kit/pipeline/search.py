@@ -11,14 +11,15 @@ import numpy as np
 from kit.device import open_device
 from kit.errors import UsageError
 from kit.judge.choice import cost_of
-from kit.judge.gaps import BY_ROWS, excess, is_met
+from kit.judge.gaps import BY_ROWS, is_met
 from kit.model.feeds import as_feeds
 from kit.model.predict import predict_on_host
 from kit.model.quantize import Variant, VariantMaker
-from kit.model.search.base import Budget, Evaluation, Selection
+from kit.model.search import Budget, Evaluation, SearchOutcome, Selection, search
+from kit.model.search.front import choose, worst_excess
 from kit.model.session import HostSession, score_output
 from kit.pipeline.checks import check_cost, check_slices
-from kit.pipeline.objective import Yardstick, other_gaps
+from kit.pipeline.objective import Yardstick, not_estimated, other_gaps
 from kit.pipeline.quantize import Material
 from kit.pipeline.search_folder import SearchFolder
 from kit.pipeline.selection import Rows, rows_of, strata_of
@@ -28,8 +29,8 @@ from kit.records import Arithmetic, DeviceRecord, Finding, SearchGap, SearchPoin
 from kit.spec.types import Dataset, Profile
 
 SearchVerdict = Literal["met", "unconfirmed", "contradicted", "nothing meets it"]
-"""met: within every limit on the selection rows, and on the others too. unconfirmed: on the others an estimate is beyond
-its limit. contradicted: one is beyond it with confidence. nothing meets it: no variant does on the selection rows."""
+"""met: within every limit on the selection rows, and on the others. unconfirmed: on the others an estimate is beyond
+its limit. contradicted: one is so with confidence. nothing meets it: no variant does on the selection rows."""
 
 EXIT_CODES: dict[SearchVerdict, int] = {"met": 0, "unconfirmed": 3, "contradicted": 1, "nothing meets it": 1}
 
@@ -49,17 +50,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A finished search: its record, and what the other rows say of the chosen variant, with intervals."""
+    """A finished search: its record, and what the other rows say of the chosen variant, with intervals.
 
+    `device` is None where this host alone was used; `not_estimated` names requirements that nothing here could tell of.
+    """
+
+    asked: Asked
     record: SearchRecord
     verdict: SearchVerdict
     confirmation: tuple[Finding, ...]
-    binding: SearchGap | None
     target: str
     device: DeviceRecord | None
-    files: tuple[str, ...]
-    rows: str
-    notes: tuple[str, ...]
+    not_estimated: tuple[str, ...]
 
 
 def read_search(material: Material, seed: int, arithmetic: Arithmetic | None) -> Asked:
@@ -110,21 +112,22 @@ def opened_bench(asked: Asked, watcher: Watcher) -> Iterator[Bench]:
         yield DeviceBench(device, spec, output)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Evaluator:
     """Scores a variant on every selection row, where it is meant to run, and takes its cost."""
 
     bench: Bench
     yardstick: Yardstick
     share: float
-    watcher: Watcher
+    not_estimated: tuple[str, ...] = ()
 
     def __call__(self, variant: Variant) -> Evaluation:
         """See `kit.model.search.base.Evaluate`."""
         on = self.yardstick
-        evidence = self.bench.evidence(variant, on.part, on.profile, self.watcher.update)
+        evidence = self.bench.evidence(variant, on.part, on.profile)
         assert evidence.predictions is not None
         found = on.findings(evidence, self.bench.device, self.bench.spec)
+        self.not_estimated = not_estimated(on.profile, found)
         rows = np.arange(on.part.record.rows)
         gaps = (*on.row_gaps(self.share)(evidence.predictions.decisions, rows), *other_gaps(found, evidence, len(rows)))
         cost, unit = cost_of(evidence, on.profile)
@@ -137,15 +140,141 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def yardsticks(asked: Asked) -> tuple[Yardstick, Yardstick]:
-    """The reference on the selection rows and on the rows that confirm; it runs in a limited process."""
-    return tuple(  # type: ignore[return-value]
-        Yardstick(
-            asked.profile, part, asked.material.reference.record, predict_on_host(asked.material.reference.data, d)
+class Phases:
+    """Tells a watcher of the search's phases as steps."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher, self._phase = watcher, ""
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """`done` of `total` in a phase."""
+        if phase != self._phase:
+            self.end()
+            self._phase = phase
+            self._watcher.start(phase)
+        self._watcher.update(done, total)
+
+    def end(self) -> None:
+        """The phase is over."""
+        if self._phase:
+            self._watcher.finish(self._phase)
+        self._phase = ""
+
+
+EXPECTED_S = {"reference": 2.0, "treatments": 6.0, "nodes": 5.0, "evaluations": 6.0, "confirmation": 1.0}
+"""The steps, and what each may take, s: only their proportions matter."""
+
+
+def run_search(asked: Asked, folder: SearchFolder, budget: Budget, watcher: Watcher) -> Found:
+    """Search, keep every point in `folder` as it is found, and confirm the choice on the other rows.
+
+    Raises:
+        EdgeproofError: a variant cannot be made or scored, or the device fails; what was found is in the folder.
+    """
+    watcher.start("reference")
+    selection, confirmation = _yardsticks(asked)
+    watcher.finish("reference")
+    material, phases = asked.material, Phases(watcher)
+    with opened_bench(asked, watcher) as bench:
+        evaluator = Evaluator(bench, selection, asked.rows.share)
+        outcome = search(
+            VariantMaker(material.reference, material.feeds, material.calibration_digest),
+            selection_of(asked, selection),
+            evaluator,
+            bench.target,
+            budget,
+            asked.seed,
+            phases,
+            folder.remember,
+            folder.points(),
         )
-        for part in (asked.rows.selection, asked.rows.confirmation)
-        for d in (replace(asked.dataset, test=part),)
+        phases.end()
+        confirmed = Confirmation((), ())
+        if outcome.chosen is not None:
+            watcher.start("confirmation")
+            point = outcome.points[outcome.chosen]
+            confirmed = _confirmed(asked, confirmation, Variant(folder.data_of(point), point.variant), bench)
+            watcher.finish("confirmation")
+        return Found(
+            asked=asked,
+            record=_record(asked, outcome, confirmed, bench),
+            verdict=_verdict(outcome.chosen, confirmed),
+            confirmation=confirmed.findings,
+            target=bench.target.described,
+            device=bench.device if bench.is_device else None,
+            not_estimated=evaluator.not_estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The chosen variant on the other rows: gaps as the search counts them, and findings with their intervals."""
+
+    gaps: tuple[SearchGap, ...]
+    findings: tuple[Finding, ...]
+
+
+def _confirmed(asked: Asked, on: Yardstick, variant: Variant, bench: Bench) -> Confirmation:
+    """By what rows can tell: size and times were told already."""
+    told = (*BY_ROWS, "numerics.processor_flips")
+    requirements = tuple(each for each in asked.profile.requirements if each.metric in told)
+    on = replace(on, profile=replace(asked.profile, requirements=requirements, cheapest_by="size"))
+    evidence = bench.evidence(variant, on.part, on.profile)
+    assert evidence.predictions is not None
+    found = on.findings(evidence, bench.device, bench.spec)
+    rows = np.arange(on.part.record.rows)
+    share = 1.0 if asked.dataset.selection is not None else 1.0 - asked.rows.share
+    gaps = (*on.row_gaps(share)(evidence.predictions.decisions, rows), *other_gaps(found, evidence, len(rows)))
+    return Confirmation(gaps, found)
+
+
+def _verdict(chosen: int | None, confirmed: Confirmation) -> SearchVerdict:
+    if chosen is None:
+        return "nothing meets it"
+    if any(each.verdict is Verdict.FAIL for each in confirmed.findings):
+        return "contradicted"
+    return "met" if all(is_met(gap) for gap in confirmed.gaps) else "unconfirmed"
+
+
+def _record(asked: Asked, outcome: SearchOutcome, confirmed: Confirmation, bench: Bench) -> SearchRecord:
+    return SearchRecord(
+        reference_digest=asked.material.reference.record.digest,
+        profile_digest=asked.profile.digest,
+        dataset_digest=asked.dataset.digest,
+        seed=asked.seed,
+        arithmetic=bench.target.arithmetic,
+        selection_rows=asked.rows.selection.record.rows,
+        confirmation_rows=asked.rows.confirmation.record.rows,
+        points=outcome.points,
+        front=outcome.front,
+        chosen=outcome.chosen,
+        why=outcome.why,
+        confirmation=confirmed.gaps,
+        full_evaluations=outcome.full_evaluations,
+        partial_rows=outcome.partial_rows,
+        quantizer_calls=outcome.quantizer_calls,
+        seconds=outcome.seconds,
+        stopped=outcome.stopped,
     )
+
+
+def best_so_far(points: tuple[SearchPoint, ...]) -> int | None:
+    """The number of the point that would be chosen now, or of the nearest; None without any."""
+    chosen, _ = choose(points)
+    nearest = min(range(len(points)), key=lambda index: worst_excess(points[index].gaps), default=None)
+    return nearest if chosen is None else chosen
+
+
+def _yardsticks(asked: Asked) -> tuple[Yardstick, Yardstick]:
+    """The reference on the selection rows and on the rows that confirm; it runs in a limited process."""
+    reference, parts = asked.material.reference, (asked.rows.selection, asked.rows.confirmation)
+    first, second = (
+        Yardstick(
+            asked.profile, part, reference.record, predict_on_host(reference.data, replace(asked.dataset, test=part))
+        )
+        for part in parts
+    )
+    return first, second
 
 
 def selection_of(asked: Asked, yardstick: Yardstick) -> Selection:

@@ -1,0 +1,166 @@
+"""What a search says: the front, the choice and why, what other rows say of it, and what it took."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from kit import __version__
+from kit.cli.figures import bytes_text, duration
+from kit.cli.output import columns, emulated_lines, say, tell
+from kit.cli.quantize_text import gap_text
+from kit.judge.gaps import excess, is_met
+from kit.judge.sentences import count, interval, percent, quantity, slice_name
+from kit.records import Finding, SearchGap, SearchPoint
+
+if TYPE_CHECKING:
+    from kit.pipeline.quantize import Request
+    from kit.pipeline.search import Found
+    from kit.pipeline.search_folder import SearchFolder
+
+_VERDICTS = {
+    "met": "MEETS the profile by estimate, on the rows that confirm too",
+    "unconfirmed": "UNCONFIRMED: met where it was chosen; on the other rows an estimate is beyond its limit",
+    "contradicted": "CONTRADICTED: met where it was chosen, and broken on the other rows with confidence",
+    "nothing meets it": "NOTHING MEETS the profile",
+}
+_STOPPED = {
+    "met": "nothing cheaper is left to try",
+    "budget": "the budget is spent",
+    "exhausted": "everything was tried",
+    "interrupted": "interrupted",
+}
+
+
+def tell_search(found: "Found", folder: "SearchFolder", request: "Request") -> None:
+    """One screen."""
+    from kit.pipeline.search_folder import BEST
+
+    asked, record = found.asked, found.record
+    for line in emulated_lines(found.device.emulated) if found.device else ():
+        say(line)
+    tell(f"{asked.material.reference.record.name} for profile {asked.profile.name} and {found.target}")
+    tell(asked.rows.said)
+    say("")
+    _table(found)
+    say("")
+    tell(_VERDICTS[found.verdict])
+    tell(record.why, "why          ")
+    for text in _confirmation(found):
+        tell(text, "other rows   ")
+    if found.not_estimated:
+        tell(f"{', '.join(found.not_estimated)}: certify tells", "not looked at ")
+    for note in asked.notes:
+        tell(note, "note         ")
+    tell(f"{count(record.full_evaluations, 'full evaluation')}, {count(record.partial_rows, 'partial row')}, "
+         f"{count(record.quantizer_calls, 'quantizer call')}, {duration(record.seconds)}; {_STOPPED[record.stopped]}",
+         "took         ")  # fmt: skip
+    say(f"folder       {folder.path}")
+    if record.chosen is not None:
+        say(f"file         {folder.path / BEST}")
+        tell(remake(record.points[record.chosen], request), "again        ")
+
+
+def _table(found: "Found") -> None:
+    """Every point by cost, those on the front marked; the worst gap as what is lost of what may be."""
+    record = found.record
+    say(f"  {'variant':<34} {'cost':>8} {'float':>5}  {'meets':<5}  tightest limit")
+    for index in sorted(range(len(record.points)), key=lambda index: record.points[index].cost):
+        point = record.points[index]
+        mark = "›" if index == record.chosen else "·" if index in record.front else " "
+        meets = "yes" if all(map(is_met, point.gaps)) else "no"
+        cost = bytes_text(point.cost) if point.cost_unit == "B" else quantity(point.cost, point.cost_unit)
+        row = f"{mark} {_cut(_base(point), 34):<34} {cost:>8} {point.nodes_in_float:>5}  {meets:<5}  "
+        say(_cut(row + _tightest(point.gaps), columns()))
+    say("› chosen, · on the front: no other is both cheaper and further inside its limits")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _tightest(gaps: tuple[SearchGap, ...]) -> str:
+    worst = max(gaps, key=excess, default=None)
+    if worst is None:
+        return ""
+    who = slice_name(worst.subject) or worst.requirement
+    return f"{who} {_short(worst.loss, worst.unit)} of {_short(worst.allowed, worst.unit)}"
+
+
+def _short(value: float, unit: str) -> str:
+    return f"{100 * value:.1f}".replace("-", "−") if unit in ("points", "share") else quantity(value, unit)
+
+
+def _confirmation(found: "Found") -> Iterable[str]:
+    """Each requirement on the other rows: its worst subject, with the interval."""
+    record = found.record
+    if record.chosen is None:
+        return
+    rows = count(record.confirmation_rows, "row")
+    by_subject = {(each.requirement, each.subject): each for each in found.confirmation}
+    for name in dict.fromkeys(gap.requirement for gap in record.confirmation):
+        gaps = [gap for gap in record.confirmation if gap.requirement == name]
+        worst = max(gaps, key=excess)
+        finding = by_subject.get((worst.requirement, worst.subject))
+        state = "within" if is_met(worst) else "BEYOND its limit"
+        of = f", the worst of {len(gaps)}" if len(gaps) > 1 else ""
+        yield f"{state}: {gap_text(worst, found.confirmation)}{of}{_ends(finding)} ({rows})"
+
+
+def _ends(finding: Finding | None) -> str:
+    if finding is None or finding.lower is None or finding.lower == finding.upper:
+        return ""
+    ends = interval(finding.lower, finding.upper, finding.unit)
+    return f", interval of the figure {ends}, each end at {percent(finding.confidence)}"
+
+
+def remake(point: SearchPoint, request: "Request") -> str:
+    """The command that makes a point's variant again."""
+    recipe = point.variant.recipe
+    words = ["edgeproof", "quantize", str(request.model), "--data", str(request.data)]
+    words += ["--recipe", _base(point)]
+    return shlex.join(words + [word for each in recipe.keep_float for word in ("--keep-float", each)])
+
+
+def _base(point: SearchPoint) -> str:
+    """A point's recipe without what it keeps in float, which is told beside it."""
+    return point.variant.recipe.name.partition("+float=")[0]
+
+
+def search_object(found: "Found", folder: "SearchFolder", request: "Request") -> dict[str, Any]:
+    """All of it, of the schema edgeproof/search/1: SearchRecord's fields, and what belongs to them.
+
+    Sizes in B, times in s, shares and points 0 to 1. `file` of a point is relative to the folder.
+    """
+    from kit.pipeline.search import EXIT_CODES
+    from kit.pipeline.search_folder import BEST
+
+    record, asked = found.record, found.asked
+    digests = {point.variant.model.digest: file for point, file in zip(folder.points(), folder.files(), strict=True)}
+    points = [
+        asdict(point)
+        | {
+            "file": digests[point.variant.model.digest],
+            "meets": all(map(is_met, point.gaps)),
+            "command": remake(point, request) if point.variant.recipe.precision != "fp32" else None,
+        }
+        for point in record.points
+    ]
+    return {
+        "schema": "edgeproof/search/1",
+        "tool_version": __version__,
+        **asdict(record),
+        "points": points,
+        "verdict": found.verdict,
+        "exit_code": EXIT_CODES[found.verdict],
+        "target": found.target,
+        "device": asdict(found.device) if found.device else None,
+        "profile": asked.profile.name,
+        "dataset": asked.dataset.name,
+        "rows": asked.rows.said,
+        "notes": list(asked.notes),
+        "not_estimated": list(found.not_estimated),
+        "confirmation_findings": [asdict(each) for each in found.confirmation],
+        "folder": str(folder.path),
+        "best": BEST if record.chosen is not None else None,
+    }
