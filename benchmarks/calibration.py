@@ -22,7 +22,7 @@ import onnx
 from benchmarks.mobilenet import Image, images, mobilenet
 from benchmarks.table import Row
 
-LIMIT_GB = 12
+LIMIT_GB = 16
 PEER = "quantize_static"
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 """Ours, and the peer's name for the same."""
@@ -32,7 +32,7 @@ TIME_GOALS = {"minmax": 1.0, "percentile": 1 / 3, "entropy": 1 / 3}
 
 PEAK_GOAL_MB, GROWTH_GOAL = 400.0, 1.1
 
-TOLERANCES = {"minmax": 0.001, "moving-average": 0.001, "percentile": 0.1, "entropy-128": 0.001, "entropy-2048": 0.5}
+TOLERANCES = {"minmax": 0.001, "moving-average": 0.001, "percentile": 0.1, "entropy-128": 0.001, "entropy-2048": 0.2}
 """How far a threshold may be from the reference's, in percent of the largest magnitude that the tensor had."""
 
 CLOSE_ENOUGH = 3
