@@ -4,14 +4,17 @@ from collections.abc import Sequence
 
 from kit.records import SearchGap, SearchPoint
 
-GUARD = 0.25
-"""Share of what may be lost that a choice leaves unused where it can: the rows that confirm are others than those that
+GUARD, LITTLE_GUARD = 0.5, 0.25
+"""Shares of what may be lost that a choice leaves unused where it can: the rows that confirm are others than those that
 chose, and the best of several estimates is on average better than the truth."""
+
+PRICE = 1.25
+"""A guard of `GUARD` instead of `LITTLE_GUARD` may raise the cost by a quarter."""
 
 NEAR = 1.01
 """Costs within a hundredth count as equal: files differ by a few bytes for their recipes' names."""
 
-_SAMPLED = ("points", "share")
+SAMPLED = ("points", "share")
 """Units of what is estimated from rows; bytes and seconds are what they are."""
 
 
@@ -20,7 +23,7 @@ def excess(gap: SearchGap) -> float:
 
     Where nothing is allowed, a point (or one unit) stands for it.
     """
-    return (gap.loss - gap.allowed) / (abs(gap.allowed) or (0.01 if gap.unit in _SAMPLED else 1.0))
+    return (gap.loss - gap.allowed) / (abs(gap.allowed) or (0.01 if gap.unit in SAMPLED else 1.0))
 
 
 def worst_gap(gaps: Sequence[SearchGap]) -> SearchGap | None:
@@ -30,12 +33,12 @@ def worst_gap(gaps: Sequence[SearchGap]) -> SearchGap | None:
 
 def worst_excess(gaps: Sequence[SearchGap], *, sampled: bool = False) -> float:
     """The largest excess, of all gaps or of those estimated from rows; -1 without any."""
-    return max((excess(gap) for gap in gaps if not sampled or gap.unit in _SAMPLED), default=-1.0)
+    return max((excess(gap) for gap in gaps if not sampled or gap.unit in SAMPLED), default=-1.0)
 
 
 def meets(gaps: Sequence[SearchGap], guard: float = 0.0) -> bool:
     """Whether every gap is within its limit, and those estimated from rows by `guard` of it."""
-    return all(excess(gap) <= (-guard if gap.unit in _SAMPLED else 0.0) for gap in gaps)
+    return all(excess(gap) <= (-guard if gap.unit in SAMPLED else 0.0) for gap in gaps)
 
 
 def pareto_front(points: Sequence[SearchPoint]) -> tuple[int, ...]:
@@ -49,21 +52,33 @@ def pareto_front(points: Sequence[SearchPoint]) -> tuple[int, ...]:
 
 
 def choose(points: Sequence[SearchPoint]) -> tuple[int | None, str]:
-    """The cheapest point that meets everything, with a margin if there is one such, and why; None if none meets it."""
+    """The cheapest point that meets everything, with a guard where it is to be had, and why; None if none meets it."""
     meeting = [i for i, point in enumerate(points) if meets(point.gaps)]
     if not meeting:
         return None, _nothing(points)
-    safe = [i for i in meeting if meets(points[i].gaps, GUARD)]
-    least = min(points[i].cost for i in safe or meeting)
-    near = [i for i in safe or meeting if points[i].cost <= NEAR * least]
+    guard, affordable = _guarded([points[i] for i in meeting])
+    safe = [i for i in meeting if meets(points[i].gaps, guard) and points[i].cost <= affordable]
+    least = min(points[i].cost for i in safe)
+    near = [i for i in safe if points[i].cost <= NEAR * least]
     chosen = min(near, key=lambda i: (worst_excess(points[i].gaps), points[i].cost, i))
-    return chosen, _why(points, chosen, len(meeting), guarded=bool(safe))
+    return chosen, _why(points[chosen], len(meeting), guard)
 
 
-def _why(points: Sequence[SearchPoint], chosen: int, meeting: int, *, guarded: bool) -> str:
-    point = points[chosen]
+def _guarded(meeting: Sequence[SearchPoint]) -> tuple[float, float]:
+    """The largest guard that some point keeps at an acceptable price, and that price."""
+    costs = {
+        guard: min((point.cost for point in meeting if meets(point.gaps, guard)), default=float("inf"))
+        for guard in (GUARD, LITTLE_GUARD, 0.0)
+    }
+    if costs[GUARD] <= PRICE * costs[LITTLE_GUARD] < float("inf"):
+        return GUARD, PRICE * costs[LITTLE_GUARD]
+    guard = LITTLE_GUARD if costs[LITTLE_GUARD] < float("inf") else 0.0
+    return guard, NEAR * costs[guard]
+
+
+def _why(point: SearchPoint, meeting: int, guard: float) -> str:
     limits = len(point.gaps)
-    margin = f"with {GUARD:.0%} of what may be lost to spare" if guarded else "with little to spare"
+    margin = f"with {guard:.0%} of what may be lost to spare" if guard else "with little to spare"
     of = f"the cheapest of {meeting} that meet" if meeting > 1 else "the only one tried that meets"
     floats = f"{point.nodes_in_float} products in float" if point.nodes_in_float else "nothing in float"
     quantized = (

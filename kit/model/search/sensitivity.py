@@ -1,7 +1,4 @@
-"""What a configuration does to the scores of single rows, and what each node does by itself, slice by slice."""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+"""What quantization does to the scores of single rows, and rows that stand for all."""
 
 import numpy as np
 
@@ -14,13 +11,15 @@ def row_losses(scores: Float32Array, reference: Float32Array) -> Float64Array:
     """How far each row's scores are from the reference's: float64 [rows], 0 where they are equal.
 
     The Kullback-Leibler divergence of the classes' probabilities, in nats; scores that are no probabilities are taken
-    for logarithms of such. With a single score a row, the squared difference in units of its variance.
+    for logarithms of such. With a single score a row, the squared difference in units of the reference's variance.
     """
     if reference.shape[1] == 1:
         spread = float(reference.astype(np.float64).var()) or 1.0
-        return ((scores - reference).astype(np.float64) ** 2)[:, 0] / spread
-    logs = [_log_probabilities(each, _are_probabilities(reference)) for each in (reference, scores)]
-    losses: Float64Array = (np.exp(logs[0]) * (logs[0] - logs[1])).sum(axis=1)
+        squared: Float64Array = (scores.astype(np.float64) - reference)[:, 0] ** 2 / spread
+        return squared
+    probabilities = _are_probabilities(reference)
+    expected, found = (_log_probabilities(each, probabilities) for each in (reference, scores))
+    losses: Float64Array = (np.exp(expected) * (expected - found)).sum(axis=1)
     return np.maximum(losses, 0.0)
 
 
@@ -40,43 +39,11 @@ def spread_subset(strata: Int64Array, count: int, seed: int) -> Int64Array:
     """At most `count` rows, sorted: from each stratum its share, drawn under `seed`; a smaller subset is part of it."""
     if len(strata) <= count:
         return np.arange(len(strata))
-    generator = np.random.default_rng(seed)
-    shuffled = generator.permutation(len(strata))
+    shuffled = np.random.default_rng(seed).permutation(len(strata))
     _, stratum = np.unique(strata[shuffled], return_inverse=True)
     sizes = np.bincount(stratum)
     order = np.argsort(stratum, kind="stable")
+    number = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = np.empty(len(strata))
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    place[order] = (np.arange(len(strata)) - starts + 0.5) / np.repeat(sizes, sizes)
-    first = np.argsort(place, kind="stable")[:count]
-    return np.sort(shuffled[first])
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLoss:
-    """What a node's quantization alone does: the mean loss of its rows, and of each stratum's."""
-
-    node: str
-    loss: float
-    by_stratum: Float64Array
-
-
-def node_losses(
-    nodes: Sequence[str],
-    losses_of: Callable[[str], Float64Array],
-    strata: Int64Array,
-) -> list[NodeLoss]:
-    """Paired over the same rows: `losses_of` gives each row's loss where only that node is quantized."""
-    _, stratum = np.unique(strata, return_inverse=True)
-    sizes = np.bincount(stratum)
-    found = []
-    for node in nodes:
-        losses = losses_of(node)
-        found.append(NodeLoss(node, float(losses.mean()), np.bincount(stratum, losses) / sizes))
-    return found
-
-
-def weighted(losses: Sequence[NodeLoss], suffering: Float64Array) -> dict[str, float]:
-    """By node: its loss, with the strata weighted by what they suffer where all is quantized."""
-    weights = suffering / suffering.sum() if suffering.sum() > 0 else np.full(len(suffering), 1 / len(suffering))
-    return {each.node: float(each.by_stratum @ weights) for each in losses}
+    place[order] = (number + 0.5) / np.repeat(sizes, sizes)
+    return np.sort(shuffled[np.argsort(place, kind="stable")[:count]])

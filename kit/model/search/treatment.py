@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import onnx
-
 from kit.digest import digest_bytes
 from kit.model.calibrate import Method
 from kit.model.feeds import Feeds
 from kit.model.graph import PRODUCTS
 from kit.model.quantize import Variant, VariantMaker, method_of
+from kit.model.search.cost import CostModel
 from kit.model.search.simulate import Setting, Simulation
-from kit.model.search.size import SizeModel
 from kit.records import Arithmetic, Float32Array, Recipe
 from kit.spec.recipe import parse_recipe
 
@@ -81,12 +79,12 @@ class Ground:
         self.base = base
         self.equalize = _equalizable(maker)
         self.first = Treatment(base, METHODS[0], self.equalize, correct_bias=False)
-        self.variant: Variant = maker.make(self.first.recipe())
+        quantized = maker.quantized(self.first.recipe())
+        self.variant: Variant = maker.finished(self.first.recipe(), quantized)
         self._maker = maker
         self._prepared = maker.prepared(self.equalize)
-        proto = onnx.ModelProto.FromString(self.variant.data)
-        self._simulation = Simulation(self._prepared, proto, frozenset(), maker.feeds, output)
-        self._sizes = SizeModel(self._prepared, proto, self.variant.record.model.size_bytes)
+        self._simulation = Simulation(self._prepared, quantized.proto, frozenset(), maker.feeds, output)
+        self._costs = CostModel(self._prepared, quantized.proto, self.variant.record.model.size_bytes)
 
     @property
     def rows_run(self) -> int:
@@ -106,7 +104,11 @@ class Ground:
 
     def size_bytes(self, kept: frozenset[str]) -> int:
         """Predicted size of the file with `kept` nodes in float."""
-        return self._sizes.predict(self._simulation.rules.rounded(kept), kept)
+        return self._costs.size_bytes(self._simulation.rules.rounded(kept), kept)
+
+    def work(self, kept: frozenset[str]) -> float:
+        """Predicted work of a run with `kept` nodes in float, in int8 multiplications."""
+        return self._costs.work(kept)
 
     @cached_property
     def units(self) -> tuple[str, ...]:

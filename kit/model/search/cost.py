@@ -1,7 +1,10 @@
-"""What a mixed precision will weigh, from one quantized file: bytes that quantizing adds and saves, node by node."""
+"""What a mixed precision will cost, from one quantized file: bytes that quantizing adds and saves, and work."""
+
+from math import prod
 
 import onnx
 
+from kit.model.graph import PRODUCTS
 from kit.model.quantize.base import Prepared
 from kit.model.search.rounding import Rounding
 
@@ -9,13 +12,49 @@ _SUM_BYTES = 100
 """Of the Sum that keeps a product in float at run time."""
 
 
+_NAME_BYTES = 2
+"""Of an inner name in the finished file (`kit.model.quantize.compact`)."""
+
+
 def _bytes(message: onnx.NodeProto | onnx.TensorProto) -> int:
-    size = int(message.ByteSize())
+    """Bytes in the finished file, where inner names are short and what rounds has none."""
+    if isinstance(message, onnx.TensorProto):
+        names, unnamed = [message.name], 0
+    else:
+        names = [*message.input, *message.output]
+        unnamed = len(message.name) + 2 if message.op_type in ("QuantizeLinear", "DequantizeLinear") else 0
+    size = int(message.ByteSize()) - unnamed - sum(max(0, len(name) - _NAME_BYTES) for name in names)
     return size + (2 if size < 128 else 3)
 
 
-class SizeModel:
-    """Predicts file sizes; exact to a few hundred bytes.
+def _stored(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> list[str]:
+    """Constants of a DequantizeLinear in the finished file, where biases have no zero point."""
+    is_bias = constants[node.input[0]].data_type == onnx.TensorProto.INT32
+    return list(node.input[:2] if is_bias else node.input)
+
+
+def _multiplications(graph: onnx.GraphProto) -> dict[str, int]:
+    """By product with constant weights: its multiplications a row, places that are not known counted once."""
+    sizes = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    found = {}
+    for node in graph.node:
+        if node.op_type in PRODUCTS and node.input[1] in sizes:
+            shape = shapes.get(node.output[0], [])
+            places = shape[2:] if "Conv" in node.op_type else shape[1:-1]
+            found[node.name] = sizes[node.input[1]] * prod(max(1, size) for size in places)
+    return found
+
+
+FLOAT_WORK = 4.0
+"""Work of a multiplication in float, in int8 ones: as many fit a register. It only orders what is to be tried."""
+
+
+class CostModel:
+    """Predicts file sizes, exact to a few hundred bytes, and the order of costs on a device.
 
     Args:
         prepared: the float model.
@@ -37,7 +76,7 @@ class SizeModel:
             for place, name in enumerate(node.input):
                 found = dequantize.get(name)
                 if found is not None and found.input[0] in constants and node.name in inputs:
-                    integer = _bytes(found) + sum(_bytes(constants[each]) for each in found.input)
+                    integer = _bytes(found) + sum(_bytes(constants[each]) for each in _stored(found, constants))
                     saved = floats.get(inputs[node.name][place], 0) - integer
                     self._constants[node.name] = self._constants.get(node.name, 0) + saved
         self._removed = {node.output[0]: _bytes(node) for node in prepared.proto.graph.node if node.name not in present}
@@ -45,6 +84,8 @@ class SizeModel:
             node.output[0]: node.input[0] for node in prepared.proto.graph.node if node.output and node.input
         }
         self._products = {node.name: node.output[0] for node in prepared.proto.graph.node if node.output}
+
+        self._macs = _multiplications(prepared.proto.graph)
 
     def _roundings(self, graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) -> dict[str, int]:
         """Bytes by tensor of its two nodes, and of the step and zero point where they are its own."""
@@ -59,7 +100,11 @@ class SizeModel:
                 found[node.input[0].removesuffix("_QuantizeLinear_Input")] = total
         return found
 
-    def predict(self, rounding: Rounding, kept: frozenset[str]) -> int:
+    def work(self, kept: frozenset[str]) -> float:
+        """Multiplications of all products, those in float counted `FLOAT_WORK` times."""
+        return sum(macs * (FLOAT_WORK if name in kept else 1.0) for name, macs in self._macs.items())
+
+    def size_bytes(self, rounding: Rounding, kept: frozenset[str]) -> int:
         """Bytes of the file where `kept` nodes stay in float and `rounding` says what is rounded."""
         size = self._full + sum(self._constants.get(name, 0) for name in kept)
         size -= sum(each for name, each in self._rounding.items() if name not in rounding.ends_of)
