@@ -105,6 +105,10 @@ def _confirmation(found: "Found") -> Iterable[str]:
         state = "within" if is_met(worst) else "BEYOND its limit"
         of = f", the worst of {len(gaps)}" if len(gaps) > 1 else ""
         yield f"{state}: {gap_text(worst, found.confirmation)}{of}{_ends(finding)} ({rows})"
+    told = {gap.requirement for gap in record.confirmation}
+    for each in found.confirmation:
+        if each.metric == "numerics.processor_flips" and each.requirement not in told:
+            yield f"within: {each.requirement}: {each.reason}"
 
 
 def _ends(finding: Finding | None) -> str:

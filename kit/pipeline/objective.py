@@ -52,14 +52,14 @@ class Yardstick:
 def other_gaps(found: Iterable[Finding], variant: VariantEvidence, rows: int) -> tuple[SearchGap, ...]:
     """The gaps that decisions do not give: of the file and of the device, as far as they were obtained.
 
-    Where no decision may depend on the processor, a variant that can saturate is counted with at least one row of
-    `rows` that does: only a proof from the weights passes such a requirement.
+    Where no decision may depend on the processor, only a proof from the weights passes: with it there is no gap at
+    all, and a variant that can saturate is counted with at least one row of `rows` that does.
     """
     gaps = [gap for each in found if each.metric not in BY_ROWS and (gap := gap_of(each)) is not None]
-    flips = {each.requirement for each in found if each.metric == "numerics.processor_flips" and each.limit == 0}
+    proof_only = {each.requirement for each in found if each.metric == "numerics.processor_flips" and each.limit == 0}
     if not variant.variant.saturation.can_saturate:
-        return tuple(gaps)
-    return tuple(replace(gap, loss=max(gap.loss, 1 / rows)) if gap.requirement in flips else gap for gap in gaps)
+        return tuple(gap for gap in gaps if gap.requirement not in proof_only or gap.loss > 0)
+    return tuple(replace(gap, loss=max(gap.loss, 1 / rows)) if gap.requirement in proof_only else gap for gap in gaps)
 
 
 def not_estimated(profile: Profile, found: Iterable[Finding]) -> tuple[str, ...]:
