@@ -61,6 +61,8 @@ class LightGBMConverter:
 
 def _loaded(data: bytes, path: Path) -> tuple[Any, str]:
     """The booster, and the first word of its objective."""
+    if b"\nend of trees" not in data:
+        raise ModelError("it is cut: its trees do not end", where=str(path), next_step="save or download it again")
     lightgbm = importlib.import_module("lightgbm")
     try:
         booster = lightgbm.Booster(params={"verbose": -1, "num_threads": 1}, model_str=data.decode())

@@ -218,6 +218,16 @@ def _transposed(inputs: NDArray[Any], *axes: int) -> NDArray[Any] | None:
     return np.ascontiguousarray(inputs.transpose(axes).reshape(inputs.shape))
 
 
+def _reread(inputs: NDArray[Any], *, last: bool) -> NDArray[Any] | None:
+    """Images whose bytes are read in the other layout, and then transposed."""
+    if inputs.ndim != 4:
+        return None
+    rows, one, two, three = inputs.shape
+    if last:
+        return np.ascontiguousarray(inputs.reshape(rows, two, three, one).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(inputs.reshape(rows, three, one, two).transpose(0, 2, 3, 1))
+
+
 _CHANGES: dict[str, Callable[[NDArray[Any]], NDArray[Any] | None]] = {
     "inputs divided by 255 (scaling)": lambda x: (x / np.float32(255)).astype(x.dtype),
     "inputs multiplied by 255 (scaling)": lambda x: (x * np.float32(255)).astype(x.dtype),
@@ -233,6 +243,12 @@ _CHANGES: dict[str, Callable[[NDArray[Any]], NDArray[Any] | None]] = {
     "inputs cut to integers (dtype)": lambda x: np.trunc(x).astype(x.dtype),
     "inputs with channels last (layout)": lambda x: _transposed(x, 0, 2, 3, 1),
     "inputs with channels first (layout)": lambda x: _transposed(x, 0, 3, 1, 2),
+    "inputs reshaped where they should be transposed, as if channels were last (layout)": lambda x: _reread(
+        x, last=True
+    ),
+    "inputs reshaped where they should be transposed, as if channels were first (layout)": lambda x: _reread(
+        x, last=False
+    ),
     "inputs with height and width exchanged (layout)": lambda x: _transposed(x, 0, 1, 3, 2),
 }
 """Ways in which preprocessing usually goes wrong, each as a change of the inputs."""
