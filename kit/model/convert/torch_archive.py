@@ -6,6 +6,7 @@ import re
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from typing import BinaryIO, Literal
 from kit.errors import ModelError
 from kit.model.load import MAX_MODEL_BYTES, read_limited
 
-MAX_MEMBERS = 20_000
-"""Most files in one archive: a network for an edge device has hundreds."""
+MAX_MEMBERS = 5_000
+"""Most files in one archive: a network for an edge device has hundreds of tensors."""
 
 MAX_DIRECTORY_BYTES = 4 << 20
 MAX_PICKLE_BYTES = 16 << 20
@@ -102,16 +103,13 @@ def directory(path: Path) -> Archive:
         if problem:
             raise ModelError(f"{member.filename!r} in it {problem}", where=str(path), next_step=_AGAIN)
     names = [member.filename for member in members]
-    twice = [name for name, lower in zip(names, _lower(names), strict=True) if _lower(names).count(lower) > 1][:1]
+    counts = Counter(name.lower() for name in names)  # PyTorch's reader may find a member whatever the case
+    twice = [name for name in names if counts[name.lower()] > 1][:1]
     total = sum(member.file_size for member in members)
     if twice or not names or len(names) > MAX_MEMBERS or total > 2 * MAX_MODEL_BYTES:
         found = f"{twice[0]!r} twice" if twice else f"{len(names)} files of {total >> 20} MiB"
         raise ModelError(f"an absurd archive: it holds {found}", where=str(path), next_step=_AGAIN)
     return _without_folder(path, {member.filename: member.file_size for member in members})
-
-
-def _lower(names: list[str]) -> list[str]:
-    return [name.lower() for name in names]
 
 
 def _without_folder(path: Path, sizes: dict[str, int]) -> Archive:
