@@ -23,6 +23,9 @@ from benchmarks.mobilenet import Image, images, mobilenet
 from benchmarks.table import Row
 
 LIMIT_GB = 16
+"""Address space of a child: of what a machine with 24 GB can spare."""
+
+OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "Failed to allocate")
 PEER = "quantize_static"
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 """Ours, and the peer's name for the same."""
@@ -78,14 +81,15 @@ def _all_cells(model: Path, counts: tuple[int, ...]) -> dict[tuple[str, str, int
     return cells
 
 
-def _cell(side: str, method: str, count: int, model: Path) -> Cell:
-    """The job in a child."""
-    command = [sys.executable, "-m", "benchmarks.calibration", side, method, str(count), str(model)]
+def _cell(side: str, method: str, count: int, model: Path, limit_gb: float = LIMIT_GB) -> Cell:
+    """The job in a child of so much address space."""
+    arguments = (side, method, str(count), str(model), str(limit_gb))
+    command = [sys.executable, "-m", "benchmarks.calibration", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return Cell(**json.loads(done.stdout.splitlines()[-1]))
-    if "MemoryError" in done.stderr or "bad_alloc" in done.stderr or "Failed to allocate" in done.stderr:
-        return Cell(note=f"{side} killed at {LIMIT_GB} GB")
+    if any(words in done.stderr for words in OUT_OF_MEMORY):
+        return Cell(note=f"{side} out of memory at {limit_gb:g} GB")
     raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
 
 
@@ -218,9 +222,9 @@ def _peak_mb() -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def child(side: str, method: str, count: str, model: str) -> None:
+def child(side: str, method: str, count: str, model: str, limit_gb: str = str(LIMIT_GB)) -> None:
     """One cell, printed as JSON."""
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_GB * 10**9, LIMIT_GB * 10**9))
+    resource.setrlimit(resource.RLIMIT_AS, (round(float(limit_gb) * 1e9), round(float(limit_gb) * 1e9)))
     job = {"ours": ours, "peer": peer, "reference": reference}[side]
     with tempfile.TemporaryDirectory() as folder:
         started_s = time.perf_counter()
