@@ -248,16 +248,30 @@ def test_what_overflows_inside_is_named(model: onnx.ModelProto) -> None:
         ([], ["conv1"], "no rows"),
         ({"x": np.zeros((0, 3, 16, 16), dtype=np.float32)}, ["conv1"], "no rows"),
         ({"x": np.zeros((2, 3, 16, 15), dtype=np.float32)}, ["conv1"], "shape"),
+        ({}, ["conv1"], "no rows for input 'x'"),
         ({"z": np.zeros((2, 3, 16, 16), dtype=np.float32)}, ["conv1"], "no rows for input 'x'"),
         ({"x": np.zeros((2, 3, 16, 16), dtype=np.uint8)}, ["conv1"], "uint8"),
         ({"x": np.zeros((2, 3, 16, 16), dtype=np.float32)}, ["nowhere"], "no tensor 'nowhere'"),
         ({"x": np.zeros((2, 3, 16, 16), dtype=np.float32)}, ["w1"], "no tensor 'w1'"),
     ],
-    ids=["no batches", "no rows", "shape", "name", "dtype", "tensor", "weight"],
+    ids=["no batches", "no rows", "shape", "no inputs", "name", "dtype", "tensor", "weight"],
 )
 def test_refusals(feeds: Feeds, tensors: list[str], message: str, model: onnx.ModelProto) -> None:
     with pytest.raises(ModelError, match=message):
         calibrate(model, tensors, feeds, ALL)
+
+
+def test_a_model_without_inputs_is_refused() -> None:
+    net = model_of([helper.make_node("Neg", ["w"], ["y"])], {}, ["y"], {"w": np.ones(3, dtype=np.float32)})
+    with pytest.raises(ModelError, match="no inputs"):
+        calibrate(net, ["y"], {}, ALL)
+
+
+def test_a_model_that_the_runtime_refuses_is_said_to_be() -> None:
+    net = conv_net()
+    net.graph.node[0].op_type = "Convolve"
+    with pytest.raises(ModelError, match="cannot calibrate the model"):
+        calibrate(net, ["conv1"], {"x": conv_rows(1)}, ALL)
 
 
 def test_a_row_that_the_runtime_fails_on_is_named() -> None:

@@ -45,8 +45,8 @@ def calibrate(
         ModelError: there are no rows, they do not fit the model, there is no such tensor, or a value is not finite.
     """
     batches = (feeds,) if isinstance(feeds, Mapping) else feeds
-    total = row_count(feeds) if isinstance(feeds, Mapping) else total_rows
     observer = Observer(proto, tensors)
+    total = row_count(feeds) if isinstance(feeds, Mapping) and feeds else total_rows
     counted = any(method.name in COUNTING for method in methods)
     kept = {name: TensorStatistics(counted=counted) for name in observer.tensors}
     done = 0

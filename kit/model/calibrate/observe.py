@@ -27,7 +27,7 @@ class Observer:
         threads: threads inside an operator.
 
     Raises:
-        ModelError: the runtime refuses the model, or there is no such tensor.
+        ModelError: the runtime refuses the model, it has no inputs, or there is no such tensor.
     """
 
     def __init__(self, proto: onnx.ModelProto, tensors: Sequence[str], *, threads: int = 1) -> None:
@@ -35,6 +35,8 @@ class Observer:
         _check_known(proto, wanted)
         self._session = _session(_augmented(proto, wanted), threads)
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
+        if not self.inputs:
+            raise ModelError("the model has no inputs, so there are no rows to calibrate on")
         fed, made = ({value.name for value in values if value.type in _FLOATS} for values in self._interface())
         self._from_feed = [name for name in wanted if name in fed]
         self._from_run = [name for name in wanted if name in made and name not in fed]
