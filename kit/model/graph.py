@@ -34,6 +34,21 @@ def name_nodes(graph: onnx.GraphProto) -> None:
         taken.add(node.name)
 
 
+_CONSTANTS_APART = 4
+"""Since this version of ONNX's file format, constants need not be listed as inputs."""
+
+
+def fix_constants(model: onnx.ModelProto) -> None:
+    """Take constants off the inputs, where old models list them so that a caller may replace them: none here does."""
+    graph = model.graph
+    model.ir_version = max(model.ir_version, _CONSTANTS_APART)
+    constants = {tensor.name for tensor in graph.initializer}
+    free = [value for value in graph.input if value.name not in constants]
+    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in free]
+    del graph.input[:]
+    graph.input.extend(copies)
+
+
 def flatten_biases(graph: onnx.GraphProto) -> None:
     """Store Gemm biases of shape [1, N] as [N], which broadcast alike: per-channel quantization takes only these."""
     users = Counter(name for node in graph.node for name in node.input)

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from kit.model.calibrate import Ranges
-from kit.model.graph import all_nodes, constants_of
+from kit.model.graph import all_nodes, constants_of, inner_graphs
 from kit.model.quantize.base import Prepared, Quantized
 from kit.model.quantize.leftovers import attempt, refuse_nothing
 from kit.model.quiet import quiet_logging
@@ -43,7 +43,7 @@ def make_float16(prepared: Prepared, recipe: Recipe, kept: frozenset[str], range
     with quiet_logging():
         converted = attempt("conversion to float16", prepared.where, lambda: _converted(prepared.proto, blocked))
     left = _left(prepared.proto.graph, kept, beyond, frozenset(DEFAULT_OP_BLOCK_LIST))
-    if not any(tensor.data_type == TensorProto.FLOAT16 for tensor in constants_of(converted.graph).values()):
+    if not _holds_float16(converted.graph):
         raise refuse_nothing(prepared, left, "float16")
     return Quantized(converted, left, () if ranges else (_UNSEEN,))
 
@@ -82,6 +82,11 @@ def _without_round_trips(graph: onnx.GraphProto) -> None:
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]
     graph.node.extend(copies)
+
+
+def _holds_float16(graph: onnx.GraphProto) -> bool:
+    graphs = [graph, *(inner for node in all_nodes(graph) for inner in inner_graphs(node))]
+    return any(held.data_type == TensorProto.FLOAT16 for each in graphs for held in constants_of(each).values())
 
 
 def float_tensors(graph: onnx.GraphProto) -> tuple[str, ...]:

@@ -7,7 +7,15 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from kit.errors import ConversionError, ModelError
-from kit.model.graph import all_nodes, drop_unused_domains, flatten_biases, name_nodes, score_head, untyped
+from kit.model.graph import (
+    all_nodes,
+    drop_unused_domains,
+    fix_constants,
+    flatten_biases,
+    name_nodes,
+    score_head,
+    untyped,
+)
 from kit.model.load import LoadedModel
 from kit.model.metadata import main_opset
 from kit.model.quantize.base import Prepared
@@ -43,6 +51,7 @@ def prepare(reference: LoadedModel) -> Prepared:
     if any(node.op_type in _INT8 for node in all_nodes(proto.graph)):
         raise ModelError("it is quantized already", where=where, next_step="give the float model")
     name_nodes(proto.graph)  # the runtime refuses names given twice
+    fix_constants(proto)
     skipped: list[str] = []
     with quiet_logging():
         for what, step in _steps(proto):
