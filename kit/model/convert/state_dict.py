@@ -1,5 +1,6 @@
 """Weights of PyTorch (a state dict) and a factory, which builds the module that they fill."""
 
+import copy
 import importlib.util
 import inspect
 import sys
@@ -11,9 +12,9 @@ from kit.errors import ConversionError, ModelError, UsageError
 from kit.model.convert.base import Options, Source, library_versions
 from kit.model.convert.torch import tensors_only
 from kit.model.convert.torch_archive import Archive, checked, claimed_kind, directory, pickled_members
-from kit.model.convert.torch_export import (
+from kit.model.convert.torch_export import Traced, source_of
+from kit.model.convert.torch_inputs import (
     LIBRARIES,
-    Traced,
     dynamic_shapes,
     dynamic_sizes,
     example_of,
@@ -22,7 +23,6 @@ from kit.model.convert.torch_export import (
     inputs_in_order,
     quiet_torch,
     refusing,
-    source_of,
 )
 from kit.model.quiet import quiet_logging
 
@@ -211,7 +211,7 @@ def _traced(module: Any, options: Options, notes: list[str], path: Path) -> Trac
     shapes = ", ".join(str(list(each.shape)) for each in examples)
     next_step = "describe its inputs as its forward takes them: --input NAME=SHAPE:DTYPE"
     with torch.no_grad(), refusing(f"the module does not run on inputs of shape {shapes}", str(path), next_step):
-        module(*examples)
+        copy.deepcopy(module)(*examples)  # a call may change its state
     next_step = (
         "give a number for a dimension that the message calls fixed, and see that forward has no branches on data"
     )

@@ -9,7 +9,12 @@ from typing import Any
 from kit.errors import ModelError
 from kit.model.convert.base import Options, Source, library_versions
 from kit.model.convert.torch_archive import checked, claimed_kind, pickled_members
-from kit.model.convert.torch_export import LIBRARIES, Traced, first_words, quiet_torch, source_of
+from kit.model.convert.torch_export import Traced, source_of
+from kit.model.convert.torch_inputs import (
+    LIBRARIES,
+    first_words,
+    quiet_torch,
+)
 from kit.model.convert.torch_scan import safe_program
 from kit.model.quiet import quiet_logging
 

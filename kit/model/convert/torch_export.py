@@ -1,8 +1,7 @@
 """What PyTorch's converters share: an exported program becomes a source with deliberate names, sizes and opset."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,19 @@ import onnx
 from numpy.typing import NDArray
 
 from kit.digest import digest_bytes
-from kit.errors import ConversionError, ModelError, UsageError
+from kit.errors import ConversionError
 from kit.model.convert.base import Arrays, Options, Source
+from kit.model.convert.torch_inputs import cleaned, example_inputs, input_names, quiet_torch, refusing
 from kit.model.convert.torch_opset import EXPORTED, lowered
+from kit.model.convert.torch_state import mode_notes, stateless
 from kit.model.graph import drop_unused_domains
 from kit.model.inspect import graphs_of
 from kit.model.metadata import record_of, serialized
 from kit.model.quiet import quiet_logging
-from kit.records import ModelRecord, TensorInfo
+from kit.records import ModelRecord
 
 ROWS = "rows"
 """Name of the dimension that counts rows, where nobody gave it one."""
-
-LIBRARIES = {"torch": "torch", "onnxscript": "onnxscript"}
-_SIZES = (3, 5, 7, 11, 13)
-"""What dynamic dimensions are while a model is exported: prime, so that no other size equals them by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +49,12 @@ def source_of(path: Path, traced: Traced, options: Options) -> Source:
         ConversionError: it is in training mode, takes or gives something else than tensors, or cannot be exported.
     """
     torch = quiet_torch()
-    names = traced.input_names or _input_names(traced.program, path)
+    names = traced.input_names or input_names(traced.program, path)
     examples = example_inputs(traced.program)
-    run = _stateless(traced.program, traced.run)
+    run = stateless(traced.program, traced.run)
     with torch.no_grad():
         outputs = _named_outputs(run(*examples), path)
-    notes = (*traced.notes, *_mode_notes(traced.program, path))
+    notes = (*traced.notes, *mode_notes(traced.program, path))
     model, kept = _exported(traced, list(names), list(outputs), options.opset, path)
     proto = record_of(model, b"", path.name)
     data = path.read_bytes()
@@ -65,141 +62,6 @@ def source_of(path: Path, traced: Traced, options: Options) -> Source:
     return Source(
         record, lambda feeds: _predict(run, names, list(outputs), feeds), lambda: serialized(model), notes + kept
     )
-
-
-def quiet_torch() -> Any:
-    """torch with one thread, and the same numbers each time."""
-    import torch
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    return torch
-
-
-@contextmanager
-def refusing(what: str, where: str, next_step: str) -> Iterator[None]:
-    """Make any error of PyTorch a ConversionError with its own first words."""
-    try:
-        with quiet_logging():
-            yield
-    except (ConversionError, ModelError, UsageError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # SystemExit too: code of a model must not end the command as if all were well
-        raise ConversionError(f"{what}: {first_words(error)}", where=where, next_step=next_step) from None
-
-
-def first_words(error: BaseException) -> str:
-    """What an error was first caused by, its type and the beginning of its message, one printable line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)[:2000])
-    text = "".join(character if character.isprintable() else " " for character in plain)
-    return f"{type(error).__name__}: {' '.join(text.split())}"[:300].rstrip(": ")
-
-
-def example_of(info: TensorInfo, sizes: Mapping[str, int]) -> Any:
-    """A tensor as `info` describes; dynamic dimensions are of the given sizes."""
-    torch = quiet_torch()
-    shape = [size if isinstance(size, int) else sizes[size] for size in info.shape]
-    dtype = getattr(torch, "bool" if info.dtype == "bool" else info.dtype, None)
-    if not isinstance(dtype, torch.dtype):
-        raise UsageError(f"input {info.name!r} is of the unknown type {info.dtype!r}", next_step="give one as float32")
-    return torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
-
-
-def dynamic_sizes(inputs: tuple[TensorInfo, ...]) -> dict[str, int]:
-    """A size for each named dimension of `inputs`, each another one; UsageError if there are absurdly many."""
-    names = list(dict.fromkeys(size for each in inputs for size in each.shape if isinstance(size, str)))
-    if len(names) > len(_SIZES):
-        raise UsageError(f"{len(names)} dynamic dimensions", next_step=f"give at most {len(_SIZES)} of them a name")
-    return dict(zip(names, _SIZES, strict=False))
-
-
-def dynamic_shapes(inputs: tuple[TensorInfo, ...]) -> tuple[dict[int, Any], ...]:
-    """For `torch.export.export`: a dimension of the same name is the same size everywhere."""
-    torch = quiet_torch()
-    dims = {name: torch.export.Dim(re.sub(r"\W", "_", f"d_{name}")) for name in dynamic_sizes(inputs)}
-    return tuple({axis: dims[size] for axis, size in enumerate(each.shape) if isinstance(size, str)} for each in inputs)
-
-
-def given_symbols(inputs: tuple[TensorInfo, ...]) -> dict[tuple[int, int], str]:
-    """The names that the user gave to dimensions, by input's position and axis."""
-    return {
-        (position, axis): size
-        for position, each in enumerate(inputs)
-        for axis, size in enumerate(each.shape)
-        if isinstance(size, str)
-    }
-
-
-def inputs_in_order(wanted: list[str], options: Options, where: str) -> tuple[TensorInfo, ...]:
-    """The inputs that the user described, in the order of the arguments `wanted` of the model.
-
-    They are matched by name where all names agree, else taken in the order given.
-
-    Raises:
-        UsageError: none were given, or more than there are arguments.
-    """
-    given = {each.name: each for each in options.inputs}
-    if not given or len(given) > len(wanted):
-        what = f"{len(given)} inputs were given, and it has {len(wanted)}" if given else "it does not say what it takes"
-        raise UsageError(
-            what,
-            where=where,
-            next_step="describe each input: "
-            + " ".join(f"--input {name}=batchx3x32x32:float32" for name in wanted or ["x"])
-            + " (a word for a dimension makes it dynamic)",
-        )
-    return tuple(given[name] for name in wanted) if given.keys() == set(wanted) else tuple(given.values())
-
-
-def example_inputs(program: Any) -> list[Any]:
-    """A tensor for every tensor that the program takes, of sizes that it allows."""
-    torch = quiet_torch()
-    by_symbol: dict[str, int] = {}
-    examples = []
-    for value in _placeholders(program).values():
-        shape = []
-        for size in value.shape:
-            symbol = str(size)
-            if not isinstance(size, int) and symbol not in by_symbol:
-                limits = program.range_constraints.get(size.node.expr)
-                low = max(_SIZES[len(by_symbol) % len(_SIZES)], int(limits.lower) if limits else 0)
-                by_symbol[symbol] = low if not limits else min(low, _highest(limits))
-            shape.append(size if isinstance(size, int) else by_symbol[symbol])
-        dtype = value.dtype
-        examples.append(torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype))
-    return examples
-
-
-def _highest(limits: Any) -> int:
-    try:
-        return int(limits.upper)
-    except (TypeError, ValueError, OverflowError, AttributeError):
-        return max(_SIZES)
-
-
-def _placeholders(program: Any) -> dict[str, Any]:
-    """The tensors that a caller gives, by name, as fake tensors with symbolic sizes."""
-    wanted = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
-    torch = quiet_torch()
-    return {name: values[name] for name in wanted if isinstance(values.get(name), torch.Tensor)}
-
-
-def _input_names(program: Any, path: Path) -> tuple[str, ...]:
-    names = tuple(_clean(name) for name in _placeholders(program))
-    if not names or len(set(names)) < len(names):
-        raise ConversionError(
-            "it takes no tensor" if not names else "two of its inputs have the same name",
-            where=str(path),
-            next_step="export a module whose forward takes tensors",
-        )
-    return names
-
-
-def _clean(name: str) -> str:
-    return re.sub(r"\W+", "_", name).strip("_") or "x"
 
 
 def _named_outputs(result: Any, path: Path) -> dict[str, Any]:
@@ -222,7 +84,7 @@ def _output_name(keys: Any, count: int) -> str:
     if not keys:
         return "output"
     parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in keys]
-    text = _clean("_".join(parts))
+    text = cleaned("_".join(parts))
     return text if not text[0].isdigit() else "output" if count == 1 else f"output_{text}"
 
 
@@ -234,71 +96,6 @@ def _predict(
         result = run(*(torch.tensor(np.ascontiguousarray(feeds[name])) for name in names))
     leaves = [value for value in torch.utils._pytree.tree_leaves(result) if isinstance(value, torch.Tensor)]
     return {name: value.detach().numpy() for name, value in zip(outputs, leaves, strict=True)}
-
-
-def _stateless(program: Any, run: Callable[..., Any]) -> Callable[..., Any]:
-    """`run`, which may be given the same buffers each time only if it leaves them alone."""
-    return run if not program.graph_signature.buffers_to_mutate else _restoring(run)
-
-
-def _restoring(run: Callable[..., Any]) -> Callable[..., Any]:
-    """`run` with its buffers put back before every call, as the ONNX model starts from the saved state every time."""
-    torch = quiet_torch()
-    module: Any = getattr(run, "__self__", run)
-    saved = {name: buffer.clone() for name, buffer in module.named_buffers()}
-
-    def restored(*inputs: Any) -> Any:
-        with torch.no_grad():
-            for name, buffer in module.named_buffers():
-                buffer.copy_(saved[name])
-        return run(*inputs)
-
-    return restored
-
-
-_TRAINING_ARGUMENT = {
-    **dict.fromkeys(("dropout", "native_dropout", "feature_dropout", "alpha_dropout"), ("train", 2)),
-    **dict.fromkeys(("batch_norm", "native_batch_norm", "_native_batch_norm_legit"), ("training", 5)),
-    "rrelu": ("training", 3),
-}
-"""Operators that behave differently in training: the argument that says so, by name and position."""
-
-_RANDOM = {"rand", "randn", "randint", "rand_like", "randn_like", "bernoulli", "multinomial", "normal", "randperm"}
-
-
-def _mode_notes(program: Any, path: Path) -> tuple[str, ...]:
-    """What state a program keeps; ConversionError if it is in training mode or draws random numbers."""
-    for node in program.graph.nodes:
-        name = str(node.target).split(".")
-        operator = name[1] if node.op == "call_function" and name[0] == "aten" and len(name) > 1 else ""
-        if _trains(operator.rstrip("_"), node):
-            raise ConversionError(
-                f"it was exported in training mode: {operator} (node {node.name!r}) is active",
-                where=str(path),
-                next_step="call model.eval() before it is exported, traced or saved",
-            )
-        if operator.rstrip("_") in _RANDOM:
-            raise ConversionError(
-                f"it draws random numbers ({operator}, node {node.name!r}), so no two runs agree",
-                where=str(path),
-                next_step="call model.eval() before it is exported, or take the random part out of forward",
-            )
-    mutated = sorted(set(program.graph_signature.buffers_to_mutate.values()))
-    if not mutated:
-        return ()
-    return (
-        f"It changes its own state in each call ({', '.join(mutated[:3])}); the ONNX model starts from the saved state "
-        "every time.",
-    )
-
-
-def _trains(operator: str, node: Any) -> bool:
-    argument, position = _TRAINING_ARGUMENT.get(operator, ("", 0))
-    given = node.args[position] if len(node.args) > position else node.kwargs.get(argument, False)
-    statistics = (
-        operator.endswith("dropout") or operator == "rrelu" or (len(node.args) > 3 and node.args[3] is not None)
-    )
-    return bool(argument) and given is True and statistics
 
 
 def _exported(

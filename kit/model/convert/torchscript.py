@@ -6,6 +6,7 @@ by PyTorch's own `TS2EPConverter`, with two steps added that it lacks: branches 
 stay symbolic in integer arithmetic.
 """
 
+import copy
 import operator
 import re
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Any
 from kit.errors import ConversionError, ModelError
 from kit.model.convert.base import Options, Source, library_versions
 from kit.model.convert.torch_archive import Archive, checked, claimed_kind
-from kit.model.convert.torch_export import (
+from kit.model.convert.torch_export import Traced, source_of
+from kit.model.convert.torch_inputs import (
     LIBRARIES,
-    Traced,
     dynamic_shapes,
     dynamic_sizes,
     example_of,
@@ -25,7 +26,6 @@ from kit.model.convert.torch_export import (
     inputs_in_order,
     quiet_torch,
     refusing,
-    source_of,
 )
 from kit.model.quiet import quiet_logging
 from kit.records import TensorInfo
@@ -135,7 +135,7 @@ def _check_run(module: Any, examples: tuple[Any, ...], path: Path) -> None:
     shapes = ", ".join(str(list(each.shape)) for each in examples)
     next_step = "describe its inputs as it takes them: --input NAME=SHAPE:DTYPE"
     with torch.no_grad(), refusing(f"it does not run on inputs of shape {shapes}", str(path), next_step):
-        module(*examples)
+        copy.deepcopy(module)(*examples)  # a call may change its state
 
 
 def _program(module: Any, inputs: tuple[TensorInfo, ...], path: Path) -> tuple[Any, int]:
@@ -166,7 +166,7 @@ def _decide_branches(module: Any, examples: tuple[Any, ...]) -> int:
     torch = quiet_torch()
     for parameter in module.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    graph = module.graph
+    graph, scratch = module.graph, copy.deepcopy(module)
     torch._C._jit_pass_inline(graph)
     for value, example in zip(list(graph.inputs())[1:], examples, strict=False):
         value.setType(torch._C.TensorType.get().with_sizes([None] * example.dim()))
@@ -178,7 +178,7 @@ def _decide_branches(module: Any, examples: tuple[Any, ...]) -> int:
         node = _first_branch(graph)
         if node is None:
             break
-        constant = graph.insertConstant(_condition(graph, module, examples))
+        constant = graph.insertConstant(_condition(graph, scratch, examples))
         constant.node().moveBefore(node)
         node.replaceInput(0, constant)
         decided += 1
