@@ -189,7 +189,8 @@ def test_a_file_that_crashes_the_library_does_so_elsewhere(tmp_path: Path) -> No
 
 
 def test_files_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
-    xgboost_file(tmp_path / "x.model", "wine", objective="multi:softprob", num_class=3)
+    xgboost_file(tmp_path / "x.json", "wine", objective="multi:softprob", num_class=3)
+    (tmp_path / "x.json").rename(tmp_path / "x.model")
     lightgbm_file(tmp_path / "l.model", "wine", objective="multiclass", num_class=3)
     assert isinstance(converter_for(tmp_path / "x.model"), XGBoostConverter)
     assert isinstance(converter_for(tmp_path / "l.model"), LightGBMConverter)

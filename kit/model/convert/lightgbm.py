@@ -65,7 +65,7 @@ def _loaded(data: bytes, path: Path) -> tuple[Any, str]:
         raise ModelError("it is cut: its trees do not end", where=str(path), next_step="save or download it again")
     lightgbm = importlib.import_module("lightgbm")
     try:
-        booster = lightgbm.Booster(params={"verbose": -1, "num_threads": 1}, model_str=data.decode())
+        booster = lightgbm.Booster(model_str=data.decode())
         objective = str(booster.dump_model(num_iteration=1).get("objective", "none")).split()[0]
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

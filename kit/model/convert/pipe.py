@@ -63,9 +63,13 @@ def receive(stream: BinaryIO) -> Message | None:
         values, described, size = header["values"], header["arrays"], header["size"]
         layouts = [(str(name), _dtype(dtype), tuple(map(int, shape))) for name, dtype, shape in described]
         sizes = [math.prod(shape) * dtype.itemsize for _, dtype, shape in layouts]
-        if not isinstance(values, dict) or not isinstance(size, int) or min((size, *sizes)) < 0:
+        if (
+            not isinstance(values, dict)
+            or not isinstance(size, int)
+            or min((size, 0, *(each for _, _, shape in layouts for each in shape))) < 0
+        ):
             raise ValueError("no message")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise BrokenMessageError(f"malformed: {error}") from None
     if sum(sizes) + size > MAX_BODY_BYTES:
         raise BrokenMessageError(f"{sum(sizes) + size} bytes, and at most {MAX_BODY_BYTES} are taken")
