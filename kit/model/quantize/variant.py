@@ -257,10 +257,8 @@ def _equalized(prepared: Prepared) -> Prepared:
 
 
 def _corrected(quantized: onnx.ModelProto, prepared: Prepared, feeds: Feeds) -> onnx.ModelProto:
-    try:
-        from kit.model.quantize.bias import correct_bias
-    except ImportError:
-        raise ConversionError("bias correction is not made yet", where=prepared.where) from None
+    from kit.model.quantize.bias import correct_bias
+
     corrected: onnx.ModelProto = correct_bias(quantized, prepared, feeds)
     return corrected
 
