@@ -52,7 +52,11 @@ def example_of(info: TensorInfo, sizes: Mapping[str, int]) -> Any:
     shape = [size if isinstance(size, int) else sizes[size] for size in info.shape]
     dtype = getattr(torch, "bool" if info.dtype == "bool" else info.dtype, None)
     if not isinstance(dtype, torch.dtype):
-        raise UsageError(f"input {info.name!r} is of the unknown type {info.dtype!r}", next_step="give one as float32")
+        raise UsageError(
+            f"input {info.name!r} is of the unknown type {info.dtype!r}",
+            where=f"--input {info.name}",
+            next_step="give one as float32",
+        )
     return torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
 
 

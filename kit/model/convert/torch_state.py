@@ -10,20 +10,43 @@ from kit.model.convert.torch_inputs import quiet_torch
 
 def stateless(program: Any, run: Callable[..., Any]) -> Callable[..., Any]:
     """`run`, which may be given the same buffers each time only if it leaves them alone."""
-    return run if not program.graph_signature.buffers_to_mutate else _restoring(run)
+    return _restoring(run) if mutated_buffers(program) else run
+
+
+_VIEWS = {"view", "slice", "select", "detach", "alias", "squeeze", "unsqueeze", "transpose", "permute", "expand"}
+
+
+def mutated_buffers(program: Any) -> list[str]:
+    """Names of the buffers that a call changes: as the signature says, or by an operator on one or on a view of it."""
+    found = set(program.graph_signature.buffers_to_mutate.values())
+    buffers = program.graph_signature.inputs_to_buffers
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        changed = node.args[0] if schema is not None and schema.is_mutable and node.args else None
+        while changed is not None and _operator(changed) in _VIEWS:
+            changed = changed.args[0]
+        found.add(buffers.get(getattr(changed, "name", ""), ""))
+    return sorted(found - {""})
+
+
+def _operator(node: Any) -> str:
+    """``dropout`` of a node that calls ``aten.dropout.default``; empty for every other node."""
+    name = str(getattr(node, "target", "")).split(".")
+    return name[1] if len(name) > 1 and name[0] == "aten" else ""
 
 
 def _restoring(run: Callable[..., Any]) -> Callable[..., Any]:
-    """`run` with its buffers put back before every call, as the ONNX model starts from the saved state every time."""
+    """`run` with its buffers put back after every call, as the ONNX model starts from the saved state every time."""
     torch = quiet_torch()
     module: Any = getattr(run, "__self__", run)
     saved = {name: buffer.clone() for name, buffer in module.named_buffers()}
 
     def restored(*inputs: Any) -> Any:
+        result = torch.utils._pytree.tree_map_only(torch.Tensor, torch.clone, run(*inputs))
         with torch.no_grad():
             for name, buffer in module.named_buffers():
                 buffer.copy_(saved[name])
-        return run(*inputs)
+        return result
 
     return restored
 
@@ -41,8 +64,7 @@ _RANDOM = {"rand", "randn", "randint", "rand_like", "randn_like", "bernoulli", "
 def mode_notes(program: Any, path: Path) -> tuple[str, ...]:
     """What state a program keeps; ConversionError if it is in training mode or draws random numbers."""
     for node in program.graph.nodes:
-        name = str(node.target).split(".")
-        operator = name[1] if node.op == "call_function" and name[0] == "aten" and len(name) > 1 else ""
+        operator = _operator(node)
         if _trains(operator.rstrip("_"), node):
             raise ConversionError(
                 f"it was exported in training mode: {operator} (node {node.name!r}) is active",
@@ -55,7 +77,7 @@ def mode_notes(program: Any, path: Path) -> tuple[str, ...]:
                 where=str(path),
                 next_step="call model.eval() before it is exported, or take the random part out of forward",
             )
-    mutated = sorted(set(program.graph_signature.buffers_to_mutate.values()))
+    mutated = mutated_buffers(program)
     if not mutated:
         return ()
     return (
@@ -70,4 +92,4 @@ def _trains(operator: str, node: Any) -> bool:
     statistics = (
         operator.endswith("dropout") or operator == "rrelu" or (len(node.args) > 3 and node.args[3] is not None)
     )
-    return bool(argument) and given is True and statistics
+    return bool(argument) and given == 1 and statistics
