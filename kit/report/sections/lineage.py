@@ -125,7 +125,7 @@ def _variant_boxes(variant: VariantEvidence) -> list[Box]:
     record = variant.variant
     boxes = []
     if record.calibration_digest:
-        how = f"{count(record.calibration_rows, 'row')}, {record.recipe.calibration}"
+        how = f"{count(record.calibration_rows, 'row')}, {record.recipe.calibration or 'ranges of float16'}"
         boxes.append(_box("calibration", record.recipe.name, how, record.calibration_digest))
     left = f", {len(record.left_in_float)} operators in float" if record.left_in_float else ""
     detail = f"{made_of(variant)}, {quantity(record.model.size_bytes, 'B')}{left}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kit.records import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement, Verdict
+from kit.records import Evidence, Finding, Judgement, Recipe, VariantEvidence, VariantJudgement, Verdict
 from kit.report import sentences
 from kit.report.figures import Scale, clean, count, percent, points, quantity, scale_for
 from kit.report.sections.numerics import NONE_SO_FAR
@@ -178,10 +178,34 @@ def _row(
 def made_of(known: VariantEvidence) -> str:
     """A recipe in words: ``int8, per channel, reduced range``."""
     recipe = known.variant.recipe
-    if recipe.precision != "int8":
-        return recipe.precision
-    parts = ["int8", "per channel" if recipe.per_channel else "per tensor"]
-    return ", ".join([*parts, *(["reduced range"] if recipe.reduce_range else [])])
+    words = _static_words(recipe) if recipe.precision == "int8" else [_PRECISION_WORDS[recipe.precision]]
+    if recipe.block_size is not None:
+        words.append(f"blocks of {recipe.block_size}")
+    if recipe.keep_float:
+        words.append(f"{count(len(recipe.keep_float), 'selector')} of nodes kept in float")
+    return ", ".join(words)
+
+
+_PRECISION_WORDS = {
+    "fp32": "fp32",
+    "fp16": "fp16 inside, float32 at the interface",
+    "int8-dynamic": "int8 weights, ranges of activations found at run time",
+    "int8-weights": "int8 weights of matrix products",
+    "int4-weights": "int4 weights of matrix products",
+}
+
+
+def _static_words(recipe: Recipe) -> list[str]:
+    signs = "".join(dtype[0] + "8" for dtype in (recipe.activation_dtype, recipe.weight_dtype) if dtype)
+    share = f" {recipe.percentile:g}" if recipe.percentile is not None else ""
+    said = (
+        ("reduced range", recipe.reduce_range),
+        ({"i8i8": "signed activations", "u8u8": "unsigned weights"}.get(signs, ""), signs in ("i8i8", "u8u8")),
+        (f"ranges by {recipe.calibration}{share}", recipe.calibration not in ("", "minmax")),
+        ("equalized", recipe.equalize),
+        ("biases corrected", recipe.correct_bias),
+    )
+    return ["int8", "per channel" if recipe.per_channel else "per tensor", *(words for words, holds in said if holds)]
 
 
 def _cell(findings: list[Finding], known: VariantEvidence | None) -> Cell:
