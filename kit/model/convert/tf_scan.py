@@ -62,7 +62,7 @@ def refuse_unsafe_graph(data: bytes, where: str) -> None:
                 reason = "" if node.op in bodies else _reason(node.op, place in serving, place in restoring)
                 if reason:
                     raise ModelError(
-                        f"the node {node.name!r}{_inside(body)} is a {node.op}, {reason}",
+                        f"the node {node.name!r}{_inside(body)} is of type {node.op}, {reason}",
                         where=where,
                         next_step="save the model for serving, without what the message names",
                     )
@@ -88,8 +88,8 @@ def _reason(operator: str, serving: bool, restoring: bool) -> str:
     if definition is None:
         return "a custom operator, which only a library of its own can run"
     if operator in _CHECKPOINT:
-        inside = "reads or writes files, in the part that predicts" if serving else ""
-        return inside or ("writes files where the model is restored" if restoring and operator in _WRITES else "")
+        inside = "which reads or writes files, in the part that predicts" if serving else ""
+        return inside or ("which writes files where the model is restored" if restoring and operator in _WRITES else "")
     if _OUTSIDE.fullmatch(operator):
         return "which reads or writes files, or runs code, outside the model"
     if definition.is_stateful and not _HARMLESS_STATE.fullmatch(operator):

@@ -162,15 +162,28 @@ def _tolerances(graph: Graph, outputs: tuple[TensorInfo, ...]) -> dict[str, floa
     """One step of every quantized output, or of the quantized tensor that a float output dequantizes.
 
     The interpreter rounds with fixed-point multipliers, ONNX with float ones: a value that lies half way between two
-    steps goes either way.
+    steps goes either way. Probabilities behind activations that are rounded to 8 bits as they come (dynamic range): one
+    step of 255, since there too a value half way goes either way.
     """
     sources = {each.outputs[0]: each.inputs[0] for each in graph.operators if each.name == "DEQUANTIZE"}
+    producers = {each.outputs[0]: each.name for each in graph.operators if each.outputs}
     found: dict[str, float] = {}
     for index, info in zip(graph.outputs, outputs, strict=True):
         quantization = graph.tensors[sources.get(index, index)].quantization
         if quantization is not None:
             found[info.name] = float(quantization.scale[0]) * 1.0001 if index in sources else 1.0
+        elif _rounds_as_it_runs(graph) and producers.get(index) in ("SOFTMAX", "LOGISTIC"):
+            found[info.name] = 1 / 255
     return found
+
+
+def _rounds_as_it_runs(graph: Graph) -> bool:
+    """Whether a product takes float values and integer weights (dynamic range)."""
+    products = (each for each in graph.operators if each.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
+    return any(
+        graph.tensors[each.inputs[0]].dtype == "float32" and graph.tensors[each.inputs[1]].dtype in ("int8", "int4")
+        for each in products
+    )
 
 
 def _notes(file: File, inputs: tuple[TensorInfo, ...], states: tuple[State, ...]) -> tuple[str, ...]:
@@ -181,6 +194,8 @@ def _notes(file: File, inputs: tuple[TensorInfo, ...], states: tuple[State, ...]
         if quantization is not None and index not in {state.read for state in states}:
             scale, zero = quantization.scale[0], quantization.zero_point[0]
             notes.append(f"the input {info.name!r} is {info.dtype}: real = {scale:.6g} * (value - {zero})")
+    if _rounds_as_it_runs(main):
+        notes.append("its weights are float now; its activations are rounded to 8 bits row by row, as in the source")
     notes += [
         f"the variable {each.name!r} is an input now, and its next value the output {each.name + NEXT!r}"
         for each in states

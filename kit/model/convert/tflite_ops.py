@@ -220,15 +220,18 @@ def _rounded(build: Builder, operator: Operator, name: str, axes: list[int]) -> 
         return build.one("Div", build.one("Round", build.one("Mul", name, steps)), steps)
     low = build.one("Min", build.reduced("ReduceMin", name, axes), zero)
     high = build.one("Max", build.reduced("ReduceMax", name, axes), zero)
-    span = build.one("Max", build.one("Sub", high, low), tiny)
-    steps = build.one("Div", build.literal(255.0, np.float32), span)
-    offset = build.one("Round", build.one("Sub", lowest, build.one("Mul", low, steps)))
-    scaled = build.one("Mul", name, steps)
-    if operator.name == "DEPTHWISE_CONV_2D":  # not XNNPACK's: halves away from zero, after the offset
-        stored = _half_away(build, build.one("Add", scaled, offset))
+    span, all_steps = build.one("Max", build.one("Sub", high, low), tiny), build.literal(255.0, np.float32)
+    if operator.name == "DEPTHWISE_CONV_2D":  # TensorFlow Lite's own kernel; the others are XNNPACK's
+        scale = build.one("Div", span, all_steps)
+        steps = build.one("Reciprocal", scale)
+        offset = build.one("Round", build.one("Sub", lowest, build.one("Div", low, scale)))
+        stored = _half_away(build, build.one("Add", build.one("Mul", name, steps), offset))
     else:
-        stored = build.one("Add", build.one("Round", scaled), offset)
-    return build.one("Div", build.one("Sub", build.one("Clip", stored, lowest, largest), offset), steps)
+        steps = build.one("Div", all_steps, span)
+        scale = build.one("Reciprocal", steps)
+        offset = build.one("Round", build.one("Sub", lowest, build.one("Mul", low, steps)))
+        stored = build.one("Add", build.one("Round", build.one("Mul", name, steps)), offset)
+    return build.one("Mul", build.one("Sub", build.one("Clip", stored, lowest, largest), offset), scale)
 
 
 def _half_away(build: Builder, name: str) -> str:
