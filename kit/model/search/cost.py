@@ -6,9 +6,9 @@ import onnx
 
 from kit.model.graph import PRODUCTS
 from kit.model.quantize.base import Prepared
-from kit.model.search.rounding import Rounding
+from kit.model.search.rounding import Rounding, rounded_tensors
 
-_SUM_BYTES = 100
+_SUM_BYTES = 24
 """Of the Sum that keeps a product in float at run time."""
 
 
@@ -31,6 +31,11 @@ def _stored(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> lis
     """Constants of a DequantizeLinear in the finished file, where biases have no zero point."""
     is_bias = constants[node.input[0]].data_type == onnx.TensorProto.INT32
     return list(node.input[:2] if is_bias else node.input)
+
+
+def _compact(message: onnx.NodeProto | onnx.TensorProto, *names: str) -> int:
+    """Bytes with names of two letters, which tensors have in a quantized file."""
+    return _bytes(message) - sum(max(0, len(name.encode()) - 2) for name in names)
 
 
 def _multiplications(graph: onnx.GraphProto) -> dict[str, int]:
@@ -66,11 +71,11 @@ class CostModel:
         self._full = size_bytes
         graph = quantized.graph
         constants = {tensor.name: tensor for tensor in graph.initializer}
-        floats = {tensor.name: _bytes(tensor) for tensor in prepared.proto.graph.initializer}
+        floats = {tensor.name: _compact(tensor, tensor.name) for tensor in prepared.proto.graph.initializer}
         inputs = {node.name: list(node.input) for node in prepared.proto.graph.node}
         present = {node.name for node in graph.node}
         dequantize = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
-        self._rounding = self._roundings(graph, constants)
+        self._rounding = self._roundings(graph, prepared, constants)
         self._constants: dict[str, int] = {}
         for node in graph.node:
             for place, name in enumerate(node.input):
@@ -87,17 +92,18 @@ class CostModel:
 
         self._macs = _multiplications(prepared.proto.graph)
 
-    def _roundings(self, graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) -> dict[str, int]:
+    def _roundings(
+        self, graph: onnx.GraphProto, prepared: Prepared, constants: dict[str, onnx.TensorProto]
+    ) -> dict[str, int]:
         """Bytes by tensor of its two nodes, and of the step and zero point where they are its own."""
         after = {node.input[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
         counted: set[str] = set()
         found = {}
-        for node in graph.node:
-            if node.op_type == "QuantizeLinear" and node.output[0] in after:
-                own = set(node.input[1:]) - counted
-                counted |= own
-                total = _bytes(node) + _bytes(after[node.output[0]]) + sum(_bytes(constants[each]) for each in own)
-                found[node.input[0].removesuffix("_QuantizeLinear_Input")] = total
+        for name, node in rounded_tensors(graph, prepared).items():
+            own = set(node.input[1:]) - counted
+            counted |= own
+            nodes = [node, *([after[node.output[0]]] if node.output[0] in after else [])]
+            found[name] = sum(map(_bytes, nodes)) + sum(_bytes(constants[each]) for each in own)
         return found
 
     def work(self, kept: frozenset[str]) -> float:

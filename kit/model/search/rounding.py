@@ -95,6 +95,37 @@ class RoundingRules:
         return found
 
 
+def rounded_tensors(quantized: onnx.GraphProto, prepared: Prepared) -> dict[str, onnx.NodeProto]:
+    """By tensor of the float model that `quantized` rounds: the QuantizeLinear that does it.
+
+    Tensors of a quantized file have names of their own, so they are known by the nodes that make them. A rectifier that
+    the quantizer took out, since rounding does its work, leaves its output to the node before it.
+    """
+    constants = {tensor.name for tensor in quantized.initializer}
+    present = {node.name for node in quantized.node}
+    makers = {name: (node, place) for node in quantized.node for place, name in enumerate(node.output)}
+    floats = {node.name: node for node in prepared.proto.graph.node}
+    taken_out = {
+        node.input[0]: node.output[0]
+        for node in prepared.proto.graph.node
+        if node.op_type in _RECTIFIERS and node.name not in present
+    }
+    found: dict[str, onnx.NodeProto] = {}
+    for node in quantized.node:
+        if node.op_type != "QuantizeLinear" or node.input[0] in constants:
+            continue
+        name = node.input[0]
+        maker, place = makers.get(name, (None, 0))
+        if maker is not None and maker.op_type == "Sum" and maker.name not in floats:
+            maker, place = makers[maker.input[0]]
+        if maker is not None:
+            name = floats[maker.name].output[place]
+        while name in taken_out:
+            name = taken_out[name]
+        found[name] = node
+    return found
+
+
 def scale_and_zero(low: float, high: float, dtype: np.dtype[np.integer]) -> tuple[np.float32, NDArray[np.integer]]:
     """Step and zero point of 8-bit values between `low` and `high`, both moved to include 0; as the quantizer does."""
     from onnxruntime.quantization.quant_utils import compute_scale_zp

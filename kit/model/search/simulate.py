@@ -20,7 +20,7 @@ from kit.model.calibrate.base import Ranges
 from kit.model.feeds import Feeds, batch_rows, feed_batches
 from kit.model.quantize.base import Prepared
 from kit.model.quantize.bias import Dequantized, dequantized_constants, mean_errors
-from kit.model.search.rounding import RoundingRules, scale_and_zero
+from kit.model.search.rounding import RoundingRules, rounded_tensors, scale_and_zero
 from kit.model.session import quiet_runtime, reason_of
 from kit.records import Float32Array, Float64Array
 
@@ -57,10 +57,10 @@ class Simulation:
         self, prepared: Prepared, quantized: onnx.ModelProto, kept: frozenset[str], feeds: Feeds | None, output: str
     ) -> None:
         self._prepared, self._output = prepared, output
-        dtypes = _rounded_tensors(quantized.graph)
-        self._tensors = tuple(dtypes)
-        self._dtype = next(iter(dtypes.values()), np.dtype(np.uint8))
-        self.rules = RoundingRules(prepared, frozenset(dtypes), kept)
+        rounded = rounded_tensors(quantized.graph, prepared)
+        self._tensors = tuple(rounded)
+        self._dtype = _activation_dtype(quantized.graph, rounded)
+        self.rules = RoundingRules(prepared, frozenset(rounded), kept)
         constants = _constants(quantized.graph)
         self._nodes = tuple(dict.fromkeys(node for node, _ in constants))
         biased = {node: constants[node, _WEIGHT].values for node, index in constants if index == _BIAS}
@@ -118,19 +118,11 @@ def _session(proto: onnx.ModelProto, where: str) -> Any:
         raise ModelError(f"int8 cannot be simulated: {reason_of(error)}", where=where) from None
 
 
-def _rounded_tensors(graph: onnx.GraphProto) -> dict[str, np.dtype[np.integer]]:
-    """Tensors that a quantized graph rounds, by their names in the float model, and the type they are rounded to."""
+def _activation_dtype(graph: onnx.GraphProto, rounded: dict[str, onnx.NodeProto]) -> np.dtype[np.integer]:
+    """The 8-bit type of activations."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    outputs = {value.name for value in graph.output}
-    dequantized = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
-    copies = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Sum" and len(node.input) == 1}
-    found = {}
-    for node in graph.node:
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
-            after = dequantized.get(node.output[0], "")
-            zero = numpy_helper.to_array(constants[node.input[2]])
-            found[after if after in outputs else copies.get(node.input[0], node.input[0])] = zero.dtype
-    return found
+    first = next(iter(rounded.values()), None)
+    return np.dtype(np.uint8) if first is None else numpy_helper.to_array(constants[first.input[2]]).dtype
 
 
 def _constants(graph: onnx.GraphProto) -> dict[tuple[str, int], Dequantized]:
