@@ -1,0 +1,397 @@
+"""PyTorch's models become ONNX: real networks in every format, and what is refused, with what and why."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from kit.errors import MissingExtraError, UsageError
+from kit.model.convert import Options, convert
+from kit.model.convert.state_dict import StateDictConverter
+from kit.model.convert.torch import TorchExportConverter
+from kit.model.convert.torchscript import TorchScriptConverter
+from kit.model.load import load_onnx_bytes
+from kit.model.session import quiet_runtime
+from kit.records import TensorInfo
+from tests.model.torch_fixtures import FACTORIES, INPUTS, Convert, Job, Outcome, convert_all, nets  # noqa: F401
+
+FACTORY = {"cnn": "digits_cnn", "mlp": "cancer_mlp", "gru": "watch_gru", "attention": "digits_attention"}
+FILES = {
+    "cnn-pt2": "cnn.pt2",
+    "gru-pt2": "gru.pt2",
+    "attention-pt2": "attention.pt2",
+    "cnn-traced": "cnn-traced.pt",
+    "mlp-scripted": "mlp-scripted.pt",
+    "attention-scripted": "attention-scripted.pt",
+    "cnn-weights": "cnn-weights.pth",
+    "mlp-weights": "mlp-weights.pth",
+}
+TWICE = ("cnn-pt2", "mlp-scripted", "mlp-weights")
+SAYS_ITS_INPUTS = "pt2"
+
+
+def options_of(net: str, **more: Any) -> Options:
+    """What a user gives for a network of which the file says nothing."""
+    return Options(inputs=INPUTS[net], factory=f"{FACTORIES}:{FACTORY[net]}", **more)
+
+
+@pytest.fixture(scope="session")
+def good(nets: Path, convert_all: Convert) -> dict[str, Outcome]:  # noqa: F811
+    jobs = []
+    for name, file in FILES.items():
+        net, kind = name.split("-")
+        options = Options() if kind == SAYS_ITS_INPUTS else options_of(net)
+        jobs.append(Job(name, nets / file, options, nets / f"{net}.npz", name in TWICE))
+    return convert_all(jobs)
+
+
+def run(model: bytes, rows: dict[str, Any]) -> dict[str, Any]:
+    """All outputs of an ONNX model on these rows, by name."""
+    session = quiet_runtime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, rows), strict=True))
+
+
+def rows_of(folder: Path, name: str) -> dict[str, Any]:
+    with np.load(folder / f"{name.split('-')[0]}.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_onnx_model_computes_what_pytorch_does(name: str, good: dict[str, Outcome], nets: Path) -> None:  # noqa: F811
+    outcome = good[name]
+    assert not outcome.error
+    found = run(outcome.onnx, rows_of(nets, name))
+    assert found.keys() == outcome.outputs.keys()
+    for output, values in outcome.outputs.items():
+        np.testing.assert_allclose(found[output], values, atol=2e-5, err_msg=output)
+        assert np.ptp(values) > 0.1  # and it is no constant
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_row_and_many_give_the_same(name: str, good: dict[str, Outcome], nets: Path) -> None:  # noqa: F811
+    rows = rows_of(nets, name)
+    for count in (1, 2, 7):
+        found = run(good[name].onnx, {key: value[:count] for key, value in rows.items()})
+        for output, values in found.items():
+            np.testing.assert_allclose(values, good[name].outputs[output][:count], atol=2e-5, err_msg=output)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_sizes_and_opset_are_deliberate(name: str, good: dict[str, Outcome], nets: Path) -> None:  # noqa: F811
+    net = name.split("-")[0]
+    outputs = {
+        "cnn": [("output", ("rows", 10))],
+        "mlp": [("scores", ("rows", 2)), ("probabilities", ("rows", 2))],
+        "gru": [("output_0", ("rows", 7)), ("output_1", ("rows", 24))],
+        "attention": [("output", ("rows", 10))],
+    }[net]
+    loaded = load_onnx_bytes(good[name].onnx, name)
+    record = good[name].record
+    assert record is not None
+    assert record.inputs == loaded.record.inputs == INPUTS[net]
+    assert [(each.name, each.shape) for each in loaded.record.outputs] == outputs
+    assert record.outputs == loaded.record.outputs
+    assert loaded.record.opset == 17
+    assert loaded.proto.ir_version == 8  # what onnxruntime 1.13 reads
+    assert {entry.domain for entry in loaded.proto.opset_import} == {""}
+    assert record.size_bytes == (nets / FILES[name]).stat().st_size
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_of_the_author_s_machine_is_left_in_it(name: str, good: dict[str, Outcome]) -> None:
+    for trace in (b"torch_nets", b".py", b"site-packages", b"stack_trace"):
+        assert trace not in good[name].onnx, trace
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_converting_twice_gives_the_same_bytes(name: str, good: dict[str, Outcome]) -> None:
+    assert good[name].same
+
+
+@pytest.mark.parametrize("net", FACTORY)
+def test_the_networks_have_learned(net: str, nets: Path) -> None:  # noqa: F811
+    assert json.loads((nets / "accuracy.json").read_text())[net] > 0.65
+
+
+def test_each_converter_reads_its_own(good: dict[str, Outcome]) -> None:
+    names = {"pt2": "torch.export", "traced": "torchscript", "scripted": "torchscript", "weights": "state_dict"}
+    assert {name: outcome.converter for name, outcome in good.items()} == {
+        name: names[name.split("-")[1]] for name in FILES
+    }
+
+
+def test_branches_that_were_decided_are_said(good: dict[str, Outcome]) -> None:
+    assert any("branches of its code were decided" in note for note in good["attention-scripted"].notes)
+    assert not good["cnn-traced"].notes  # a traced module has none
+
+
+ODD = {
+    "checkpoint": ("checkpoint.pt", options_of("cnn")),
+    "parallel": ("parallel.pt", options_of("cnn")),
+    "no-weights": ("no-weights.pt", options_of("cnn")),
+    "whole": ("whole.pt", options_of("cnn")),
+    "whole-trusted": ("whole.pt", options_of("cnn", trust_pickle=True)),
+    "legacy": ("legacy.pt", options_of("cnn", trust_pickle=True)),
+    "training-scripted": ("training-scripted.pt", options_of("cnn")),
+    "training-traced": ("training-traced.pt", options_of("cnn")),
+    "training-pt2": ("training.pt2", Options()),
+    "fixed": ("fixed.pt2", Options()),
+    "counting": ("counting.pt2", Options()),
+    "branching": ("branching.pt", Options(inputs=(TensorInfo("x", "float32", ("rows", 4)),))),
+    "writing": ("writing.pt", Options(inputs=(TensorInfo("x", "float32", ("rows", 4)),))),
+    "opset-21": ("cnn.pt2", Options(opset=21)),
+    "opset-13": ("cnn.pt2", Options(opset=13)),
+    "user-names": ("mlp-scripted.pt", Options(inputs=(TensorInfo("cells", "float32", ("patients", 30)),))),
+    "fixed-by-user": ("cnn-traced.pt", Options(inputs=(TensorInfo("image", "float32", (1, 1, 8, 8)),))),
+    "no-inputs": ("gru-traced.pt", Options()),
+    "no-inputs-weights": ("mlp-weights.pth", Options(factory=f"{FACTORIES}:cancer_mlp")),
+    "wrong-shape": ("gru-traced.pt", Options(inputs=(TensorInfo("motion", "float32", ("rows", 20, 5)),))),
+    "wrong-dtype": ("gru-traced.pt", Options(inputs=(TensorInfo("motion", "complex7", ("rows", 20, 6)),))),
+    "many-inputs": ("gru-traced.pt", options_of("attention")),
+    "no-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"])),
+    "other-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:digits_cnn")),
+    "wide-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:wide_cancer_mlp")),
+    "absent-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:nothing_here")),
+    "absent-file": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory="nowhere.py:make")),
+    "no-colon": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory="cancer_mlp")),
+    "failing-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:failing")),
+    "leaving-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:leaving")),
+    "no-module": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:no_module")),
+    "no-python": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{__file__[:-3]}.txt:make")),
+}
+
+
+@pytest.fixture(scope="session")
+def odd(nets: Path, convert_all: Convert) -> dict[str, Outcome]:  # noqa: F811
+    with_rows = {"checkpoint", "parallel", "whole-trusted", "training-scripted", "opset-21"}
+    return convert_all(
+        [
+            Job(name, nets / file, options, nets / "cnn.npz" if name in with_rows else None)
+            for name, (file, options) in ODD.items()
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "parallel", "whole-trusted"])
+def test_weights_are_found_where_they_are_usually_kept(
+    name: str, odd: dict[str, Outcome], good: dict[str, Outcome]
+) -> None:
+    np.testing.assert_allclose(odd[name].outputs["output"], good["cnn-weights"].outputs["output"], atol=1e-6)
+    assert bool(odd[name].notes) == (name != "whole-trusted")
+
+
+def test_training_mode_is_switched_where_it_can_be(odd: dict[str, Outcome], nets: Path) -> None:  # noqa: F811
+    outcome = odd["training-scripted"]
+    assert any("training mode" in note for note in outcome.notes)
+    found = run(outcome.onnx, rows_of(nets, "cnn"))
+    np.testing.assert_allclose(found["output"], outcome.outputs["output"], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["training-traced", "training-pt2"])
+def test_training_mode_is_refused_where_it_is_part_of_the_program(name: str, odd: dict[str, Outcome]) -> None:
+    assert odd[name].said.startswith("ConversionError: it was exported in training mode: ")
+    assert "model.eval()" in odd[name].said
+
+
+def test_a_fixed_batch_stays_fixed(odd: dict[str, Outcome]) -> None:
+    record = odd["fixed"].record
+    assert record is not None
+    assert record.inputs[0].shape == (1, 1, 8, 8)
+    record = odd["fixed-by-user"].record
+    assert record is not None
+    assert record.inputs[0].shape == (1, 1, 8, 8)
+
+
+def test_state_is_said_and_each_run_starts_from_what_was_saved(odd: dict[str, Outcome]) -> None:
+    assert any("changes its own state in each call (calls)" in note for note in odd["counting"].notes)
+    rows = np.zeros((2, 3), np.float32)
+    for _ in range(2):
+        np.testing.assert_array_equal(run(odd["counting"].onnx, {"x": rows})["output"], rows + 1)
+
+
+def test_names_that_the_user_gives_are_taken(odd: dict[str, Outcome]) -> None:
+    record = odd["user-names"].record
+    assert record is not None
+    assert record.inputs == (TensorInfo("cells", "float32", ("patients", 30)),)
+    assert record.outputs[0].shape == ("patients", 2)
+
+
+def test_the_opset_is_the_one_asked_for_or_it_is_said_why_not(odd: dict[str, Outcome]) -> None:
+    opsets = {
+        name: onnx.ModelProto.FromString(odd[name].onnx).opset_import[0].version for name in ("opset-21", "opset-13")
+    }
+    assert opsets["opset-21"] == 21
+    assert opsets["opset-13"] == 18
+    assert any("Opset 18 instead of 13" in note for note in odd["opset-13"].notes)
+
+
+def test_a_script_that_writes_files_is_refused_before_it_is_loaded(odd: dict[str, Outcome], nets: Path) -> None:  # noqa: F811
+    assert "torch.save" in odd["writing"].said
+    assert "code/" in odd["writing"].error["where"]
+    assert not (nets / "written-by-script").exists()
+
+
+REFUSALS = {
+    "no-weights": "ModelError: it holds a dict of 'epoch', not weights by name",
+    "whole": "UsageError: it is a pickle that calls torch_nets.DigitsCnn",
+    "legacy": "ModelError: a pickle as PyTorch wrote it before version 1.6",
+    "no-inputs": "--input motion=batchx3x32x32:float32",
+    "no-inputs-weights": "--input x=batchx3x32x32:float32",
+    "wrong-shape": "ConversionError: it does not run on inputs of shape [3, 20, 5]",
+    "wrong-dtype": "UsageError: input 'motion' is of the unknown type 'complex7'",
+    "many-inputs": "UsageError: 2 inputs were given, and it has 1",
+    "no-factory": "--factory file.py:function",
+    "other-factory": "missing: conv1.weight [8, 1, 3, 3], conv1.bias [8], norm1.weight [8] and",
+    "wide-factory": "of another shape: hidden.weight [16, 30] instead of [20, 30], hidden.bias [16] instead of [20]",
+    "absent-factory": "UsageError: there is no function 'nothing_here' in it",
+    "absent-file": "UsageError: there is no file 'nowhere.py'",
+    "no-colon": "UsageError: it is not of the form file.py:function",
+    "failing-factory": "ConversionError: the factory fails: RuntimeError: no such layer today",
+    "leaving-factory": "ConversionError: the factory fails: SystemExit",
+    "no-module": "UsageError: the factory returns dict, not a torch.nn.Module",
+    "no-python": "UsageError: there is no file",
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_says_what_is_wrong_and_what_to_do(name: str, odd: dict[str, Outcome]) -> None:
+    assert REFUSALS[name] in odd[name].said
+    assert odd[name].error["where"]
+    assert odd[name].error["next_step"]
+
+
+def test_the_same_class_of_network_is_verified_by_the_command_s_own_path(nets: Path) -> None:  # noqa: F811
+    done = convert(nets / "cnn.pt2", rows=rows_of(nets, "cnn"))
+    assert done.conversion is not None
+    assert done.conversion.decisions_agree == done.conversion.rows == len(rows_of(nets, "cnn")["image"])
+    assert 0 < done.conversion.max_abs_difference < 1e-4
+    assert "torch 2" in done.conversion.converter_version
+
+
+def test_a_network_with_dict_outputs_is_verified_by_its_scores(nets: Path) -> None:  # noqa: F811
+    options = Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:cancer_mlp")
+    done = convert(nets / "mlp-weights.pth", rows=rows_of(nets, "mlp"), options=options, output="scores")
+    assert done.conversion is not None
+    assert done.conversion.decisions_agree == done.conversion.rows
+    assert [each.output for each in done.conversion.outputs] == ["scores", "probabilities"]
+
+
+def test_a_branch_on_values_is_caught_by_the_rows(nets: Path) -> None:  # noqa: F811
+    from kit.errors import ConversionError
+
+    rows = np.array([[1, 2, 3, 4], [500, 1, 1, 1]], np.float32)
+    options = Options(inputs=(TensorInfo("x", "float32", (1, 4)),))
+    with pytest.raises(ConversionError, match="does not compute what its source does"):
+        convert(nets / "branching.pt", rows=rows, options=options)
+
+
+def test_a_whole_pickled_module_needs_trust(nets: Path) -> None:  # noqa: F811
+    with pytest.raises(UsageError, match="a pickle can run any code") as refused:
+        convert(nets / "whole.pt", rows=rows_of(nets, "cnn"), options=options_of("cnn"))
+    assert "--trust-pickle" in refused.value.next_step
+
+
+class Bomb:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.marker,))
+
+
+def _packed_bomb(marker: Path) -> bytes:
+    """What `torch.load` would unpickle."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as packed:
+        packed.writestr("x/data.pkl", pickle.dumps(Bomb(marker), protocol=2))
+        packed.writestr("x/version", "3\n")
+        packed.writestr("x/byteorder", "little")
+    return data.getvalue()
+
+
+def _swapped(source: Path, target: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes]) -> Path:
+    """The archive with members changed, and others added."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.infolist():
+            new.writestr(member.filename, change(member.filename, old.read(member)))
+        for name, data in more.items():
+            new.writestr(name, data)
+    return target
+
+
+def _with_pickled_weight(name: str, data: bytes, bomb: bytes) -> bytes:
+    if name.endswith("/weight_0"):
+        return bomb
+    return data.replace(b'"use_pickle": false', b'"use_pickle": true') if name.endswith("weights_config.json") else data
+
+
+def _evaluating(name: str, data: bytes, marker: Path) -> bytes:
+    program = json.loads(data) if name.endswith("model.json") else None
+    if program is None:
+        return data
+    code = f"__import__('pathlib').Path({str(marker)!r}).touch()"
+    program["graph_module"]["graph"]["sym_int_values"]["s"] = {"as_expr": {"expr_str": code, "hint": None}}
+    return json.dumps(program).encode()
+
+
+@pytest.fixture(scope="session")
+def attacks(
+    nets: Path,  # noqa: F811
+    convert_all: Convert,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, Outcome]]:
+    """Files whose opening would make a marker, each tried by its converter."""
+    folder = tmp_path_factory.mktemp("attacks")
+    marker, program = folder / "marker", nets / "cnn.pt2"
+    bomb = _packed_bomb(marker)
+    (folder / "weights.pt").write_bytes(bomb)
+    (folder / "cut.pt2").write_bytes(program.read_bytes()[:5000])
+    made = {
+        "weights": folder / "weights.pt",
+        "cut": folder / "cut.pt2",
+        "samples": _swapped(
+            program, folder / "samples.pt2", lambda name, data: bomb if "sample_inputs" in name else data, {}
+        ),
+        "pickled": _swapped(program, folder / "pickled.pt2", lambda *each: _with_pickled_weight(*each, bomb), {}),
+        "legacy": _swapped(program, folder / "legacy.pt2", lambda _, data: data, {"cnn/data/weights/model.pt": bomb}),
+        "sizes": _swapped(program, folder / "sizes.pt2", lambda *each: _evaluating(*each, marker), {}),
+        "weight": _swapped(
+            program, folder / "weight.pt2", lambda name, data: b"12345" if name.endswith("/weight_0") else data, {}
+        ),
+    }
+    return marker, convert_all([Job(name, file, options_of("cnn")) for name, file in made.items()])
+
+
+@pytest.mark.parametrize("name", ["weights", "cut", "samples", "pickled", "legacy", "sizes", "weight"])
+def test_a_crafted_file_is_refused_and_never_run(name: str, attacks: tuple[Path, dict[str, Outcome]]) -> None:
+    marker, outcomes = attacks
+    assert not marker.exists()
+    error = outcomes[name].error
+    assert error["kind"] == ("UsageError" if name == "weights" else "ModelError")
+    assert error["where"]
+    assert error["next_step"]
+
+
+def test_the_bomb_of_these_tests_does_go_off(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "marker"), protocol=2))
+    assert (tmp_path / "marker").exists()
+
+
+def test_without_pytorch_the_command_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    for converter in (TorchExportConverter(), TorchScriptConverter(), StateDictConverter()):
+        with pytest.raises(MissingExtraError) as missing:
+            converter.version()
+        assert missing.value.next_step == "pip install 'edgeproof[torch]'"
