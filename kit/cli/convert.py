@@ -21,7 +21,7 @@ Examples:
   edgeproof convert old.onnx -o new.onnx --opset 17
 """
 
-_LABEL = 10
+_LABEL = 9
 
 
 @click.command("convert", epilog=EXAMPLES)
@@ -74,7 +74,7 @@ def _tell(outcome: "Outcome") -> None:
     for label, text in (
         ("digest", model.digest),
         ("source", f"{source.name}: {source.format}, {bytes_text(source.size_bytes)}"),
-        ("converter", record.converter_version),
+        ("made by", record.converter_version),
         *(("input", _tensor(each)) for each in model.inputs),
         *(("output", _tensor(each)) for each in model.outputs),
         *_metadata(outcome),
