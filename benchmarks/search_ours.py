@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from benchmarks.search_cases import MAX_DROP, MAX_SLICE_DROP, Case, Labels
+from benchmarks.search_cases import MAX_DROP, MAX_SLICE_DROP, Case, Labels, run, session
 from benchmarks.search_peers import Found
 from kit.digest import digest_bytes
 from kit.model.load import load_onnx
@@ -69,8 +69,6 @@ class _Requirements:
 
     def evaluate(self, variant: Variant) -> Evaluation:
         """The variant's scores in exact integer arithmetic, its gaps and its size."""
-        from benchmarks.search_cases import run, session
-
         scores = run(session(variant.data, exact=True), self._feeds)
         gaps = self.gaps(scores.argmax(axis=1), np.arange(len(scores)))
         return Evaluation(scores, gaps, float(len(variant.data)), "B")

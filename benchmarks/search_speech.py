@@ -83,9 +83,8 @@ def _samples(stream: Any) -> Array:
     """Of a WAVE file, 16 bits at 16 kHz on one channel."""
     with wave.open(stream) as recording:
         assert (recording.getframerate(), recording.getnchannels(), recording.getsampwidth()) == (RATE_HZ, 1, 2)
-        samples = np.frombuffer(recording.readframes(recording.getnframes()), "<i2")
-    scaled: Array = (samples / 32768).astype(np.float32)
-    return scaled
+        samples = np.frombuffer(recording.readframes(recording.getnframes()), np.dtype("<i2"))
+    return samples.astype(np.float32) / np.float32(32768)
 
 
 def _in_condition(recording: Array, condition: str) -> Array:
@@ -97,7 +96,8 @@ def _in_condition(recording: Array, condition: str) -> Array:
     spectrum = np.fft.rfft(np.random.default_rng(SEED).normal(size=len(recording)))
     noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(recording))
     level = recording.std() / noise.std() * 10 ** (-NOISY_DB / 20)
-    return (recording + level * noise).astype(np.float32)
+    noisy: Array = (recording + level * noise).astype(np.float32)
+    return noisy
 
 
 def _frames(original: bytes, recording: Array, number: int, condition: str) -> dict[str, npt.NDArray[Any]]:
