@@ -162,30 +162,6 @@ def _expand(elements: int) -> onnx.ModelProto:
     )
 
 
-def _endless_loop() -> onnx.ModelProto:
-    """A Loop of 2^62 steps."""
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["v"], ["v2"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", FLOAT, None),
-        ],
-        [helper.make_tensor_value_info("on", TensorProto.BOOL, []), helper.make_tensor_value_info("v2", FLOAT, None)],
-    )
-    weights = [
-        helper.make_tensor("n", INT64, [], [1 << 62]),
-        helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
-        numpy_helper.from_array(np.ones((4, 3), np.float32), "w"),
-    ]
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["h"]),
-        helper.make_node("Loop", ["n", "yes", "h"], ["y"], body=body),
-    ]
-    return of(nodes, weights)
-
-
 def _many_nodes(count: int = 200_000) -> onnx.ModelProto:
     names = ["h", *(f"t{i}" for i in range(count)), "y"]
     chain = [helper.make_node("Identity", [a], [b]) for a, b in itertools.pairwise(names)]
@@ -329,10 +305,9 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     "laughs-deeper": (built(lambda: _laughs(3000)), "nodes once its functions are put in place"),
     "recursion-in-branch": (built(_recursion_in_branch), "call each other without end"),
     "many-nodes": (built(_many_nodes), "nodes once its functions are put in place"),
-    "terabytes-when-run": (built(lambda: _expand(1 << 40)), "memory|allocate"),
+    "terabytes-when-run": (built(lambda: _expand(1 << 40)), "the runtime fails.*Failed to allocate memory"),
     "overflow-when-run": (built(lambda: _expand((1 << 62) + 3)), "the runtime fails|memory"),
     "negative-when-run": (built(lambda: _expand(-5)), "fails|cannot load|negative|>= 0"),
-    "endless-loop": (built(_endless_loop), "more than .* s"),
     "nested-deep": (content(_nested_deep), "nested more than|not parse|not valid ONNX|Nodes in a graph"),
     "protobuf-groups": (content(_protobuf_bomb), "not an ONNX model"),
     "protobuf-length-lie": (content(_length_lie), "not an ONNX model"),
@@ -352,7 +327,7 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     "typed-data-short": (_tensor(_typed_data_short), "needs 12 values, but it holds 5|not valid ONNX"),
     "data-twice": (_tensor(_both_data), "not valid ONNX|more than one|needs"),
     "segmented": (_tensor(_segment), "segment"),
-    "nan-weights": (_tensor(_nan_weights), "not finite"),
+    "nan-weights": (_tensor(_nan_weights), "no finite value"),
     "name-of-megabytes": (case(_long_name), "A{20,}|not valid"),
     "name-for-the-terminal": (case(_terminal_name), "not valid ONNX|unknown operator|No Op registered"),
     "duplicate-initializer": (
@@ -361,7 +336,7 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     ),
     "shadowed-input": (case(lambda m: m.graph.node[0].output.__setitem__(0, "x")), "not valid ONNX"),
     "self-loop": (case(lambda m: m.graph.node[0].input.__setitem__(0, "h")), "topologically|not valid ONNX"),
-    "random-scores": (case(_random), "when the same row is run again|not valid"),
+    "random-scores": (case(_random), "by chance|run again|run twice"),
     "ir-version-far": (case(lambda m: setattr(m, "ir_version", 1 << 40)), "not valid ONNX|newer|cannot load"),
     "ir-version-zero": (case(lambda m: setattr(m, "ir_version", 0)), "not valid ONNX|cannot load"),
     "opset-negative": (case(lambda m: setattr(m.opset_import[0], "version", -1)), "not valid ONNX|opset|cannot load"),
@@ -373,7 +348,7 @@ ONNX_CASES: dict[str, tuple[Make, str]] = {
     "input-unknown-type": (_set("input.0.type.tensor_type.elem_type", 99), "unknown data type"),
     "shape-lies": (
         _set("output.0.type.tensor_type.shape.dim.1.dim_value", 7),
-        "not valid|cannot load|shape|gives|mismatch",
+        "declares|states|says",
     ),
 }
 """By name: how the file is made, and what its one line of error must speak of."""
