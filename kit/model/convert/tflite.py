@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,24 @@ class TFLiteConverter:
             raise UsageError(f"TensorFlow Lite models need opset {OLDEST_OPSET} or newer, not {options.opset}")
         data = read_limited(path)
         found = parse(data)
-        states = states_of(found)
-        file = without_variables(found, states)
-        inputs, outputs = _interface(file)
-        proto = _converted(file, inputs, outputs, states, path.stem, options.opset)
-        model = _Interpreter(rewritten(data, states) if states else data, inputs, outputs)
-        record = ModelRecord(path.name, digest_bytes(data), len(data), "TensorFlow Lite", None, inputs, outputs)
-        tolerances = _tolerances(file.main, outputs)
-        return Source(record, model.predict, lambda: serialized(proto), _notes(file, inputs, states), tolerances)
+        try:
+            return _source(path, data, found, options)
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
+            raise ModelError(
+                f"an operator's tensors or options do not fit it ({type(error).__name__}: {error})"[:300],
+                next_step="check that the file is complete, or convert the model again",
+            ) from None
+
+
+def _source(path: Path, data: bytes, found: File, options: Options) -> Source:
+    states = states_of(found)
+    file = without_variables(found, states)
+    inputs, outputs = _interface(file)
+    proto = _converted(file, inputs, outputs, states, path.stem, options.opset)
+    model = _Interpreter(rewritten(data, states) if states else data, inputs, outputs)
+    record = ModelRecord(path.name, digest_bytes(data), len(data), "TensorFlow Lite", None, inputs, outputs)
+    tolerances = _tolerances(file.main, outputs)
+    return Source(record, model.predict, lambda: serialized(proto), _notes(file, inputs, states), tolerances)
 
 
 def _interface(file: File) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

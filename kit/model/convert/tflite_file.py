@@ -126,7 +126,7 @@ def parse(data: bytes) -> File:
         return _Reader(data).file()
     except EdgeproofError:
         raise
-    except (struct.error, ValueError, TypeError, IndexError, AttributeError, OverflowError, ArithmeticError) as error:
+    except (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise ModelError(
             f"a damaged or cut TensorFlow Lite model: an offset or size in it is wrong ({type(error).__name__})",
             next_step="check that the file is complete, or convert it again",
