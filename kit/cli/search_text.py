@@ -42,9 +42,10 @@ def tell_search(found: "Found", folder: "SearchFolder", request: "Request") -> N
     tell(f"{asked.material.reference.record.name} for profile {asked.profile.name} and {found.target}")
     tell(asked.rows.said)
     say("")
-    _table(found)
-    say("")
-    tell(_VERDICTS[found.verdict])
+    if record.points:
+        _table(found)
+        say("")
+    tell(_headline(found))
     tell(record.why, "why          ")
     for text in _confirmation(found):
         tell(text, "other rows   ")
@@ -58,7 +59,15 @@ def tell_search(found: "Found", folder: "SearchFolder", request: "Request") -> N
     say(f"folder       {folder.path}")
     if record.chosen is not None:
         say(f"file         {folder.path / BEST}")
-        tell(remake(record.points[record.chosen], request), "again        ")
+        if again := remake(record.points[record.chosen], request):
+            tell(again, "again        ")
+
+
+def _headline(found: "Found") -> str:
+    record = found.record
+    if record.chosen is not None and record.points[record.chosen].variant.recipe.precision == "fp32":
+        return f"ONLY THE FLOAT MODEL: nothing quantized was found that meets the profile; {_VERDICTS[found.verdict]}"
+    return _VERDICTS[found.verdict]
 
 
 def _table(found: "Found") -> None:
@@ -119,8 +128,10 @@ def _ends(finding: Finding | None) -> str:
 
 
 def remake(point: SearchPoint, request: "Request") -> str:
-    """The command that makes a point's variant again."""
+    """The command that makes a point's variant again; nothing for the float model itself."""
     recipe = point.variant.recipe
+    if recipe.precision == "fp32":
+        return ""
     words = ["edgeproof", "quantize", str(request.model), "--data", str(request.data)]
     words += ["--recipe", _base(point)]
     return shlex.join(words + [word for each in recipe.keep_float for word in ("--keep-float", each)])
@@ -146,7 +157,7 @@ def search_object(found: "Found", folder: "SearchFolder", request: "Request") ->
         | {
             "file": digests[point.variant.model.digest],
             "meets": all(map(is_met, point.gaps)),
-            "command": remake(point, request) if point.variant.recipe.precision != "fp32" else None,
+            "command": remake(point, request) or None,
         }
         for point in record.points
     ]

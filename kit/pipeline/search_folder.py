@@ -25,8 +25,8 @@ class SearchFolder:
         self.path = path
         there = (path / "run.json").exists()
         if there and resume:
+            require_same(identity, Run.load(path).record, path)
             self._run = Run.load(path, hold=True)
-            require_same(identity, self._run.record, path)
         else:
             _make_room(path, there=there, resume=resume, force=force)
             self._run = Run.plan(path.parent, identity)
