@@ -1,6 +1,6 @@
 """The names of recipes: a base, then what is changed about it, as in ``int8-per-channel+percentile=99.9+equalize``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from kit.errors import UsageError
@@ -96,7 +96,7 @@ def parse_recipe(name: str) -> Recipe:
     return replace(recipe, name=name)
 
 
-def _nearest(word: str, known: dict[str, object] | dict[str, Recipe] | dict[str, tuple[object, object]]) -> str:
+def _nearest(word: str, known: Collection[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1)
