@@ -29,11 +29,12 @@ def run(*, quick: bool) -> list[Row]:
     from kit.digest import digest_bytes
     from kit.model.fused import predict_on_saturating_x86
     from kit.model.load import load_onnx
-    from kit.model.quantize import RECIPES, make_variant
+    from kit.model.quantize import make_variant
+    from kit.spec.recipe import parse_recipe
 
     rows = np.random.default_rng(0).normal(0, 4, (200 if quick else 2000, 600)).astype(np.float32)
     reference = load_onnx(ROOT / "examples/watch/watch-cnn.onnx")
-    data = make_variant(reference, RECIPES["int8-per-channel"], rows[:200], digest_bytes(rows.tobytes())).data
+    data = make_variant(reference, parse_recipe("int8-per-channel"), rows[:200], digest_bytes(rows.tobytes())).data
     with tempfile.TemporaryDirectory() as folder:
         model, inputs, outputs = (Path(folder) / name for name in ("m.onnx", "x.npy", "y.npy"))
         model.write_bytes(data)

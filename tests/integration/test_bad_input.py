@@ -9,7 +9,8 @@ import pytest
 
 from kit.digest import digest_bytes, digest_file
 from kit.model.load import load_onnx
-from kit.model.quantize import RECIPES, make_variant
+from kit.model.quantize import make_variant
+from kit.spec.recipe import parse_recipe
 from tests.integration.conftest import ROOT, Edgeproof
 
 CNN = ROOT / "examples/watch/watch-cnn.onnx"
@@ -225,7 +226,7 @@ def test_a_run_is_not_resumed_with_other_inputs(edgeproof: Edgeproof, case: Path
 def test_a_model_that_is_already_quantized(edgeproof: Edgeproof, case: Path, watch: Path) -> None:
     with np.load(watch / "calibration.npz") as arrays:
         rows = np.array(arrays["x"])
-    variant = make_variant(load_onnx(CNN), RECIPES["int8-per-channel"], rows, digest_bytes(rows.tobytes()))
+    variant = make_variant(load_onnx(CNN), parse_recipe("int8-per-channel"), rows, digest_bytes(rows.tobytes()))
     (case / "net.onnx").write_bytes(variant.data)
     said = certify(edgeproof, case)
     assert "already quantized" in said

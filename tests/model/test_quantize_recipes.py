@@ -155,8 +155,8 @@ def test_fp16_leaves_what_would_overflow_in_float32() -> None:
     assert variant.record.calibration_rows == 32
 
 
-def test_fp16_that_overflows_unseen_is_refused() -> None:
-    """A logarithm of zero hides the ranges; the variant's outputs then tell."""
+def test_fp16_of_a_model_with_infinities_says_that_overflow_was_not_looked_at() -> None:
+    """A logarithm of zero is no range; onnxruntime on x86 computes float16 in float32, so a run does not tell either."""
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
         helper.make_node("Relu", ["x"], ["r"], "relu"),
@@ -164,9 +164,10 @@ def test_fp16_that_overflows_unseen_is_refused() -> None:
         helper.make_node("Exp", ["l"], ["e"], "exp"),
         helper.make_node("Add", ["a", "e"], ["y"], "add"),
     ]
-    reference = load(nodes, {"w": normal(1, 32, 32, scale=1.5e4)}, {"x": ["n", 32]}, {"y": ["n", 32]})
-    with pytest.raises(ConversionError, match="output 'y' is not finite, where the float model's is"):
-        make_variant(reference, parse_recipe("fp16"), normal(3, 8, 32), DATA)
+    reference, rows = load(nodes, {"w": normal(1, 32, 32)}, {"x": ["n", 32]}, {"y": ["n", 32]}), normal(3, 8, 32)
+    variant = make_variant(reference, parse_recipe("fp16"), rows, DATA)
+    assert any("was not looked at" in note for note in variant.record.notes)
+    assert error(variant, reference, rows) < 0.01
 
 
 def test_fp16_without_rows_says_that_overflow_was_not_looked_at() -> None:

@@ -19,11 +19,11 @@ from kit.device.aarch64 import open_aarch64, setup
 from kit.errors import DeviceError
 from kit.model.load import LoadedModel, load_onnx
 from kit.model.quantize import make_variant
-from kit.model.recipes import recipe_named
 from kit.model.saturation import predict_on_saturating_x86
 from kit.pipeline.evidence import load_bundle
 from kit.spec.dataset import load_dataset
 from kit.spec.device import load_device
+from kit.spec.recipe import parse_recipe
 from kit.spec.types import Dataset
 from kit.store import Run
 from tests import device_kit as kits
@@ -84,7 +84,7 @@ def reference() -> LoadedModel:
 def variants(reference: LoadedModel, watch: Dataset) -> dict[str, bytes]:
     assert watch.calibration is not None
     part = watch.calibration
-    made = {name: make_variant(reference, recipe_named(name), part.inputs, part.record.data_digest) for name in RECIPES}
+    made = {name: make_variant(reference, parse_recipe(name), part.inputs, part.record.data_digest) for name in RECIPES}
     return {name: variant.data for name, variant in made.items()}
 
 
