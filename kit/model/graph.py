@@ -99,8 +99,9 @@ def _copied(graph: onnx.GraphProto, tensor: onnx.TensorProto, taken: set[str]) -
     """A copy of the constant, by its name."""
     copy = graph.initializer.add()
     copy.CopyFrom(tensor)
-    copy.name = untaken(tensor.name, taken)
-    return copy.name
+    name = untaken(tensor.name, taken)
+    copy.name = name
+    return name
 
 
 def names_of(graph: onnx.GraphProto) -> set[str]:

@@ -156,7 +156,7 @@ def test_fp16_leaves_what_would_overflow_in_float32() -> None:
 
 
 def test_fp16_of_a_model_with_infinities_says_that_overflow_was_not_looked_at() -> None:
-    """A logarithm of zero is no range; onnxruntime on x86 computes float16 in float32, so a run does not tell either."""
+    """A logarithm of zero is no range; and x86 computes float16 in float32, so a run does not tell either."""
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
         helper.make_node("Relu", ["x"], ["r"], "relu"),
