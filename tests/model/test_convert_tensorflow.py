@@ -43,10 +43,7 @@ CONVERTED = {
 REFUSED = {
     "lambda.keras": ("ModelError", "the layer 'secret' is a Lambda layer, which is Python code inside the file"),
     "lambda.h5": ("ModelError", "the layer 'secret' is a Lambda layer"),
-    "custom.keras": (
-        "ModelError",
-        "the layer 'doubled' is a class of 'tests.model.tensorflow_nets', which this tool does not have",
-    ),
+    "custom.keras": ("ModelError", "is a custom object registered as 'shop>Doubled', whose code is not in the file"),
     "custom.h5": ("ModelError", "Doubled"),
     "only.weights.h5": ("ModelError", "weights or data, and no model's description"),
     "graph_reads": ("ModelError", "is of type ReadFile, which reads or writes files"),
