@@ -10,7 +10,7 @@ from kit.cli.output import common_options, print_json
 from kit.errors import InterruptError
 
 if TYPE_CHECKING:
-    from kit.pipeline.quantize import Request
+    from kit.pipeline.material import Request
 
 EXAMPLES = """\b
 Examples:
@@ -77,7 +77,7 @@ def command(
     best.onnx, search.json and every variant that was evaluated. Exit code: 0 one meets the profile, on other rows too;
     3 on the other rows an estimate is beyond its limit; 1 none meets it, or the other rows contradict.
     """
-    from kit.pipeline.quantize import Request
+    from kit.pipeline.material import Request
 
     del verbose
     request = Request(model, data, profile, device, recipes, keep_float)
@@ -104,7 +104,8 @@ def _check_options(ctx: click.Context, searching: bool) -> None:
 def _make(request: "Request", out: Path | None, *, force: bool, quiet: bool, as_json: bool) -> int:
     from kit.cli.progress import Progress
     from kit.cli.quantize_text import outcome_object, tell_outcome
-    from kit.pipeline.quantize import expected_seconds, quantize, read_request
+    from kit.pipeline.material import read_request
+    from kit.pipeline.quantize import expected_seconds, quantize
     from kit.pipeline.variant_files import plan_files, write_variant
 
     material = read_request(request)

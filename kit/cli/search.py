@@ -10,7 +10,7 @@ from kit.errors import EdgeproofError, InterruptError, UsageError
 from kit.records import Arithmetic
 
 if TYPE_CHECKING:
-    from kit.pipeline.quantize import Material, Request
+    from kit.pipeline.material import Material, Request
     from kit.pipeline.search import Asked
     from kit.pipeline.search_folder import SearchFolder
     from kit.records import RunRecord
@@ -33,7 +33,7 @@ def run(
     from kit.cli.progress import Progress
     from kit.cli.search_text import search_object, tell_search
     from kit.model.search import Budget
-    from kit.pipeline.quantize import read_request
+    from kit.pipeline.material import read_request
     from kit.pipeline.search import EXIT_CODES, EXPECTED_S, read_search, run_search
     from kit.pipeline.search_folder import BEST, RECORD, SearchFolder
 

@@ -14,7 +14,7 @@ from kit.judge.sentences import count, interval, percent, quantity, slice_name
 from kit.records import Finding, SearchGap, SearchPoint
 
 if TYPE_CHECKING:
-    from kit.pipeline.quantize import Request
+    from kit.pipeline.material import Request
     from kit.pipeline.search import Found
     from kit.pipeline.search_folder import SearchFolder
 

@@ -19,8 +19,8 @@ from kit.model.search import Budget, Evaluation, SearchOutcome, Selection, searc
 from kit.model.search.front import choose, worst_excess
 from kit.model.session import HostSession, score_output
 from kit.pipeline.checks import check_cost, check_slices
+from kit.pipeline.material import Material
 from kit.pipeline.objective import Yardstick, not_estimated, other_gaps
-from kit.pipeline.quantize import Material
 from kit.pipeline.search_folder import SearchFolder
 from kit.pipeline.selection import Rows, rows_of, strata_of
 from kit.pipeline.target import Bench, DeviceBench, HostBench, host_target
