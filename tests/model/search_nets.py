@@ -24,14 +24,16 @@ def network(layers: Layers, sigma: float = 0.0, *, fixed: bool = False, op_type:
     Args:
         layers: of the network.
         sigma: hidden features are multiplied by log-normal factors of that spread, which the next layer divides by.
-        fixed: hidden features are outputs of the model too, so that no scale can be moved through them.
+        fixed: hidden features are outputs of the model too, so that no scale can be moved through them; then the
+            first ones alone are multiplied.
         op_type: Gemm, or MatMul with an Add.
     """
     random = np.random.default_rng(0)
     nodes, constants, outputs, source, scale = [], [], [], "x", np.ones(len(layers[0][0]))
     for number, (weights, bias) in enumerate(layers):
         last = number == len(layers) - 1
-        factors = np.ones(len(bias)) if last else np.exp(random.normal(0, sigma, len(bias)))
+        even = last or (fixed and number > 0)
+        factors = np.ones(len(bias)) if even else np.exp(random.normal(0, sigma, len(bias)))
         names = f"w{number}", f"b{number}"
         for name, values in zip(names, (weights / scale[:, None] * factors, bias * factors), strict=True):
             constants.append(numpy_helper.from_array(values.astype(np.float32), name))
