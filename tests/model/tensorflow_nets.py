@@ -51,7 +51,7 @@ def nets(folder: Path, digits: np.ndarray, labels: np.ndarray) -> None:
     ]
     models = {
         "cnn": (keras.Sequential([keras.Input((8, 8, 1), name="image"), *convolutions]), {"image": image}, labels),
-        "separable": (keras.Sequential([keras.Input((8, 8), name="series"), *separable]), {"series": series}, None),
+        "separable": (keras.Sequential([keras.Input((8, 8), name="series"), *separable]), {"series": series}, labels),
         "mlp": (perceptron(), {"measures": measures}, cancer.target),
         "gru": (recurrent(layers.GRU(16)), {"series": series}, labels),
         "unrolled": (recurrent(layers.LSTM(16, unroll=True)), {"series": series}, None),
