@@ -17,7 +17,7 @@ from kit.model.search import Budget, Evaluation, SearchOutcome, Target, search
 from kit.model.search.course import Aim, strain
 from kit.model.search.estimate import Estimator
 from kit.model.search.front import GUARD, choose, excess, meets, pareto_front, worst_excess
-from kit.model.search.sensitivity import row_losses, spread_subset
+from kit.model.search.sensitivity import LOST, row_losses, spread_subset
 from kit.model.search.treatment import Ground
 from kit.model.session import HostSession, score_output
 from kit.records import Arithmetic, ModelRecord, SaturationRecord, SearchGap, SearchPoint, VariantRecord
@@ -321,6 +321,8 @@ def test_losses_of_rows() -> None:
     other = logits * np.float32(0.5)
     other_softmax = np.exp(other) / np.exp(other).sum(axis=1, keepdims=True)
     assert row_losses(other, logits) == pytest.approx(row_losses(other_softmax, softmax), rel=1e-4)
+    broken = row_losses(np.array([[np.nan, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32), logits)
+    assert broken == pytest.approx([LOST, 0.0], abs=1e-6)
     single = row_losses(np.array([[1.0], [2.0]], np.float32), np.array([[0.0], [2.0]], np.float32))
     assert single == pytest.approx([1.0, 0.0])
 

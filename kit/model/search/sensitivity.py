@@ -4,6 +4,9 @@ import numpy as np
 
 from kit.records import Float32Array, Float64Array, Int64Array
 
+LOST = 100.0
+"""Loss of a row without a result, in nats: more than any that has one."""
+
 _TINY = 1e-12
 
 
@@ -12,10 +15,18 @@ def row_losses(scores: Float32Array, reference: Float32Array) -> Float64Array:
 
     The Kullback-Leibler divergence of the classes' probabilities, in nats; scores that are no probabilities are taken
     for logarithms of such. With a single score a row, the squared difference in units of the reference's variance.
+    A row whose scores are no numbers loses `LOST`.
     """
+    finite = np.isfinite(scores).all(axis=1) & np.isfinite(reference).all(axis=1)
+    losses = np.full(len(scores), LOST)
+    losses[finite] = _finite_losses(scores[finite], reference[finite])
+    return losses
+
+
+def _finite_losses(scores: Float32Array, reference: Float32Array) -> Float64Array:
     if reference.shape[1] == 1:
-        spread = float(reference.astype(np.float64).var()) or 1.0
-        squared: Float64Array = (scores.astype(np.float64) - reference)[:, 0] ** 2 / spread
+        spread = float(reference.astype(np.float64).var()) if len(reference) else 0.0
+        squared: Float64Array = (scores.astype(np.float64) - reference)[:, 0] ** 2 / (spread or 1.0)
         return squared
     probabilities = _are_probabilities(reference)
     expected, found = (_log_probabilities(each, probabilities) for each in (reference, scores))
