@@ -8,7 +8,7 @@ whether the peer held its limits on the rows to confirm on, and a size is a goal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
@@ -79,11 +79,24 @@ def judge(case: Case, chosen: list[Method]) -> list[Judged]:
     """Run every method on the case, then score and time what they gave."""
     found = []
     for method in chosen:
-        found.append(method(case))
+        found.append(_that_loads(method(case)))
         print(f"{case.name}: {found[-1].method}, {found[-1].seconds:.1f} s", file=sys.stderr)
     reference = case.score(case.model).argmax(axis=1)
     latencies = latencies_us([each.model for each in found if each.model is not None], case)
-    return [_judged(case, each, reference, latencies) for each in found]
+    judged = [_judged(case, each, reference, latencies) for each in found]
+    for each in judged:
+        print(f"{case.name}: {each.found.method}: {each.size_bytes or 0:.0f} B; {describe(each)}", file=sys.stderr)
+    return judged
+
+
+def _that_loads(found: Found) -> Found:
+    """The same, without its model if onnxruntime refuses that."""
+    try:
+        if found.model is not None:
+            session(found.model, exact=True)
+    except Exception as error:
+        return replace(found, model=None, note=f"onnxruntime refuses its model: {str(error)[:200]}")
+    return found
 
 
 def _judged(case: Case, found: Found, reference: np.ndarray, latencies: Iterator[float]) -> Judged:

