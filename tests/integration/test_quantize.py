@@ -1,5 +1,6 @@
 """`edgeproof quantize`: variants that run, figures that are the judge's, files that are whole, errors that say what."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import psutil
 import pytest
 
 from kit.cli.app import main
@@ -69,7 +72,7 @@ def test_the_recipes_of_a_profile_with_what_each_keeps_and_costs(
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
-    for text in ("net.onnx: 9.86 kB", "int8-per-tensor", "4.91 kB", "50 %", "2/0", "digit: 9", "exact int8 sums",
+    for text in ("net.onnx: 9.86 kB", "int8-per-tensor", "2/0", "worst slice digit: ", "exact int8 sums",
                  "desk: met by these estimates; not estimated here: latency", "edgeproof certify decides"):  # fmt: skip
         assert text in " ".join(done.stdout.split()), text
     names = {"net.int8-per-tensor", "net.int8-per-channel-reduced"}
@@ -302,8 +305,15 @@ def test_a_dataset_without_calibration_rows(case: Case, tmp_path: Path, edgeproo
     assert said["variants"][0]["accuracy"]["drop"]["rows"] == 1097
 
 
+def children_of(process: subprocess.Popen[str]) -> Iterator[str]:
+    """Command lines of the processes that it has started."""
+    for child in psutil.Process(process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            yield " ".join(child.cmdline())
+
+
 def test_ctrl_c_leaves_nothing(case: Case, tmp_path: Path, watch: Path) -> None:
-    """In the middle of the figures of the first of many recipes."""
+    """When the agent that times them is there: the variants are made, and not yet looked at."""
     shutil.copy(CNN, tmp_path / "net.onnx")
     recipes = [word for name in ("int8-per-tensor", "int8-per-channel", "int8-s8s8") for word in ("--recipe", name)]
     process = subprocess.Popen(
@@ -312,7 +322,9 @@ def test_ctrl_c_leaves_nothing(case: Case, tmp_path: Path, watch: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    time.sleep(3.0)
+    end_s = time.monotonic() + 60
+    while not any("kit.agent" in line for line in children_of(process)) and time.monotonic() < end_s:
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
