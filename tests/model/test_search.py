@@ -185,6 +185,7 @@ def test_a_model_without_products_comes_out_as_it_is(converted: dict[str, Conver
     assert [point.variant.recipe.name for point in outcome.points] == ["fp32"]
     assert outcome.chosen == 0
     assert "the reference itself" in outcome.why
+    assert "nothing can be quantized" in outcome.why
 
 
 def test_a_single_layer_is_searched(layers: Layers, digits) -> None:

@@ -92,6 +92,7 @@ def search(
     )
     stopped = run.run()
     chosen, why = choose(run.points)
+    why += f"; {run.refused}" if run.refused and not run.grounds else ""
     return SearchOutcome(
         points=tuple(run.points),
         front=pareto_front(run.points),

@@ -51,6 +51,7 @@ class Search:
     tried: set[str] = field(default_factory=set)
     aim: Aim = field(default_factory=Aim)
     refused: str = ""
+    """Why a base could not be quantized."""
 
     def run(self) -> str:
         """Fill `points`; how it ended: met, budget or exhausted."""

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import onnx
+
 from kit.digest import digest_bytes
+from kit.errors import ConversionError, ModelError
 from kit.model.calibrate import Method
 from kit.model.feeds import Feeds
 from kit.model.graph import PRODUCTS
 from kit.model.quantize import Variant, VariantMaker, method_of
+from kit.model.quantize.base import Prepared
 from kit.model.search.cost import CostModel
 from kit.model.search.simulate import Setting, Simulation
 from kit.records import Arithmetic, Float32Array, Recipe
@@ -72,7 +76,7 @@ class Ground:
         output: name of the output with scores.
 
     Raises:
-        ConversionError: nothing can be quantized.
+        ConversionError: nothing can be quantized, or int8 cannot be simulated on this model.
     """
 
     def __init__(self, maker: VariantMaker, base: str, output: str) -> None:
@@ -83,8 +87,9 @@ class Ground:
         self.variant: Variant = maker.finished(self.first.recipe(), quantized)
         self._maker = maker
         self._prepared = maker.prepared(self.equalize)
-        self._simulation = Simulation(self._prepared, quantized.proto, frozenset(), maker.feeds, output)
-        self._costs = CostModel(self._prepared, quantized.proto, self.variant.record.model.size_bytes)
+        self._simulation = _simulation(self._prepared, quantized.proto, maker.feeds, output)
+        file = onnx.ModelProto.FromString(self.variant.data)
+        self._costs = CostModel(self._prepared, file, self.variant.record.model.size_bytes)
 
     @property
     def rows_run(self) -> int:
@@ -141,6 +146,13 @@ class Ground:
             own = frozenset({node.name}) if node.name in units else made_by
             sources.update(dict.fromkeys(node.output, own))
         return {unit: frozenset(products) for unit, products in beside.items()}
+
+
+def _simulation(prepared: Prepared, proto: onnx.ModelProto, feeds: Feeds | None, output: str) -> Simulation:
+    try:
+        return Simulation(prepared, proto, frozenset(), feeds, output)
+    except ModelError as error:
+        raise ConversionError(error.what, where=error.where, next_step="make its variants one by one") from None
 
 
 def _equalizable(maker: VariantMaker) -> bool:
