@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kit.device import Device, open_device
-from kit.errors import ConversionError, DeviceError, MeasurementError
+from kit.errors import ConversionError, DeviceError, LinkError, MeasurementError
 from kit.judge.gaps import is_met
 from kit.measure import measure_latency
 from kit.model.convert.verify import Comparison, compare, deciding_output
@@ -188,6 +188,8 @@ class Stopwatch:
         try:
             digest = self.device.deploy(data)
             record = measure_latency(self.device, self.spec, digest, next(iter(self.rows.values())), QUICK)
+        except LinkError:
+            raise
         except (DeviceError, MeasurementError):
             return None
         return float(np.median(record.samples_ns[record.warmup_count :])) * 1e-9
