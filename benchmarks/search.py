@@ -119,7 +119,7 @@ def latencies_us(models: list[bytes], case: Case, rounds: int = 300) -> Iterator
     return iter([median(each) for each in times])
 
 
-_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
 _MOVERS = (
     "Relu",
     "Clip",
