@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from kit.errors import ConversionError, EdgeproofError, MissingExtraError, ModelError, UsageError
 from kit.model.convert import Options, Source, convert, converter_for
 from kit.model.convert.tflite import TFLiteConverter
-from kit.model.convert.tflite_file import MAX_ARGUMENTS, parse
-from kit.model.convert.tflite_ops import HANDLERS
-from kit.model.convert.tflite_state import NEXT, rewritten, states_of
+from kit.model.convert.tflite.operators import HANDLERS
+from kit.model.convert.tflite.reader import MAX_ARGUMENTS, parse
+from kit.model.convert.tflite.state import NEXT, rewritten, states_of
 from kit.model.load import load_onnx_bytes
 from kit.model.metadata import properties
 from kit.model.session import HostSession
@@ -87,7 +87,7 @@ def test_integer_models_agree_within_one_step(name: str, exact: bool, nets: Path
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("name", ["cnn.f32", "cnn.dynamic", "cnn.int8", "two.f32", "unrolled.int8"])
+@pytest.mark.parametrize("name", ["cnn.dynamic", "cnn.int8", "two.f32"])
 def test_a_conversion_is_verified_end_to_end(name: str, nets: Path) -> None:
     path = nets / f"{name}.tflite"
     given = rows_of(nets, name, source_of(path), 64)
@@ -264,9 +264,8 @@ def test_a_stream_of_frames_gives_what_the_file_gives(word: str) -> None:
 
 
 @needs_wake_words
-@pytest.mark.parametrize("word", WORDS)
-def test_streaming_models_are_verified_end_to_end(word: str) -> None:
-    done = convert(WAKE_WORDS / f"{word}.tflite")
+def test_a_streaming_model_is_verified_end_to_end() -> None:
+    done = convert(WAKE_WORDS / "hey_mycroft.tflite")
     assert done.conversion is not None
     assert done.conversion.row_source == "generated"
     assert len(done.reference.inputs) == len(done.reference.outputs) == 7

@@ -11,9 +11,8 @@ from typing import Any
 from kit.digest import digest_bytes
 from kit.errors import ModelError
 from kit.model.convert.base import Options, Source
-from kit.model.convert.tf_export import Traced, damaged, export, layout_notes, tensorflow, tensorflow_version, traced
+from kit.model.convert.tf_export import TensorFlowConverter, Traced, damaged, source_of, tensorflow, traced
 from kit.model.load import MAX_MODEL_BYTES, read_limited
-from kit.records import ModelRecord
 
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 _MEMBERS = frozenset(("metadata.json", "config.json", "model.weights.h5"))
@@ -33,12 +32,10 @@ _CODE = {
 """Keras's own classes that are refused, and what they are."""
 
 
-class KerasConverter:
+class KerasConverter(TensorFlowConverter):
     """The `Converter` of Keras files."""
 
-    name = "tf2onnx"
     reads = "Keras models (.keras, .h5)"
-    extra = "tensorflow"
 
     def claims(self, path: Path, start: bytes) -> bool:
         """A zip called ``.keras``, or an HDF5 file."""
@@ -47,34 +44,13 @@ class KerasConverter:
             suffix in (".h5", ".hdf5", ".keras") and start.startswith(_HDF5)
         )
 
-    def is_pickle(self, path: Path, start: bytes) -> bool:  # noqa: ARG002
-        """Never: files that hold code (Lambda layers) are refused, trusted or not."""
-        return False
-
-    def version(self) -> str:
-        """Versions of TensorFlow, Keras and tf2onnx."""
-        return tensorflow_version()
-
     def read(self, path: Path, options: Options) -> Source:
         """The saved model, without its training state."""
         data = read_limited(path)
         _refuse_code(data, path)
         tensorflow("Keras models")
-        function = _traced(path)
-        record = ModelRecord(
-            name=path.name,
-            digest=digest_bytes(data),
-            size_bytes=len(data),
-            format="Keras" if data.startswith(_ZIP) else "Keras (HDF5)",
-            inputs=function.inputs,
-            outputs=function.outputs,
-        )
-        return Source(
-            record,
-            function.predict,
-            lambda: export(function, path.stem, options.opset),
-            layout_notes(function.inputs),
-        )
+        kind = "Keras" if data.startswith(_ZIP) else "Keras (HDF5)"
+        return source_of(_traced(path), path.name, digest_bytes(data), len(data), kind, options.opset)
 
 
 def _traced(path: Path) -> Traced:

@@ -7,10 +7,9 @@ from typing import Any
 from kit.digest import digest_bytes, digest_file
 from kit.errors import ConversionError, ModelError, UsageError
 from kit.model.convert.base import Options, Source
-from kit.model.convert.tf_export import Traced, damaged, export, layout_notes, tensorflow, tensorflow_version, traced
+from kit.model.convert.tf_export import TensorFlowConverter, Traced, damaged, source_of, tensorflow, traced
 from kit.model.convert.tf_scan import refuse_unsafe_graph, without_optimizer_slots
 from kit.model.load import MAX_MODEL_BYTES
-from kit.records import ModelRecord
 
 GRAPH = "saved_model.pb"
 MAX_FILES = 1000
@@ -20,24 +19,14 @@ _VARIABLES = "variables"
 _DEFAULT, _INTERNAL = "serving_default", "__saved_model_init_op"
 
 
-class SavedModelConverter:
+class SavedModelConverter(TensorFlowConverter):
     """The `Converter` of SavedModel folders."""
 
-    name = "tf2onnx"
     reads = "TensorFlow SavedModel folders"
-    extra = "tensorflow"
 
     def claims(self, path: Path, start: bytes) -> bool:  # noqa: ARG002
         """A folder with a ``saved_model.pb``."""
         return path.is_dir() and (path / GRAPH).is_file()
-
-    def is_pickle(self, path: Path, start: bytes) -> bool:  # noqa: ARG002
-        """Never: a graph runs no Python code, and one that touches files is refused."""
-        return False
-
-    def version(self) -> str:
-        """Versions of TensorFlow, Keras and tf2onnx."""
-        return tensorflow_version()
 
     def read(self, path: Path, options: Options) -> Source:
         """The model's signature ``serving_default``, or its only one."""
@@ -47,20 +36,9 @@ class SavedModelConverter:
         refuse_unsafe_graph(graph, str(path / GRAPH))
         function = _traced(tf, path, graph)
         listing = "\n".join(f"{each.relative_to(path).as_posix()} {digest_file(each)}" for each in files)
-        record = ModelRecord(
-            name=path.name,
-            digest=digest_bytes(listing.encode()),
-            size_bytes=sum(each.stat().st_size for each in files),
-            format="TensorFlow SavedModel",
-            inputs=function.inputs,
-            outputs=function.outputs,
-        )
-        return Source(
-            record,
-            function.predict,
-            lambda: export(function, path.name, options.opset),
-            layout_notes(function.inputs),
-        )
+        size_bytes = sum(each.stat().st_size for each in files)
+        digest = digest_bytes(listing.encode())
+        return source_of(function, path.name, digest, size_bytes, "TensorFlow SavedModel", options.opset)
 
 
 def _files(path: Path) -> list[Path]:

@@ -13,10 +13,10 @@ import onnx
 from numpy.typing import NDArray
 
 from kit.errors import ConversionError, MissingExtraError, ModelError
-from kit.model.convert.base import Arrays, library_versions
+from kit.model.convert.base import Arrays, Source, library_versions
 from kit.model.graph import drop_unused_domains
 from kit.model.metadata import serialized
-from kit.records import TensorInfo
+from kit.records import ModelRecord, TensorInfo
 
 BATCH_ROWS = 64
 """Rows that a source of dynamic batch predicts at once."""
@@ -47,10 +47,20 @@ def tensorflow(what: str) -> Any:
     return module
 
 
-def tensorflow_version() -> str:
-    """Versions of TensorFlow, Keras and tf2onnx, none of them imported; raises MissingExtraError."""
-    libraries = {"tensorflow": "tensorflow-cpu|tensorflow|tensorflow-intel|tensorflow-macos", "keras": "keras"}
-    return library_versions("tensorflow", "TensorFlow models", libraries | {"tf2onnx": "tf2onnx"})
+class TensorFlowConverter:
+    """What the converters of TensorFlow's files have in common."""
+
+    name = "tf2onnx"
+    extra = "tensorflow"
+
+    def is_pickle(self, path: Path, start: bytes) -> bool:  # noqa: ARG002
+        """Never: a graph runs no Python code, and files that hold code or touch files are refused, trusted or not."""
+        return False
+
+    def version(self) -> str:
+        """Versions of TensorFlow, Keras and tf2onnx, none of them imported; raises MissingExtraError."""
+        libraries = {"tensorflow": "tensorflow-cpu|tensorflow|tensorflow-intel|tensorflow-macos", "keras": "keras"}
+        return library_versions(self.extra, "TensorFlow models", libraries | {"tf2onnx": "tf2onnx"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,13 @@ def traced(
     inputs = tuple(_info(name, spec) for name, (_, spec) in zip(names, specs, strict=False))
     outputs = tuple(_info(name, spec) for name, spec in zip(names[len(specs) :], results, strict=True))
     return Traced(function, inputs, outputs, owner)
+
+
+def source_of(function: Traced, name: str, digest: str, size_bytes: int, format_name: str, opset: int) -> Source:
+    """A traced model as a source; the ONNX model is called as the file is, less its suffix."""
+    record = ModelRecord(name, digest, size_bytes, format_name, None, function.inputs, function.outputs)
+    notes = layout_notes(function.inputs)
+    return Source(record, function.predict, lambda: export(function, Path(name).stem, opset), notes)
 
 
 def unique_names(wanted: Sequence[str]) -> list[str]:

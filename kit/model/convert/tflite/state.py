@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.errors import ConversionError
-from kit.model.convert.tflite_file import File, Graph, Operator, schema
+from kit.model.convert.tflite.file import File, Graph, Operator
+from kit.model.convert.tflite.reader import schema
 
 NEXT = "_next"
 """What the name of a state's output has more than that of its input."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from kit.errors import ConversionError
-from kit.model.convert.tflite_file import Graph, Operator, Quantization, Tensor
+from kit.model.convert.tflite.file import Graph, Operator, Quantization, Tensor
 from kit.model.load import MAX_MODEL_BYTES
 
 FIRST = (0, 3, 1, 2)
