@@ -50,9 +50,9 @@ lock: $(READY)  ## resolve the locked environment again
 		--generate-hashes --no-header --no-annotate --quiet -o requirements/dev.txt
 	@$(BIN)/uv pip compile requirements/data.in --no-deps --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet -o requirements/data.txt
-	@$(BIN)/uv pip compile pyproject.toml requirements/convert.in --extra sklearn --extra xgboost --extra lightgbm --extra tflite \
-		--constraint requirements/dev.txt --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-		-o requirements/convert.txt
+	@$(BIN)/uv pip compile pyproject.toml requirements/convert.in --extra sklearn --extra xgboost --extra lightgbm \
+		--extra tensorflow --extra tflite --constraint requirements/dev.txt --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --quiet -o requirements/convert.txt
 
 clean:  ## remove what these tasks made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
