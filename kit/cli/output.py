@@ -97,8 +97,12 @@ def waiting(text: str) -> Iterator[Callable[[], None]]:
 
 
 def print_json(value: object) -> None:
-    """One JSON object on stdout; a NaN or an infinity in it would be a bug, and raises ValueError."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """One JSON object on stdout; a NaN or an infinity in it would be a bug, and raises ValueError.
+
+    Characters that could steer a terminal are escaped as JSON does; what a program parses stays the same.
+    """
+    lines = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).split("\n")
+    click.echo("\n".join("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line) for line in lines))
 
 
 def show_error(
@@ -121,10 +125,10 @@ def error_object(error: EdgeproofError) -> dict[str, object]:
         "schema": "edgeproof/error/1",
         "error": {
             "slug": error.slug,
-            "what": error.what,
-            "where": error.where,
-            "next_step": error.next_step,
-            "kept": error.kept,
+            "what": _plain(error.what),
+            "where": _plain(error.where),
+            "next_step": _plain(error.next_step),
+            "kept": _plain(error.kept),
             "exit_code": error.exit_code,
         },
     }

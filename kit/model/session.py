@@ -30,7 +30,8 @@ def quiet_runtime() -> Any:
     return onnxruntime
 
 
-_NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|cpp|h|hpp):\d+ .*?\) (?=[A-Z])")
+_SIGNATURE = r"[\w:<].{0,600}?\)(?: const)?(?: \[with [^\]]*\])? "
+_NOISE = re.compile(rf"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|cpp|cxx|h|hpp):\d+ (?:{_SIGNATURE})?")
 """Error codes, and places in the runtime's own source, which say nothing about the model."""
 
 
@@ -144,7 +145,9 @@ class HostSession:
         try:
             values: list[Any] = self._session.run(outputs, dict(feed))
         except Exception as error:
-            raise ModelError(f"the runtime fails: {reason_of(error)}", where=where) from None
+            raise ModelError(
+                f"the runtime fails: {reason_of(error)}", where=where, next_step="look at the operator that it names"
+            ) from None
         return values
 
 

@@ -1,6 +1,7 @@
 """Errors, colour and progress, as functions."""
 
 import io
+import json
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 from click import unstyle
 
 from kit.cli import output
-from kit.cli.output import emulated_lines, error_object, error_text, tell, use_ascii, use_color, waiting
+from kit.cli.output import emulated_lines, error_object, error_text, print_json, tell, use_ascii, use_color, waiting
 from kit.cli.progress import Progress
 from kit.errors import EdgeproofError, LinkError, SpecError
 
@@ -176,3 +177,21 @@ def test_a_line_fits_its_terminal(width: int) -> None:
     progress = Progress({"a step with a rather long name/int8-per-channel-reduced": 1.0}, stream=io.StringIO())
     progress.start("a step with a rather long name/int8-per-channel-reduced")
     assert len(progress.line(width)) <= max(10, width)
+
+
+def test_json_does_not_steer_a_terminal_and_stays_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"name": "a\x1b[2J\x9b\r\n\u202eé\U000e0041", "list": [1, 2.5, None]}
+    print_json(value)
+    text = capsys.readouterr().out
+    assert json.loads(text) == value
+    assert text.replace("\n", "").isprintable()
+    assert "é" in text
+
+
+def test_an_error_for_machines_has_no_control_characters() -> None:
+    error = EdgeproofError("bad \x1b]0;owned\x07", where="a\nb", next_step="c\td", kept="e\x9b")
+    said = error_object(error)["error"]
+    assert isinstance(said, dict)
+    assert [said[key] for key in ("what", "where", "next_step", "kept")] == [
+        "bad \\x1b]0;owned\\x07", "a\\nb", "c\\td", "e\\x9b",
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kit.errors import DatasetError, EdgeproofError, ModelError, UsageError
-from kit.model.convert.rows import fitted_rows, generated_rows, rows_from, transposition
+from kit.model.convert.rows import described_rows, fitted_rows, generated_rows, rows_from, transposition
 from kit.records import TensorInfo
 
 IMAGE = TensorInfo("image", "float32", ("rows", 3, 24, 32))
@@ -183,3 +183,12 @@ class TestGenerated:
     def test_free_dimensions_of_images_are_larger(self) -> None:
         free = TensorInfo("x", "float32", (1, 3, "height", "width"))
         assert generated_rows((free,))["x"].shape == (24, 3, 64, 64)
+
+
+def test_rows_say_what_a_model_takes() -> None:
+    motion, gain = np.zeros((5, 20, 6), np.float32), np.zeros(5, np.int64)
+    assert described_rows({"motion": motion, "gain": gain}) == (
+        TensorInfo("motion", "float32", ("rows", 20, 6)),
+        TensorInfo("gain", "int64", ("rows",)),
+    )
+    assert described_rows(motion) == (TensorInfo("", "float32", ("rows", 20, 6)),)

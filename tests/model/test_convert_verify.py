@@ -11,7 +11,9 @@ from kit.model.convert.verify import (
     compare,
     deciding_output,
     likely_cause,
+    refuse_chance,
     refuse_if_different,
+    refuse_untrue_shapes,
     tolerance_of,
 )
 from kit.records import TensorInfo
@@ -203,3 +205,37 @@ def test_the_refusal_shows_rows_of_the_worst_output() -> None:
     assert said.endswith("row 1: 5, now 7.5; row 3: 5, now 4")
     assert caught.value.where == "net.pt2"
     refuse_if_different(compare(source, source), source, source, lambda: "never asked", "net.pt2")
+
+
+@pytest.mark.parametrize(
+    ("stated", "shape", "says"),
+    [
+        (("rows", 7), (4, 3), r"'y' states 7 values, and gives 3: \[7\] a row, which is \[3\]"),
+        (("rows", 2, 5), (4, 2, 6), "states 5 values, and gives 6"),
+        (("rows", 3), (4, 3, 1), "states another rank"),
+        ((1, 3), (4, 2), "states 3 values, and gives 2"),
+    ],
+)
+def test_an_output_that_is_not_as_the_model_states_is_refused(
+    stated: tuple[int | str, ...], shape: tuple[int, ...], says: str
+) -> None:
+    with pytest.raises(ModelError, match=says) as refused:
+        refuse_untrue_shapes((TensorInfo("y", "float32", stated),), {"y": np.zeros(shape)}, "m.onnx")
+    assert refused.value.where == "m.onnx"
+    assert refused.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("stated", "shape"),
+    [(("rows", 3), (4, 3)), (("rows", "n"), (4, 9)), ((3,), (4, 3)), (("boxes", 6), (4, 2, 6)), ((), (4, 5))],
+    ids=["rows", "dynamic", "whole", "stacked", "unknown"],
+)
+def test_an_output_as_stated_stacked_or_unknown_passes(stated: tuple[int | str, ...], shape: tuple[int, ...]) -> None:
+    refuse_untrue_shapes((TensorInfo("y", "float32", stated),), {"y": np.zeros(shape)}, "m.onnx")
+
+
+def test_a_source_that_gives_something_else_when_run_again_decides_by_chance() -> None:
+    refuse_chance({"y": SCORES}, {"y": SCORES + TOLERANCE / 2}, {}, "m")
+    refuse_chance({"y": SCORES * np.nan}, {"y": SCORES * np.nan}, {}, "m")  # nothing can be said of these
+    with pytest.raises(ConversionError, match=r"by chance: the same rows, run again, give another 'y' \(up to 0.1"):
+        refuse_chance({"x": SCORES, "y": SCORES}, {"x": SCORES, "y": SCORES + 0.1}, {}, "m")

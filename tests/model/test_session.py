@@ -153,6 +153,14 @@ def test_an_opset_that_the_runtime_does_not_have_is_refused_with_the_one_it_has(
         ("", "ValueError"),
         ("[ONNXRuntimeError] : 1 : FAIL : Load\nfailed", "Load failed"),
         ("while running N. Status Message: /src/a/b.cc:36 void* A::B(int, C*) Failed to allocate", None),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : N failed: /src/onnx_runtime/core/op_kernel.cc:87 virtual OrtValue* "
+            "ns::Context::Value(int, const ns::Shape&) [ONNXRuntimeError] : 1 : FAIL : Size overflowed",
+            "N failed: Size overflowed",
+        ),
+        ("/src/a.h:9 T ns::f(T) const [with T = float; U = int] i < n was false.", "i < n was false."),
+        ("/src/a.cc:9 main", "main"),
+        ("the file /home/model.h5 is missing", "the file /home/model.h5 is missing"),
         ("x" * 999, "x" * 300),
     ],
 )

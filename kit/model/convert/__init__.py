@@ -1,6 +1,6 @@
 """From a source model to a verified ONNX reference: one file a converter, each run in a process of its own."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -12,9 +12,18 @@ from kit.model.convert.base import Converter, Options, Source
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.convert.process import RemoteSource, opened
 from kit.model.convert.registry import CONVERTERS, converter_for, start_of
-from kit.model.convert.rows import fitted_rows, generated_rows, rows_from, transposition
+from kit.model.convert.rows import described_rows, fitted_rows, generated_rows, rows_from, transposition
 from kit.model.convert.stamp import stamped
-from kit.model.convert.verify import Comparison, compare, deciding_output, likely_cause, refuse_if_different
+from kit.model.convert.verify import (
+    REPEATED_ROWS,
+    Comparison,
+    compare,
+    deciding_output,
+    likely_cause,
+    refuse_chance,
+    refuse_if_different,
+    refuse_untrue_shapes,
+)
 from kit.model.feeds import Feeds
 from kit.model.load import LoadedModel, load_onnx, load_onnx_bytes
 from kit.model.rehearse import rehearse
@@ -92,7 +101,8 @@ def convert(
 
     Args:
         path: the source model, a file or a folder.
-        rows: by input name, or one array for the only input: [rows, *shape]; None generates rows.
+        rows: by input name, or one array for the only input: [rows, *shape]; None generates rows. They also say what
+            a source takes that does not say so itself, unless `options` do.
         output: name of the output that holds the scores, if several could.
         watcher: told the steps of `STEPS`.
 
@@ -103,6 +113,8 @@ def convert(
         ConversionError: it cannot be converted, or the result computes something else.
     """
     options, watcher = options or Options(), watcher or _Nobody()
+    if rows is not None and not options.inputs:
+        options = replace(options, inputs=described_rows(rows))
     converter = converter_for(path)
     _check_options(converter, path, options)
     version = converter.version()
@@ -202,6 +214,9 @@ def _compared(
     decides = deciding_output(source.record.outputs, output)
     watcher.start("run the source")
     before = source.predict(feeds)
+    refuse_untrue_shapes(source.record.outputs, before, str(path))
+    again = {name: array[:REPEATED_ROWS] for name, array in feeds.items()}
+    twice = source.predict(again), source.predict(again)
     watcher.finish("run the source")
     watcher.start("run the ONNX model")
     after = _run_onnx(path, data, feeds)
@@ -210,6 +225,8 @@ def _compared(
         found = compare(before, after, decides=decides, tolerances=source.tolerances)
     except ConversionError as error:
         raise ConversionError(error.what, where=str(path), next_step=error.next_step) from None
+
+    refuse_chance(*twice, source.tolerances, str(path))
 
     def cause() -> str:
         return likely_cause(source.predict, feeds, after, source.tolerances)

@@ -24,8 +24,8 @@ class Options:
     """What a user may say about a conversion.
 
     opset: of the ONNX model. inputs: what the model takes, for sources that do not say (shape with names for dynamic
-    dimensions). factory: ``file.py:function`` that builds the module which a state dict fills. classes: names of the
-    classes, where the user gives them. trust_pickle: a pickle may be opened.
+    dimensions; an input without a name has the model's own). factory: ``file.py:function`` that builds the module
+    which a state dict fills. trust_pickle: a pickle may be opened.
     """
 
     opset: int = DEFAULT_OPSET

@@ -140,5 +140,8 @@ class _Session:
         try:
             values = self._session.run(None, dict(feeds))
         except Exception as error:
-            raise ConversionError(f"the runtime fails on a row: {reason_of(error)}") from None
+            raise ConversionError(
+                f"the runtime fails on a row: {reason_of(error)}",
+                next_step="give rows of the size that it was made for, or export it without what the message names",
+            ) from None
         return {name: np.asarray(value) for name, value in zip(self._names, values, strict=True)}

@@ -79,7 +79,9 @@ class RemoteSource:
                 progress(sum(counts), total)
         missing = [each.name for each in self.record.outputs if any(each.name not in part for part in parts)]
         if missing:
-            raise ConversionError(f"the model gives no output {missing[0]!r}", where=self._where)
+            raise ConversionError(
+                f"the model gives no output {missing[0]!r}", where=self._where, next_step="export it with that output"
+            )
         return {
             each.name: np.asarray(joined_rows([part[each.name] for part in parts], counts, each))
             for each in self.record.outputs

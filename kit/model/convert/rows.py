@@ -75,6 +75,12 @@ def _damaged(path: Path, error: Exception) -> DatasetError:
     return DatasetError(f"no rows can be read: {reason}", where=str(path), next_step="write the file with numpy.savez")
 
 
+def described_rows(rows: Array | Feeds) -> tuple[TensorInfo, ...]:
+    """What a model takes that these rows are for; the input has no name where `rows` is one array."""
+    named = rows if isinstance(rows, Mapping) else {"": rows}
+    return tuple(TensorInfo(name, array.dtype.name, ("rows", *array.shape[1:])) for name, array in named.items())
+
+
 def fitted_rows(rows: Array | Feeds, inputs: tuple[TensorInfo, ...], where: str) -> dict[str, Array]:
     """`rows` by input name, as the model takes them.
 
@@ -111,13 +117,14 @@ def _refuse_transposed(wanted: TensorInfo, shape: tuple[int, ...], where: str) -
 
 def transposition(got: tuple[int, ...], want: tuple[int | str, ...]) -> tuple[int, ...]:
     """Axes, as of ``numpy.transpose``, that make `got` fit `want`; empty if it fits, or none do."""
-    if len(got) != len(want) or len(got) > 5 or _fits(got, want) or all(isinstance(size, str) for size in want):
+    if len(got) != len(want) or len(got) > 5 or fits(got, want) or all(isinstance(size, str) for size in want):
         return ()
     orders = sorted(permutations(range(len(got))), key=lambda order: order not in _IMAGE_ORDERS)
-    return next((order for order in orders if _fits(tuple(got[axis] for axis in order), want)), ())
+    return next((order for order in orders if fits(tuple(got[axis] for axis in order), want)), ())
 
 
-def _fits(got: tuple[int, ...], want: tuple[int | str, ...]) -> bool:
+def fits(got: tuple[int, ...], want: tuple[int | str, ...]) -> bool:
+    """Whether a shape is the one wanted, in which names are dimensions of any size."""
     return len(got) == len(want) and all(w == g or isinstance(w, str) for g, w in zip(got, want, strict=True))
 
 

@@ -93,7 +93,10 @@ def inputs_in_order(wanted: list[str], options: Options, where: str) -> tuple[Te
     Raises:
         UsageError: none were given, or more than there are arguments.
     """
-    given = {each.name: each for each in options.inputs}
+    inputs = options.inputs
+    if wanted and len(inputs) == 1 and not inputs[0].name:
+        inputs = (TensorInfo(wanted[0], inputs[0].dtype, inputs[0].shape),)
+    given = {each.name: each for each in inputs}
     if not given or len(given) > len(wanted):
         what = f"{len(given)} inputs were given, and it has {len(wanted)}" if given else "it does not say what it takes"
         raise UsageError(
@@ -101,7 +104,7 @@ def inputs_in_order(wanted: list[str], options: Options, where: str) -> tuple[Te
             where=where,
             next_step="describe each input: "
             + " ".join(f"--input {name}=batchx3x32x32:float32" for name in wanted or ["x"])
-            + " (a word for a dimension makes it dynamic)",
+            + " (a word for a dimension makes it dynamic), or give --data with an array for each",
         )
     return tuple(given[name] for name in wanted) if given.keys() == set(wanted) else tuple(given.values())
 

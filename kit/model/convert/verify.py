@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kit.errors import ConversionError, ModelError
 from kit.model.convert.base import Arrays
+from kit.model.convert.rows import fits, transposition
 from kit.model.feeds import Feeds, row_count
 from kit.model.session import score_output
 from kit.records import Int64Array, OutputDifference, TensorInfo
@@ -18,6 +19,9 @@ TOLERANCE = 1e-4
 
 SUMMED_TERMS = 2048
 """Products in one sum that a tolerance allows for: more than most layers of an edge model have."""
+
+REPEATED_ROWS = 4
+"""So many rows are run twice more: a source that decides by chance differs on the first of them."""
 
 _SHOWN = 5
 _EXPLAINED_ROWS = 64
@@ -112,7 +116,10 @@ def compare(
 def _checked(name: str, values: NDArray[Any], other: Arrays) -> NDArray[Any]:
     """The other model's output of that name, of the same shape and comparable."""
     if name not in other:
-        raise ConversionError(f"the ONNX model has no output {name!r}; its outputs are {', '.join(other)}")
+        raise ConversionError(
+            f"the ONNX model has no output {name!r}; its outputs are {', '.join(other)}",
+            next_step="check which outputs the converter kept",
+        )
     ours = other[name]
     if values.shape != ours.shape:
         raise ConversionError(
@@ -129,8 +136,6 @@ def _checked(name: str, values: NDArray[Any], other: Arrays) -> NDArray[Any]:
 
 
 def _transposed_output(values: NDArray[Any], ours: NDArray[Any]) -> str:
-    from kit.model.convert.rows import transposition
-
     order = transposition(ours.shape[1:], values.shape[1:])
     if not order:
         return ""
@@ -168,6 +173,35 @@ def _margins(scores: NDArray[Any]) -> NDArray[np.float64]:
         return np.full(len(scores), np.inf)
     top = np.sort(scores.astype(np.float64), axis=1)[:, -2:]
     return np.asarray(top[:, 1] - top[:, 0])
+
+
+def refuse_untrue_shapes(stated: tuple[TensorInfo, ...], outputs: Arrays, where: str) -> None:
+    """Raise ModelError if an output [rows, *shape] has other sizes than the model states of it."""
+    for each in stated:
+        got = outputs[each.name].shape[1:]
+        if not each.shape or fits(got, each.shape[1:]) or fits(got, each.shape):
+            continue
+        sizes = zip(each.shape[1:], got, strict=False)
+        differ = next((f"{w} values, and gives {g}" for w, g in sizes if isinstance(w, int) and w != g), "another rank")
+        raise ModelError(
+            f"its output {each.name!r} states {differ}: {list(each.shape[1:])} a row, which is {list(got)}",
+            where=where,
+            next_step="export the model again: what it says of itself is not true",
+        )
+
+
+def refuse_chance(once: Arrays, again: Arrays, tolerances: Mapping[str, float], where: str) -> None:
+    """Raise ConversionError if the source's outputs of the same rows differ from run to run by more than rounding."""
+    finite = {name: values for name, values in once.items() if np.isfinite(values).any()}
+    found = compare(finite, again, tolerances=tolerances) if finite else None
+    if found is not None and len(found.bad_rows):
+        worst = max(found.outputs, key=lambda each: len(found.beyond_rounding[each.output]))
+        raise ConversionError(
+            f"the source decides by chance: the same rows, run again, give another {worst.output!r} "
+            f"(up to {worst.max_abs_difference:.3g} apart)",
+            where=where,
+            next_step="export it for inference: without dropout, random operators and state",
+        )
 
 
 def deciding_output(outputs: tuple[TensorInfo, ...], wanted: str | None) -> str | None:

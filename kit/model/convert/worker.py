@@ -22,6 +22,9 @@ from kit.model.convert.pipe import Message, receive, send
 MEMORY_LIMIT_BYTES = 24 << 30
 """Address space, not memory: PyTorch and TensorFlow reserve a multiple of what they use."""
 
+FILE_LIMIT_BYTES = 4 << 30
+"""Largest file that a converter may write: its own are temporary, and no larger than the largest model."""
+
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 T = TypeVar("T")
@@ -52,9 +55,10 @@ def _streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _take_limits() -> None:
-    """Die with the parent; leave no core; be the first to go where memory is short."""
+    """Die with the parent; leave no core, and no disk full; be the first to go where memory is short."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -69,7 +73,7 @@ def _answer(source: Source | None, request: Message) -> tuple[Source | None, Mes
         about = {"record": msgspec.to_builtins(source.record), "notes": list(source.notes)}
         return source, Message({"done": about | {"tolerances": dict(source.tolerances)}})
     if source is None:
-        raise ConversionError("nothing was read before it was asked for")
+        raise ConversionError("nothing was read before it was asked for", next_step=_CHECK)
     if request.values["ask"] == "predict":
         arrays = _attempt(
             "the source model fails on these rows", ConversionError, lambda: source.predict(request.arrays)
