@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -33,7 +34,7 @@ FILES = {
     "cnn-weights": "cnn-weights.pth",
     "mlp-weights": "mlp-weights.pth",
 }
-TWICE = ("cnn-pt2", "mlp-scripted", "mlp-weights")
+TWICE = ("cnn-pt2", "mlp-scripted")
 SAYS_ITS_INPUTS = "pt2"
 
 
@@ -49,7 +50,7 @@ def good(nets: Path, convert_all: Convert) -> dict[str, Outcome]:  # noqa: F811
         net, kind = name.split("-")
         options = Options() if kind == SAYS_ITS_INPUTS else options_of(net)
         jobs.append(Job(name, nets / file, options, nets / f"{net}.npz", name in TWICE))
-    return convert_all(jobs)
+    return convert_all("good", jobs)
 
 
 def run(model: bytes, rows: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +154,8 @@ ODD = {
     "fixed-by-user": ("cnn-traced.pt", Options(inputs=(TensorInfo("image", "float32", (1, 1, 8, 8)),))),
     "no-inputs": ("gru-traced.pt", Options()),
     "no-inputs-weights": ("mlp-weights.pth", Options(factory=f"{FACTORIES}:cancer_mlp")),
-    "wrong-shape": ("gru-traced.pt", Options(inputs=(TensorInfo("motion", "float32", ("rows", 20, 5)),))),
-    "wrong-dtype": ("gru-traced.pt", Options(inputs=(TensorInfo("motion", "complex7", ("rows", 20, 6)),))),
+    "wrong-shape": ("gru-traced.pt", Options(inputs=(TensorInfo("motion", "float32", ("rows", 10, 5)),))),
+    "wrong-dtype": ("gru-traced.pt", Options(inputs=(TensorInfo("motion", "complex7", ("rows", 10, 6)),))),
     "many-inputs": ("gru-traced.pt", options_of("attention")),
     "no-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"])),
     "other-factory": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:digits_cnn")),
@@ -173,10 +174,11 @@ ODD = {
 def odd(nets: Path, convert_all: Convert) -> dict[str, Outcome]:  # noqa: F811
     with_rows = {"checkpoint", "parallel", "whole-trusted", "training-scripted", "opset-21"}
     return convert_all(
+        "odd",
         [
             Job(name, nets / file, options, nets / "cnn.npz" if name in with_rows else None)
             for name, (file, options) in ODD.items()
-        ]
+        ],
     )
 
 
@@ -245,7 +247,7 @@ REFUSALS = {
     "legacy": "ModelError: a pickle as PyTorch wrote it before version 1.6",
     "no-inputs": "--input motion=batchx3x32x32:float32",
     "no-inputs-weights": "--input x=batchx3x32x32:float32",
-    "wrong-shape": "ConversionError: it does not run on inputs of shape [3, 20, 5]",
+    "wrong-shape": "ConversionError: it does not run on inputs of shape [3, 10, 5]",
     "wrong-dtype": "UsageError: input 'motion' is of the unknown type 'complex7'",
     "many-inputs": "UsageError: 2 inputs were given, and it has 1",
     "no-factory": "--factory file.py:function",
@@ -277,9 +279,10 @@ def test_the_same_class_of_network_is_verified_by_the_command_s_own_path(nets: P
 
 
 def test_a_network_with_dict_outputs_is_verified_by_its_scores(nets: Path) -> None:  # noqa: F811
-    options = Options(inputs=INPUTS["mlp"], factory=f"{FACTORIES}:cancer_mlp")
-    done = convert(nets / "mlp-weights.pth", rows=rows_of(nets, "mlp"), options=options, output="scores")
+    options = Options(factory=f"{FACTORIES}:cancer_mlp")
+    done = convert(nets / "mlp-weights.pth", rows=rows_of(nets, "mlp")["x"], options=options, output="scores")
     assert done.conversion is not None
+    assert done.reference.inputs == INPUTS["mlp"]  # what it takes was told by the rows
     assert done.conversion.decisions_agree == done.conversion.rows
     assert [each.output for each in done.conversion.outputs] == ["scores", "probabilities"]
 
@@ -369,7 +372,8 @@ def attacks(
             program, folder / "weight.pt2", lambda name, data: b"12345" if name.endswith("/weight_0") else data, {}
         ),
     }
-    return marker, convert_all([Job(name, file, options_of("cnn")) for name, file in made.items()])
+    name = folder.parent.name if "PYTEST_XDIST_WORKER" in os.environ else "one"  # each process made its own files
+    return marker, convert_all(f"attacks-{name}", [Job(name, file, options_of("cnn")) for name, file in made.items()])
 
 
 @pytest.mark.parametrize("name", ["weights", "cut", "samples", "pickled", "legacy", "sizes", "weight"])

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -27,7 +28,7 @@ LIMIT_S = 500.0
 INPUTS = {
     "cnn": (TensorInfo("image", "float32", ("rows", 1, 8, 8)),),
     "mlp": (TensorInfo("x", "float32", ("rows", 30)),),
-    "gru": (TensorInfo("motion", "float32", ("rows", 20, 6)),),
+    "gru": (TensorInfo("motion", "float32", ("rows", 10, 6)),),
     "attention": (TensorInfo("lines", "float32", ("rows", 8, 8)), TensorInfo("gain", "float32", ("rows",))),
 }
 """What each network takes, as a user would describe it."""
@@ -74,28 +75,39 @@ def _call(module: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.fixture(scope="session")
-def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every network in every format, held-out rows and accuracies; made once for all test processes."""
-    root = tmp_path_factory.getbasetemp()
-    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "torch-nets"
+@contextmanager
+def _shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder of all test processes, which one of them at a time has."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / f"torch-{name}"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every network in every format, held-out rows and accuracies; made once for all test processes."""
+    with _shared(tmp_path_factory, "nets") as folder:
         if not (folder / "accuracy.json").exists():
             _call("torch_nets", folder)
     return folder
 
 
-Convert = Callable[[Sequence[Job]], dict[str, Outcome]]
+class Convert(Protocol):
+    """Does jobs, once for all test processes."""
+
+    def __call__(self, name: str, jobs: Sequence[Job]) -> dict[str, Outcome]:
+        """Outcomes by name of the job; `name` is theirs together."""
+        ...
 
 
 @pytest.fixture(scope="session")
 def convert_all(tmp_path_factory: pytest.TempPathFactory) -> Convert:
     """Do jobs in one process, and give their outcomes by name."""
 
-    def convert(jobs: Sequence[Job]) -> dict[str, Outcome]:
-        folder = tmp_path_factory.mktemp("torch-jobs")
+    def convert(name: str, jobs: Sequence[Job]) -> dict[str, Outcome]:
         described = [
             {
                 "name": job.name,
@@ -106,8 +118,10 @@ def convert_all(tmp_path_factory: pytest.TempPathFactory) -> Convert:
             }
             for job in jobs
         ]
-        (folder / "jobs.json").write_text(json.dumps(described))
-        _call("torch_jobs", folder)
+        with _shared(tmp_path_factory, name) as folder:
+            if not (folder / "done.json").exists():
+                (folder / "jobs.json").write_text(json.dumps(described))
+                _call("torch_jobs", folder)
         done = json.loads((folder / "done.json").read_text())
         return {job.name: _outcome(folder, job.name, done[job.name]) for job in jobs}
 

@@ -47,7 +47,7 @@ class CancerMlp(nn.Module):
 
 
 class WatchGru(nn.Module):
-    """Two seconds of a wrist's motion at 10 Hz, 20 x 6, through a GRU; a tuple of scores and the last state."""
+    """Two seconds of a wrist's motion at 5 Hz, 10 x 6, through a GRU; a tuple of scores and the last state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ def _watch() -> tuple[Rows, NDArray[Any]]:
     from examples.watch.prepare import load_windows
 
     windows = load_windows()
-    return {"motion": np.ascontiguousarray(windows.x.reshape(-1, 100, 6)[::4, ::5])}, windows.y[::4]
+    return {"motion": np.ascontiguousarray(windows.x.reshape(-1, 100, 6)[::4, ::10])}, windows.y[::4]
 
 
 def _train(model: nn.Module, rows: Rows, labels: NDArray[Any], epochs: int) -> nn.Module:
@@ -186,7 +186,7 @@ def _train(model: nn.Module, rows: Rows, labels: NDArray[Any], epochs: int) -> n
 NETS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Rows, NDArray[Any]]], int, tuple[str, ...]]] = {
     "cnn": (digits_cnn, lambda: _digits(as_lines=False), 6, ("pt2", "traced", "weights")),
     "mlp": (cancer_mlp, _cancer, 20, ("scripted", "weights")),
-    "gru": (watch_gru, _watch, 8, ("pt2", "traced", "scripted", "weights")),
+    "gru": (watch_gru, _watch, 8, ("pt2", "traced")),
     "attention": (digits_attention, lambda: _digits(as_lines=True), 8, ("pt2", "scripted")),
 }
 """How each network is made, on which rows, for how many epochs, and in which formats it is written."""
