@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.search_cases import MAX_DROP, MAX_SLICE_DROP, Case, Labels, run, session
 from benchmarks.search_peers import Found
@@ -59,9 +60,9 @@ class _Requirements:
     def gaps(self, decisions: Labels, rows: Labels) -> tuple[SearchGap, ...]:
         """Overall, and in every slice that has such rows."""
         lost = self._right[rows].astype(np.float64) - (decisions == self._labels[rows])
-        overall = SearchGap("accuracy", "overall", float(lost.mean()), MAX_DROP, "points")
+        overall = _gap("accuracy", "overall", lost, MAX_DROP)
         slices = [
-            SearchGap("slices", name, float(lost[mask[rows]].mean()), MAX_SLICE_DROP, "points")
+            _gap("slices", name, lost[mask[rows]], MAX_SLICE_DROP)
             for name, mask in self._slices.items()
             if mask[rows].any()
         ]
@@ -72,3 +73,8 @@ class _Requirements:
         scores = run(session(variant.data, exact=True), self._feeds)
         gaps = self.gaps(scores.argmax(axis=1), np.arange(len(scores)))
         return Evaluation(scores, gaps, float(len(variant.data)), "B")
+
+
+def _gap(requirement: str, subject: str, lost: npt.NDArray[np.float64], allowed: float) -> SearchGap:
+    spread = float(lost.std() / len(lost) ** 0.5)
+    return SearchGap(requirement, subject, float(lost.mean()), allowed, "points", spread)

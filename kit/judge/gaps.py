@@ -48,23 +48,25 @@ class RowGaps:
         if asked.metric == "fairness.gap_change":
             yield from self._fairness(asked, before, after, rows)
         elif not asked.by:
-            yield _gap(asked, "", len(rows), int(before.sum()), int(after.sum()))
+            whole = (len(rows), int(before.sum()), int(after.sum()), int((before != after).sum()))
+            yield _gap(asked, "", *whole)
         else:
             for column in asked.by:
-                counts, (first, second) = self._sums(column, rows, before, after)
+                counts, sums = self._sums(column, rows, before, after, before != after)
                 for code in np.flatnonzero(counts >= self._least(asked, rows)):
                     subject = f"{column}={self._data.columns[column].values[code]}"
-                    yield _gap(asked, subject, int(counts[code]), int(first[code]), int(second[code]))
+                    yield _gap(asked, subject, int(counts[code]), *(int(each[code]) for each in sums))
 
     def _fairness(
         self, asked: Requirement, before: BoolArray, after: BoolArray, rows: Int64Array
     ) -> Iterator[SearchGap]:
         """The gap between the best and the worst group after, less the gap before; None where a group is too small."""
         for column in asked.by:
-            counts, (first, second) = self._sums(column, rows, before, after)
+            counts, (first, second, changed) = self._sums(column, rows, before, after, before != after)
             if len(counts) > 1 and (counts >= self._least(asked, rows)).all():
                 change = float(np.ptp(second / counts) - np.ptp(first / counts))
-                yield SearchGap(asked.id, column, change, asked.limit, "points")
+                spread = max(_spread(*each) for each in zip(counts, first - second, changed, strict=True))
+                yield SearchGap(asked.id, column, change, asked.limit, "points", 2**0.5 * spread)
 
     def _sums(self, column: str, rows: Int64Array, *right: BoolArray) -> tuple[Int64Array, list[Int64Array]]:
         """Rows of each value of a column, and how many of them are right, for each of `right`."""
@@ -81,11 +83,18 @@ def _counted(codes: Int64Array, count: int) -> Int64Array:
     return np.bincount(codes, minlength=count).astype(np.int64)
 
 
-def _gap(asked: Requirement, subject: str, rows: int, before: int, after: int) -> SearchGap:
+def _gap(asked: Requirement, subject: str, rows: int, before: int, after: int, changed: int) -> SearchGap:
     """From whole counts, so that what lies at the limit is within it."""
     if asked.metric == "accuracy.drop":
-        return SearchGap(asked.id, subject, (before - after) / rows, asked.limit, "points")
-    return SearchGap(asked.id, subject, (rows - after) / rows, _rest(asked.limit), "share")
+        spread = _spread(rows, before - after, changed)
+        return SearchGap(asked.id, subject, (before - after) / rows, asked.limit, "points", spread)
+    wrong = rows - after
+    return SearchGap(asked.id, subject, wrong / rows, _rest(asked.limit), "share", _spread(rows, wrong, wrong))
+
+
+def _spread(rows: int, total: int, changed: int) -> float:
+    """Standard error of total / rows, where `changed` of the rows are 1 or -1 and the others 0."""
+    return float(np.sqrt(changed - total**2 / rows) / rows)
 
 
 def _rest(share: float) -> float:

@@ -128,13 +128,18 @@ class VariantRecord:
 
 @dataclass(frozen=True, slots=True)
 class SearchGap:
-    """One requirement, or one slice of it, on one variant: what it loses and what it may lose, in `unit`."""
+    """One requirement, or one slice of it, on one variant: what it loses and what it may lose, in `unit`.
+
+    `spread` is the standard error of the loss, from the rows whose outcome changed, taken as independent; 0 for what is
+    not estimated from rows.
+    """
 
     requirement: str
     subject: str
     loss: float
     allowed: float
     unit: str
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,11 @@ class Asked:
     def gaps(self, decisions: Int64Array, rows: Int64Array) -> tuple[SearchGap, ...]:
         """Overall, and for each digit."""
         lost, labels = self.right[rows].astype(float) - (decisions == self.labels[rows]), self.labels[rows]
-        overall = SearchGap("drop", "", float(lost.mean()), self.max_drop, "points")
+        overall = SearchGap("drop", "", float(lost.mean()), self.max_drop, "points", _spread(lost))
         return (overall, *(self._slice(int(digit), lost[labels == digit]) for digit in np.unique(labels)))
 
     def _slice(self, digit: int, lost: NDArray[np.float64]) -> SearchGap:
-        return SearchGap("slices", f"digit={digit}", float(lost.mean()), self.max_slice_drop, "points")
+        return SearchGap("slices", f"digit={digit}", float(lost.mean()), self.max_slice_drop, "points", _spread(lost))
 
     def evaluate(self, variant: Variant) -> Evaluation:
         """In exact integer arithmetic; the cost is the file's size."""
@@ -95,3 +95,7 @@ class Asked:
         scores = HostSession(variant.data, exact=True).predict(self.rows, "logits")
         gaps = self.gaps(scores.argmax(axis=1), np.arange(len(self.rows)))
         return Evaluation(scores, gaps, float(variant.record.model.size_bytes), "B")
+
+
+def _spread(lost: NDArray[np.float64]) -> float:
+    return float(lost.std() / len(lost) ** 0.5)

@@ -64,10 +64,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The processor that the variant is for. `arithmetic`: exact or saturating int8 pair sums."""
+    """The processor that the variant is for. `arithmetic`: exact or saturating int8 pair sums.
+
+    `bases` are the recipes to start from: static int8, of which nodes may be kept in float, and fp16; empty for those
+    that suit the arithmetic.
+    """
 
     arithmetic: Arithmetic
     described: str
+    bases: tuple[str, ...] = ()
 
 
 Remember = Callable[[SearchPoint, bytes], None]

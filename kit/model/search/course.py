@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from kit.model.search.front import GUARD, SAMPLED, meets
+from kit.model.search.front import GUARD, SAMPLED, guarded_loss, meets
 from kit.model.search.ladder import Ladder
 from kit.model.search.treatment import Ground, Treatment
 from kit.records import SearchGap
@@ -40,7 +40,7 @@ class Aim:
 
 
 def strain(gaps: tuple[SearchGap, ...]) -> float:
-    """The largest share of what may be lost that is lost, the guard kept; between 1/6 and 6."""
+    """The largest share of what may be lost that is lost, or feared to be; between 1/6 and 6."""
     shares = [_share(gap) for gap in gaps if gap.unit in SAMPLED]
     return min(MOST_STRAIN, max(1 / MOST_STRAIN, *shares, 0.0))
 
@@ -48,7 +48,7 @@ def strain(gaps: tuple[SearchGap, ...]) -> float:
 def _share(gap: SearchGap) -> float:
     if gap.allowed <= 0:
         return MOST_STRAIN if gap.loss > gap.allowed else 0.0
-    return gap.loss / ((1 - GUARD) * gap.allowed)
+    return guarded_loss(gap, GUARD) / gap.allowed
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from kit.records import SearchGap, SearchPoint
 
-GUARD, LITTLE_GUARD = 0.5, 0.25
-"""Shares of what may be lost that a choice leaves unused where it can: the rows that confirm are others than those that
-chose, and the best of several estimates is on average better than the truth."""
+GUARD, LITTLE_GUARD = 1.28, 0.64
+"""Standard errors that a choice keeps from each limit where it can (1.28: nine in ten of a normal distribution): the
+rows that confirm are others than those that chose, and the best of several estimates is on average better than the
+truth. For the same reason what seems gained counts as nothing lost."""
 
-PRICE = 1.15
-"""A guard of `GUARD` instead of `LITTLE_GUARD` may raise the cost by 15 %."""
+PRICE = 1.3
+"""A guard of `GUARD` instead of `LITTLE_GUARD` may raise the cost by 30 %."""
 
 NEAR = 1.01
 """Costs within a hundredth count as equal: files differ by a few bytes for their recipes' names."""
@@ -37,8 +38,13 @@ def worst_excess(gaps: Sequence[SearchGap], *, sampled: bool = False) -> float:
 
 
 def meets(gaps: Sequence[SearchGap], guard: float = 0.0) -> bool:
-    """Whether every gap is within its limit, and those estimated from rows by `guard` of it."""
-    return all(excess(gap) <= (-guard if gap.unit in SAMPLED else 0.0) for gap in gaps)
+    """Whether every gap is within its limit, and those estimated from rows by `guard` standard errors."""
+    return all(excess(gap) <= 0.0 and (not guard or guarded_loss(gap, guard) <= gap.allowed) for gap in gaps)
+
+
+def guarded_loss(gap: SearchGap, guard: float) -> float:
+    """What may be feared to be lost; a gap that nothing was seen to change in is what it is."""
+    return max(gap.loss, 0.0) + guard * gap.spread if gap.spread else gap.loss
 
 
 def pareto_front(points: Sequence[SearchPoint]) -> tuple[int, ...]:
@@ -81,7 +87,9 @@ def _why(point: SearchPoint, meeting: int, guard: float) -> str:
     if point.variant.recipe.precision == "fp32":
         return f"the reference itself: nothing quantized that was tried meets all {limits} limits"
     of = f"the cheapest of {meeting} that meet" if meeting > 1 else "the only one tried that meets"
-    margin = f"with {guard:.0%} of what may be lost to spare" if guard else "with little to spare"
+    margin = f"by {guard:g} standard errors at least" if guard else "with little to spare"
+    if point.variant.recipe.precision == "fp16":
+        return f"{of} all {limits} limits, {margin}, everything in half precision"
     floats = f"{point.nodes_in_float} products in float" if point.nodes_in_float else "nothing in float"
     return f"{of} all {limits} limits, {margin}, {floats}"
 

@@ -1,6 +1,8 @@
 """The search itself: the best treatment of each base, then evaluations of the cheapest that may hold."""
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kit.errors import ConversionError
@@ -10,7 +12,7 @@ from kit.model.search.course import Aim, Candidate, Course
 from kit.model.search.estimate import FEW, MANY, Estimator
 from kit.model.search.front import GUARD, LITTLE_GUARD, PRICE, meets, worst_excess
 from kit.model.search.ladder import Ladder, Told
-from kit.model.search.treatment import METHODS, Ground, Treatment, arithmetic_bases
+from kit.model.search.treatment import HALF, METHODS, Ground, Treatment, bases_for, equalizations
 from kit.records import Recipe, SearchPoint
 from kit.spec.recipe import BASES as RECIPES
 
@@ -45,13 +47,14 @@ class Search:
     started_s: float = field(default_factory=time.monotonic)
     points: list[SearchPoint] = field(default_factory=list)
     courses: list[Course] = field(default_factory=list)
-    costs: dict[int, Candidate] = field(default_factory=dict)
-    """By number of a point: what it was a candidate as."""
+    costs: dict[int, float] = field(default_factory=dict)
+    """By number of a point: the cost that was predicted, as of a candidate."""
     grounds: list[Ground] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     aim: Aim = field(default_factory=Aim)
     refused: str = ""
     """Why a base could not be quantized."""
+    _made_half: Variant | None = None
 
     def run(self) -> str:
         """Fill `points`; how it ended: met, budget or exhausted."""
@@ -80,30 +83,63 @@ class Search:
         """A course for each base that can be quantized, with the treatment that changes scores least."""
         self.maker.want(METHODS)
         estimator = Estimator(self.selection, self.seed, self._check_time)
-        bases = arithmetic_bases(self.target.arithmetic)
+        bases = [base for base in bases_for(self.target) if base != HALF]
         for number, base in enumerate(bases):
             self.told("treatments", number, len(bases))
+            treated = [_best_treatment(ground, estimator) for ground in self._grounds(base)]
+            if treated:
+                _, ground, treatment = min(treated, key=lambda each: each[0])
+                ladder = Ladder(ground, treatment, estimator, self.told)
+                guess = estimator.gaps(ground, treatment, frozenset())
+                self.courses.append(Course(ground, treatment, ladder, guess))
+        self.told("treatments", len(bases), len(bases))
+
+    def _grounds(self, base: str) -> Iterator[Ground]:
+        """A base as it is, and equalized; none where it cannot be quantized."""
+        for equalize in equalizations(self.maker):
             self._check_time()
             try:
-                ground = Ground(self.maker, base, self.selection.output)
+                ground = Ground(self.maker, base, self.selection.output, equalize=equalize)
             except ConversionError as error:
                 self.refused = error.what
                 continue
             self.grounds.append(ground)
-            treatment = _best_treatment(ground, estimator)
-            ladder = Ladder(ground, treatment, estimator, self.told)
-            guess = estimator.gaps(ground, treatment, frozenset())
-            self.courses.append(Course(ground, treatment, ladder, guess))
-        self.told("treatments", len(bases), len(bases))
+            yield ground
 
     def _evaluate_candidates(self) -> str:
         """Evaluate the cheapest that may hold, while there is one that is cheaper than what held; how it ended."""
         self._take_aim()
-        while (candidate := self._cheapest()) is not None:
+        while True:
+            candidate, half = self._cheapest(), self._half()
+            if candidate is None and half is None:
+                return "met"
             if self._spent():
                 return "budget"
-            self._evaluate_candidate(candidate)
-        return "met"
+            if candidate is not None and (half is None or self._cost(candidate) <= len(half.data)):
+                self._evaluate_candidate(candidate)
+            elif half is not None:
+                self._evaluate_half(half)
+
+    def _half(self) -> Variant | None:
+        """Half precision, where that was not tried and is smaller than what held; it has no int8 to mistrust."""
+        if not self._may_be_half() or not self._in_bytes():
+            return None
+        if self._made_half is None:
+            try:
+                self._made_half = self.maker.make(RECIPES[HALF])
+            except ConversionError:
+                self.tried.add(HALF)
+                return None
+        return self._made_half if len(self._made_half.data) < self._affordable() else None
+
+    def _may_be_half(self) -> bool:
+        return HALF in bases_for(self.target) and HALF not in self.tried
+
+    def _evaluate_half(self, half: Variant) -> None:
+        self.tried.add(HALF)
+        products = self.grounds[0].products if self.grounds else frozenset()
+        self._evaluated(RECIPES[HALF], len(products), half)
+        self.costs[len(self.points) - 1] = len(half.data)
 
     def _take_aim(self) -> None:
         """At what is not hopeless, or from there on: few rows cannot tell more."""
@@ -116,7 +152,7 @@ class Search:
 
     def _cheapest(self) -> Candidate | None:
         """The cheapest configuration at which `aim` points and that was not tried."""
-        limit = min(WORTH * self._least_held(GUARD), PRICE * self._least_held(LITTLE_GUARD))
+        limit = self._affordable()
         found: Candidate | None = None
         for course in sorted(self.courses, key=lambda each: self._cost(Candidate(each, frozenset()))):
             if self._cost(Candidate(course, frozenset())) >= limit:
@@ -127,20 +163,27 @@ class Search:
                 found, limit = candidate, self._cost(candidate)
         return found
 
+    def _affordable(self) -> float:
+        """The cost below which another evaluation is worth its while, in the unit of `_cost`."""
+        return min(WORTH * self._least_held(GUARD), PRICE * self._least_held(LITTLE_GUARD))
+
     def _least_held(self, guard: float) -> float:
-        held = [self._cost(each) for number, each in self.costs.items() if meets(self.points[number].gaps, guard)]
+        held = [cost for number, cost in self.costs.items() if meets(self.points[number].gaps, guard)]
         return min(held, default=float("inf"))
 
     def _cost(self, candidate: Candidate) -> float:
         """Predicted: bytes, or work where a device tells seconds or joules."""
-        return candidate.cost(in_bytes=not self.points or self.points[0].cost_unit == "B")
+        return candidate.cost(in_bytes=self._in_bytes())
+
+    def _in_bytes(self) -> bool:
+        return not self.points or self.points[0].cost_unit == "B"
 
     def _evaluate_candidate(self, candidate: Candidate) -> None:
         course = candidate.course
         first = course.ground.variant if course.treatment == course.ground.first and not candidate.kept else None
         floats = len(candidate.kept & course.ground.products)
         point = self._evaluated(course.treatment.recipe(candidate.kept), floats, first)
-        self.costs[len(self.points) - 1] = candidate
+        self.costs[len(self.points) - 1] = self._cost(candidate)
         self.tried.add(candidate.name)
         self.aim.learn(course.ladder.divergence(candidate.kept), point.gaps)
 
@@ -171,14 +214,19 @@ class Search:
         if not self.points and self.courses and not self._spent():
             best = min(self.courses, key=lambda course: worst_excess(course.guess))
             self._evaluate_candidate(Candidate(best, frozenset()))
+        if not self._spent() and not self._met() and not self._in_bytes() and self._may_be_half():
+            with suppress(ConversionError):
+                self._evaluate_half(self.maker.make(RECIPES[HALF]))
         if not self._spent() and not self._met():
             products = self.grounds[0].products if self.grounds else frozenset()
             self._evaluated(RECIPES["fp32"], len(products))
 
 
-def _best_treatment(ground: Ground, estimator: Estimator) -> Treatment:
+def _best_treatment(ground: Ground, estimator: Estimator) -> tuple[float, Ground, Treatment]:
+    """The treatment that changes scores least, after the loss that it has on the rows of the last round."""
     left = list(ground.treatments())
+    losses: dict[Treatment, float] = {}
     for count, going_on in ROUNDS:
         losses = {each: float(estimator.losses(ground, each, frozenset(), count).mean()) for each in left}
         left = sorted(left, key=losses.__getitem__)[:going_on]
-    return left[0]
+    return losses[left[0]], ground, left[0]

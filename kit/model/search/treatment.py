@@ -13,9 +13,10 @@ from kit.model.feeds import Feeds
 from kit.model.graph import PRODUCTS
 from kit.model.quantize import Variant, VariantMaker, method_of
 from kit.model.quantize.base import Prepared
+from kit.model.search.base import Target
 from kit.model.search.cost import CostModel
 from kit.model.search.simulate import Setting, Simulation
-from kit.records import Arithmetic, Float32Array, Recipe
+from kit.records import Float32Array, Recipe
 from kit.spec.recipe import parse_recipe
 
 BASES: dict[str, tuple[str, ...]] = {
@@ -24,6 +25,8 @@ BASES: dict[str, tuple[str, ...]] = {
     "saturating": ("int8-u8u8", "int8-per-channel-reduced"),
 }
 """Recipes to start from, by the target's arithmetic: for a processor whose pair sums saturate, those that cannot."""
+
+HALF = "fp16"
 
 METHODS = (
     Method("percentile", 99.9),
@@ -62,9 +65,9 @@ def _escaped(name: str) -> str:
     return "".join(f"[{each}]" if each in "*?[" else each for each in name)
 
 
-def arithmetic_bases(arithmetic: Arithmetic) -> tuple[str, ...]:
-    """Base recipes for a target."""
-    return BASES[arithmetic]
+def bases_for(target: Target) -> tuple[str, ...]:
+    """Base recipes of static int8 for a target, cheapest first, and half precision where it may be."""
+    return target.bases or (*BASES[target.arithmetic], HALF)
 
 
 class Ground:
@@ -74,14 +77,14 @@ class Ground:
         maker: makes it, with one call of the quantizer.
         base: name of the base recipe.
         output: name of the output with scores.
+        equalize: whether scales are moved between layers first.
 
     Raises:
         ConversionError: nothing can be quantized, or int8 cannot be simulated on this model.
     """
 
-    def __init__(self, maker: VariantMaker, base: str, output: str) -> None:
-        self.base = base
-        self.equalize = _equalizable(maker)
+    def __init__(self, maker: VariantMaker, base: str, output: str, *, equalize: bool) -> None:
+        self.base, self.equalize = base, equalize
         self.first = Treatment(base, METHODS[0], self.equalize, correct_bias=False)
         quantized = maker.quantized(self.first.recipe())
         self.variant: Variant = maker.finished(self.first.recipe(), quantized)
@@ -155,7 +158,8 @@ def _simulation(prepared: Prepared, proto: onnx.ModelProto, feeds: Feeds | None,
         raise ConversionError(error.what, where=error.where, next_step="make its variants one by one") from None
 
 
-def _equalizable(maker: VariantMaker) -> bool:
-    """Whether scales can be moved at all; moving them changes no float result, so then they are."""
+def equalizations(maker: VariantMaker) -> tuple[bool, ...]:
+    """Whether to equalize: both ways where scales can be moved at all. It mends what has uneven channels, and may harm
+    what has even ones."""
     plain, moved = (maker.prepared(equalize).proto.SerializeToString() for equalize in (False, True))
-    return bool(plain != moved)
+    return (False, True) if plain != moved else (False,)
