@@ -365,9 +365,11 @@ def attacks(
         "samples": _swapped(
             program, folder / "samples.pt2", lambda name, data: bomb if "sample_inputs" in name else data, {}
         ),
-        "pickled": _swapped(program, folder / "pickled.pt2", lambda *each: _with_pickled_weight(*each, bomb), {}),
+        "pickled": _swapped(
+            program, folder / "pickled.pt2", lambda name, data: _with_pickled_weight(name, data, bomb), {}
+        ),
         "legacy": _swapped(program, folder / "legacy.pt2", lambda _, data: data, {"cnn/data/weights/model.pt": bomb}),
-        "sizes": _swapped(program, folder / "sizes.pt2", lambda *each: _evaluating(*each, marker), {}),
+        "sizes": _swapped(program, folder / "sizes.pt2", lambda name, data: _evaluating(name, data, marker), {}),
         "weight": _swapped(
             program, folder / "weight.pt2", lambda name, data: b"12345" if name.endswith("/weight_0") else data, {}
         ),
