@@ -103,13 +103,13 @@ def read_search(material: Material, seed: int, arithmetic: Arithmetic | None) ->
 def opened_bench(asked: Asked, watcher: Watcher) -> Iterator[Bench]:
     """The attached device, or this host in the arithmetic that was asked for."""
     spec, output = asked.material.spec, asked.dataset.output_name
+    everywhere = any(each.metric == "numerics.processor_flips" for each in asked.profile.requirements)
     if spec is None:
-        everywhere = any(each.metric == "numerics.processor_flips" for each in asked.profile.requirements)
         yield HostBench(host_target(asked.arithmetic, everywhere=everywhere), output)
         return
     watcher.start(waiting_for(spec))
     with closing(open_device(spec)) as device:
-        yield DeviceBench(device, spec, output)
+        yield DeviceBench(device, spec, output, everywhere=everywhere)
 
 
 @dataclass(slots=True)

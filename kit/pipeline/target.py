@@ -18,7 +18,7 @@ from kit.measure import measure_energy, measure_latency, measure_memory, predict
 from kit.meter import open_meter
 from kit.model.integer import NotModelledError
 from kit.model.quantize import Variant
-from kit.model.search.base import Target
+from kit.model.search import Target, everywhere_bases
 from kit.model.session import HostSession, score_output
 from kit.records import Arithmetic, DeviceRecord, Float32Array, PredictionRecord, VariantEvidence
 from kit.spec.types import DatasetPart, DeviceSpec, Metric, Profile
@@ -105,13 +105,14 @@ class DeviceBench:
 
     is_device = True
 
-    def __init__(self, device: Device, spec: DeviceSpec, output: str | None) -> None:
+    def __init__(self, device: Device, spec: DeviceSpec, output: str | None, *, everywhere: bool = False) -> None:
         self.opened, self.spec, self.output = device, spec, output
         self.device = device.identify()
         arithmetic: Arithmetic = "saturating" if saturates(self.device) else "exact"
         words = {"saturating": "x86 without VNNI, whose int8 sums saturate", "exact": "int8 sums are exact"}
         emulated = f", EMULATED: {', '.join(self.device.emulated)}" if self.device.emulated else ""
-        self.target = Target(arithmetic, f"{spec.name} ({words[arithmetic]}{emulated})")
+        bases = everywhere_bases() if everywhere else ()  # the same decisions are asked for on other processors too
+        self.target = Target(arithmetic, f"{spec.name} ({words[arithmetic]}{emulated})", bases)
 
     def scores(self, variant: Variant, part: DatasetPart, progress: Progress | None = None) -> Float32Array:
         """See Bench."""

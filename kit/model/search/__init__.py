@@ -9,6 +9,7 @@ from kit.model.quantize import VariantMaker
 from kit.model.search.base import Budget, Evaluate, Evaluation, Objective, Remember, Selection, Target
 from kit.model.search.front import choose, pareto_front
 from kit.model.search.strategy import Search
+from kit.model.search.treatment import everywhere_bases
 from kit.records import SearchPoint
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SearchOutcome",
     "Selection",
     "Target",
+    "everywhere_bases",
     "search",
 ]
 
@@ -99,7 +101,7 @@ def search(
         chosen=chosen,
         why=why,
         full_evaluations=len(run.points),
-        partial_rows=sum(ground.rows_run for ground in run.grounds),
+        partial_rows=sum(ground.rows_run for ground in run.grounds) + (run.estimator.rows_run if run.estimator else 0),
         quantizer_calls=maker.calls - calls,
         seconds=time.monotonic() - started_s,
         stopped=cast(Stopped, stopped),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from kit.model.graph import PRODUCTS
+from kit.model.quantize import Variant
 from kit.model.search.front import GUARD, SAMPLED, guarded_loss, meets
 from kit.model.search.ladder import Ladder
 from kit.model.search.treatment import Ground, Treatment
@@ -64,6 +66,24 @@ class Course:
     def divergence(self) -> float:
         """With nothing in float."""
         return self.ladder.divergence(frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A variant of the whole model in one precision, made already, and how far it is from the reference."""
+
+    variant: Variant
+    divergence: float
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.variant.record.recipe.name
+
+    @property
+    def nodes_in_float(self) -> int:
+        """Products that it left as they were."""
+        return sum(line.startswith(PRODUCTS) for line in self.variant.record.left_in_float)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kit.model.quantize import Variant
 from kit.model.search.base import Selection
 from kit.model.search.sensitivity import row_losses, spread_subset
 from kit.model.search.treatment import Ground, Treatment
+from kit.model.session import HostSession
 from kit.records import Float32Array, Float64Array, Int64Array, SearchGap
 
 FEW, SOME, MANY = 32, 64, 128
@@ -32,6 +34,8 @@ class Estimator:
         self._selection, self._seed, self._before = selection, seed, before
         self._scores: dict[_Key, Float32Array] = {}
         self._first: tuple[Ground, Treatment] | None = None
+        self.rows_run = 0
+        """Rows of variants that were made; grounds count what they simulate."""
 
     def rows(self, count: int) -> Int64Array:
         """At most `count` rows, from every stratum its share."""
@@ -50,6 +54,17 @@ class Estimator:
         self._first = self._first or (ground, treatment)
         losses = self.losses(ground, treatment, kept, count)
         return float(np.average(losses, weights=self._weights(*self._first, count)))
+
+    def divergence_of(self, variant: Variant, output: str, count: int = MANY) -> float:
+        """As `divergence`, of a variant that was made, in exact integer arithmetic; ModelError if it fails on a row."""
+        self._before()
+        rows = self.rows(count)
+        feeds = {name: array[rows] for name, array in self._selection.feeds.items()}
+        scores = HostSession(variant.data, exact=True).run(feeds)[output].reshape(len(rows), -1)
+        self.rows_run += len(rows)
+        losses = row_losses(scores.astype(np.float32), self._selection.reference[rows])
+        weights = self._weights(*self._first, count) if self._first else np.ones(len(losses))
+        return float(np.average(losses, weights=weights))
 
     def gaps(self, ground: Ground, treatment: Treatment, kept: frozenset[str]) -> tuple[SearchGap, ...]:
         """The requirements' gaps on `GUESS_ROWS` rows: a rough guess, as a slice has few of them."""

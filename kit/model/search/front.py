@@ -82,14 +82,21 @@ def _guarded(meeting: Sequence[SearchPoint]) -> tuple[float, float]:
     return guard, NEAR * costs[guard]
 
 
+_WHOLE = {
+    "fp16": "everything in half precision",
+    **dict.fromkeys(("int8-weights", "int4-weights"), "only weights quantized"),
+}
+
+
 def _why(point: SearchPoint, meeting: int, guard: float) -> str:
     limits = len(point.gaps)
     if point.variant.recipe.precision == "fp32":
         return f"the reference itself: nothing quantized that was tried meets all {limits} limits"
     of = f"the cheapest of {meeting} that meet" if meeting > 1 else "the only one tried that meets"
     margin = f"by {guard:g} standard errors at least" if guard else "with little to spare"
-    if point.variant.recipe.precision == "fp16":
-        return f"{of} all {limits} limits, {margin}, everything in half precision"
+    whole = _WHOLE.get(point.variant.recipe.precision)
+    if whole:
+        return f"{of} all {limits} limits, {margin}, {whole}"
     floats = f"{point.nodes_in_float} products in float" if point.nodes_in_float else "nothing in float"
     return f"{of} all {limits} limits, {margin}, {floats}"
 

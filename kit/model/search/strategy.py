@@ -1,18 +1,18 @@
 """The search itself: the best treatment of each base, then evaluations of the cheapest that may hold."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from kit.errors import ConversionError
+from kit.errors import ConversionError, MissingExtraError, ModelError
 from kit.model.quantize import Variant, VariantMaker
 from kit.model.search.base import Budget, Evaluate, Remember, Selection, Target
-from kit.model.search.course import Aim, Candidate, Course
+from kit.model.search.course import Aim, Candidate, Course, Whole
 from kit.model.search.estimate import FEW, MANY, Estimator
 from kit.model.search.front import GUARD, LITTLE_GUARD, PRICE, meets, worst_excess
 from kit.model.search.ladder import Ladder, Told
-from kit.model.search.treatment import HALF, METHODS, Ground, Treatment, bases_for, equalizations
+from kit.model.search.treatment import METHODS, WHOLE, Ground, Treatment, bases_for, equalizations
 from kit.records import Recipe, SearchPoint
 from kit.spec.recipe import BASES as RECIPES
 
@@ -54,7 +54,8 @@ class Search:
     aim: Aim = field(default_factory=Aim)
     refused: str = ""
     """Why a base could not be quantized."""
-    _made_half: Variant | None = None
+    wholes: list[Whole] = field(default_factory=list)
+    estimator: Estimator | None = None
 
     def run(self) -> str:
         """Fill `points`; how it ended: met, budget or exhausted."""
@@ -83,7 +84,7 @@ class Search:
         """A course for each base that can be quantized, with the treatment that changes scores least."""
         self.maker.want(METHODS)
         estimator = Estimator(self.selection, self.seed, self._check_time)
-        bases = [base for base in bases_for(self.target) if base != HALF]
+        bases = [name for name in bases_for(self.target) if name not in WHOLE]
         for number, base in enumerate(bases):
             self.told("treatments", number, len(bases))
             treated = [_best_treatment(ground, estimator) for ground in self._grounds(base)]
@@ -92,6 +93,8 @@ class Search:
                 ladder = Ladder(ground, treatment, estimator, self.told)
                 guess = estimator.gaps(ground, treatment, frozenset())
                 self.courses.append(Course(ground, treatment, ladder, guess))
+        self.wholes = list(self._weigh_wholes(estimator))
+        self.estimator = estimator
         self.told("treatments", len(bases), len(bases))
 
     def _grounds(self, base: str) -> Iterator[Ground]:
@@ -106,40 +109,25 @@ class Search:
             self.grounds.append(ground)
             yield ground
 
+    def _weigh_wholes(self, estimator: Estimator) -> Iterator[Whole]:
+        """The whole model in each precision that it can be made in."""
+        for name in self._bases(WHOLE):
+            self._check_time()
+            with suppress(ConversionError, MissingExtraError, ModelError):
+                variant = self.maker.make(RECIPES[name])
+                yield Whole(variant, estimator.divergence_of(variant, self.selection.output))
+
+    def _bases(self, kinds: Container[str]) -> list[str]:
+        return [name for name in bases_for(self.target) if name in kinds]
+
     def _evaluate_candidates(self) -> str:
         """Evaluate the cheapest that may hold, while there is one that is cheaper than what held; how it ended."""
         self._take_aim()
-        while True:
-            candidate, half = self._cheapest(), self._half()
-            if candidate is None and half is None:
-                return "met"
+        while (candidate := self._cheapest()) is not None:
             if self._spent():
                 return "budget"
-            if candidate is not None and (half is None or self._cost(candidate) <= len(half.data)):
-                self._evaluate_candidate(candidate)
-            elif half is not None:
-                self._evaluate_half(half)
-
-    def _half(self) -> Variant | None:
-        """Half precision, where that was not tried and is smaller than what held; it has no int8 to mistrust."""
-        if not self._may_be_half() or not self._in_bytes():
-            return None
-        if self._made_half is None:
-            try:
-                self._made_half = self.maker.make(RECIPES[HALF])
-            except ConversionError:
-                self.tried.add(HALF)
-                return None
-        return self._made_half if len(self._made_half.data) < self._affordable() else None
-
-    def _may_be_half(self) -> bool:
-        return HALF in bases_for(self.target) and HALF not in self.tried
-
-    def _evaluate_half(self, half: Variant) -> None:
-        self.tried.add(HALF)
-        products = self.grounds[0].products if self.grounds else frozenset()
-        self._evaluated(RECIPES[HALF], len(products), half)
-        self.costs[len(self.points) - 1] = len(half.data)
+            self._evaluate_candidate(candidate)
+        return "met"
 
     def _take_aim(self) -> None:
         """At what is not hopeless, or from there on: few rows cannot tell more."""
@@ -150,10 +138,14 @@ class Search:
             nearest = min(self.courses, key=lambda each: each.divergence)
             self.aim.learn(nearest.divergence, nearest.guess)
 
-    def _cheapest(self) -> Candidate | None:
+    def _cheapest(self) -> Candidate | Whole | None:
         """The cheapest configuration at which `aim` points and that was not tried."""
         limit = self._affordable()
-        found: Candidate | None = None
+        found: Candidate | Whole | None = None
+        for whole in self.wholes if self._in_bytes() else ():
+            size = len(whole.variant.data)
+            if whole.name not in self.tried and whole.divergence <= self.aim.target and size < limit:
+                found, limit = whole, size
         for course in sorted(self.courses, key=lambda each: self._cost(Candidate(each, frozenset()))):
             if self._cost(Candidate(course, frozenset())) >= limit:
                 break  # what it keeps in float only adds to that
@@ -178,13 +170,20 @@ class Search:
     def _in_bytes(self) -> bool:
         return not self.points or self.points[0].cost_unit == "B"
 
-    def _evaluate_candidate(self, candidate: Candidate) -> None:
+    def _evaluate_candidate(self, candidate: Candidate | Whole) -> None:
+        self.tried.add(candidate.name)
+        if isinstance(candidate, Whole):
+            made = candidate.variant
+            point = self._evaluated(made.record.recipe, candidate.nodes_in_float, made)
+            self.costs[len(self.points) - 1] = len(made.data)
+            if not meets(point.gaps, GUARD):
+                self.aim.learn(candidate.divergence, point.gaps)
+            return
         course = candidate.course
         first = course.ground.variant if course.treatment == course.ground.first and not candidate.kept else None
         floats = len(candidate.kept & course.ground.products)
         point = self._evaluated(course.treatment.recipe(candidate.kept), floats, first)
         self.costs[len(self.points) - 1] = self._cost(candidate)
-        self.tried.add(candidate.name)
         self.aim.learn(course.ladder.divergence(candidate.kept), point.gaps)
 
     def _evaluated(self, recipe: Recipe, nodes_in_float: int, made: Variant | None = None) -> SearchPoint:
@@ -214,9 +213,9 @@ class Search:
         if not self.points and self.courses and not self._spent():
             best = min(self.courses, key=lambda course: worst_excess(course.guess))
             self._evaluate_candidate(Candidate(best, frozenset()))
-        if not self._spent() and not self._met() and not self._in_bytes() and self._may_be_half():
-            with suppress(ConversionError):
-                self._evaluate_half(self.maker.make(RECIPES[HALF]))
+        exactest = min(self.wholes, key=lambda whole: whole.divergence, default=None)
+        if exactest is not None and exactest.name not in self.tried and not self._spent() and not self._met():
+            self._evaluate_candidate(exactest)
         if not self._spent() and not self._met():
             products = self.grounds[0].products if self.grounds else frozenset()
             self._evaluated(RECIPES["fp32"], len(products))

@@ -26,7 +26,8 @@ BASES: dict[str, tuple[str, ...]] = {
 }
 """Recipes to start from, by the target's arithmetic: for a processor whose pair sums saturate, those that cannot."""
 
-HALF = "fp16"
+WHOLE = ("fp16", "int8-weights", "int4-weights")
+"""Recipes for a whole model, without int8 sums: nothing to calibrate, and nothing that a processor could saturate."""
 
 METHODS = (
     Method("percentile", 99.9),
@@ -66,8 +67,13 @@ def _escaped(name: str) -> str:
 
 
 def bases_for(target: Target) -> tuple[str, ...]:
-    """Base recipes of static int8 for a target, cheapest first, and half precision where it may be."""
-    return target.bases or (*BASES[target.arithmetic], HALF)
+    """Recipes to start from on a target: static int8, then those for a whole model."""
+    return target.bases or (*BASES[target.arithmetic], *WHOLE)
+
+
+def everywhere_bases() -> tuple[str, ...]:
+    """Recipes to start from for a variant that must decide the same on every processor."""
+    return (*BASES["saturating"], *WHOLE)
 
 
 class Ground:
