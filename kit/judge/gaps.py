@@ -5,6 +5,7 @@ A search asks for them many times, so they are counted without intervals; the es
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -18,6 +19,17 @@ BY_ROWS: tuple[Metric, ...] = ("accuracy.value", "accuracy.drop", "fairness.gap_
 
 LEAST_ROWS = 10
 """Fewer rows say nothing of a slice: one of them is ten points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untested:
+    """A slice of which these rows say nothing: it has `found` of `unit` (rows, or clusters), and needs `minimum`."""
+
+    requirement: str
+    subject: str
+    found: int
+    minimum: int
+    unit: str
 
 
 class RowGaps:
@@ -67,6 +79,25 @@ class RowGaps:
                 change = float(np.ptp(second / counts) - np.ptp(first / counts))
                 spread = max(_spread(*each) for each in zip(counts, first - second, changed, strict=True))
                 yield SearchGap(asked.id, column, change, asked.limit, "points", 2**0.5 * spread)
+
+    def untested(self) -> tuple[Untested, ...]:
+        """The slices and groups of which all these rows together are too few, or from too few clusters, to tell."""
+        return tuple(
+            each for asked in self.requirements for column in asked.by for each in self._untested(asked, column)
+        )
+
+    def _untested(self, asked: Requirement, column: str) -> Iterator[Untested]:
+        data = self._data
+        record, rows = data.columns[column], np.arange(data.rows)
+        least = self._least(asked, rows)
+        fewest = max(2, ceil(asked.minimum_clusters * min(1.0, self._share)))
+        for code, value in enumerate(record.values):
+            mask, subject = record.codes == code, f"{column}={value}"
+            count, clusters = int(mask.sum()), len(np.unique(data.cluster[mask]))
+            if count < least:
+                yield Untested(asked.id, subject, count, least, "row")
+            elif clusters < fewest:
+                yield Untested(asked.id, subject, clusters, fewest, data.cluster_column or "row")
 
     def _sums(self, column: str, rows: Int64Array, *right: BoolArray) -> tuple[Int64Array, list[Int64Array]]:
         """Rows of each value of a column, and how many of them are right, for each of `right`."""

@@ -32,7 +32,7 @@ class Step:
 
 
 class Run:
-    """One run's folder. Nothing is on disk before the first step is finished."""
+    """One run's folder. Nothing is on disk before the first step is finished, or `begin` is called."""
 
     def __init__(self, path: Path, record: RunRecord, steps: dict[str, str]) -> None:
         self.path = path
@@ -48,18 +48,23 @@ class Run:
 
     @classmethod
     def load(cls, path: Path, *, hold: bool = False) -> "Run":
-        """The run in folder `path`; with `hold` it is kept against a second process before its journal is read.
+        """The run in folder `path`; with `hold` it is kept against a second process before anything is read.
 
         Raises:
             StoreError: there is no run, it cannot be read, or another process holds it.
         """
         if not (path / "run.json").exists():
             raise StoreError("no run here", where=str(path), next_step="name a run folder, or an id below --runs")
-        objects = Objects(path / "objects")
-        run = cls(path, decode(read_regular(path / "run.json", MAX_TEXT_BYTES), RunRecord, objects.get), {})
-        if hold:
-            run.hold()
-        run.steps = dict(_read_journal(path / "journal.jsonl"))
+        lock = _locked(path) if hold else None
+        try:
+            objects = Objects(path / "objects")
+            record = decode(read_regular(path / "run.json", MAX_TEXT_BYTES), RunRecord, objects.get)
+            run = cls(path, record, dict(_read_journal(path / "journal.jsonl")))
+        except BaseException:
+            if lock is not None:
+                os.close(lock)
+            raise
+        run._lock = lock
         return run
 
     def get(self, name: str, kind: type[T]) -> T:
@@ -84,7 +89,7 @@ class Run:
 
     def put(self, name: str, record: object) -> str:
         """Store a record and journal the step; returns the record's digest."""
-        self._begin()
+        self.begin()
         digest = self.objects.put(encode(record, self.objects.put))
         if self.steps.get(name) == digest:
             return digest
@@ -94,7 +99,7 @@ class Run:
 
     def put_object(self, data: bytes) -> str:
         """Store bytes (a model, say) and return their digest."""
-        self._begin()
+        self.begin()
         return self.objects.put(data)
 
     def write(self, name: str, data: bytes) -> Path:
@@ -113,17 +118,8 @@ class Run:
 
     def hold(self) -> None:
         """Keep the folder against a second process until this one ends. Raises StoreError if one is at work."""
-        if self._lock is not None:
-            return
-        self._lock = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(
-                "another process is working on this run",
-                where=str(self.path),
-                next_step="wait for it, or end it, and try again",
-            ) from error
+        if self._lock is None:
+            self._lock = _locked(self.path)
 
     def release(self) -> None:
         """Let another process have the folder; the end of this process does it too."""
@@ -131,11 +127,28 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Make the folder, hold it and write the plan, if that was not done."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.hold()
         plan = self.path / "run.json"
         if not plan.exists():
             write_atomically(plan, encode(self.record, self.objects.put))
-        self.hold()
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the folder. Raises StoreError if another process does."""
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise StoreError(
+            "another process is working on this run",
+            where=str(path),
+            next_step="wait for it, or end it, and try again",
+        ) from error
+    return lock
 
 
 def _append_line(path: Path, line: bytes) -> None:
