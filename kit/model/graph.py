@@ -162,6 +162,20 @@ def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     ]
 
 
+def names_read(graph: onnx.GraphProto) -> Iterator[str]:
+    """Name of every tensor that a node of the graph, or of a graph inside it, reads."""
+    for node in graph.node:
+        yield from node.input
+        yield from names_read_inside(node)
+
+
+def names_read_inside(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that the graphs inside a node read or give out."""
+    for inner in inner_graphs(node):
+        yield from names_read(inner)
+        yield from (value.name for value in inner.output)
+
+
 def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Constant tensors of the graph by name: initializers, and what Constant nodes hold."""
     held = {

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from kit.model.graph import names_read, names_read_inside
 from kit.model.quantize.base import Prepared
 from kit.records import Float64Array, Int64Array
 
@@ -142,7 +143,7 @@ class _Channels:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.shapes = {value.name: _shape(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-        uses = Counter(_names_read(graph))
+        uses = Counter(names_read(graph))
         outputs = {value.name for value in graph.output}
         self.constants: dict[str, NDArray[Any]] = {
             name: numpy_helper.to_array(tensor)
@@ -154,7 +155,7 @@ class _Channels:
         for node in graph.node:
             rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
             if rule is None or not rule(self, node):
-                for name in (*node.input, *_captured(node)):
+                for name in (*node.input, *names_read_inside(node)):
                     self.fix(name, f"{node.op_type} {node.name} uses it, through which no scale passes")
         for name in outputs:
             self.fix(name, "it makes an output of the model")
@@ -215,21 +216,6 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
     if not tensor.HasField("shape"):
         return None
     return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
-
-
-def _names_read(graph: onnx.GraphProto) -> Iterator[str]:
-    """Name of every tensor that a node of the graph, or of a graph inside it, reads."""
-    for node in graph.node:
-        yield from node.input
-        yield from _captured(node)
-
-
-def _captured(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that the graphs inside a node read."""
-    for attribute in node.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            yield from _names_read(inner)
-            yield from (value.name for value in inner.output)
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

@@ -10,6 +10,7 @@ from kit.model.calibrate import Ranges
 from kit.model.graph import unshare_biases
 from kit.model.quantize.base import Prepared, Quantized
 from kit.model.quantize.leftovers import attempt, refuse_nothing, static_leftovers
+from kit.model.quantize.pitfalls import rectifiers_read_inside
 from kit.model.quantize.prepare import OPSET, require_opset
 from kit.model.quantize.stay_float import keep_in_float
 from kit.model.quiet import quiet_logging
@@ -92,7 +93,7 @@ def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: 
         activations,
         TensorsData(CalibrationMethod.MinMax, bounds),  # the name of the method changes nothing here
         [],
-        sorted(prepared.head | kept),
+        sorted(prepared.head | kept | rectifiers_read_inside(model.graph)),
         sorted(quantizable_types()),
         {"TensorQuantOverrides": _one_scale(model.graph, weights)},
     )
