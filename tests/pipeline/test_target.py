@@ -185,3 +185,11 @@ def test_an_emulated_device_is_named_so_in_the_target(risky: Variant) -> None:
     spec = replace(load_device("local"), emulated=("device",))
     with closing(open_device(spec)) as device:
         assert "EMULATED: device" in DeviceBench(device, spec, None).target.described
+
+
+def test_what_must_decide_alike_everywhere_starts_from_recipes_that_cannot_saturate(maker: VariantMaker) -> None:
+    with closing(open_device(load_device("local"))) as device:
+        bases = DeviceBench(device, load_device("local"), None, everywhere=True).target.bases
+    static = [parse_recipe(name) for name in bases if parse_recipe(name).precision == "int8"]
+    assert static
+    assert not any(maker.make(recipe).record.saturation.can_saturate for recipe in static)
