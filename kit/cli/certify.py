@@ -9,13 +9,29 @@ import click
 from kit.cli.output import VERDICT_EXIT_CODES, common_options, print_json, runs_option, use_ascii, use_color
 from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
+EXAMPLES = """\b
+Examples:
+  edgeproof certify model.onnx --data watch.toml --profile wearable
+  edgeproof quantize model.onnx --data watch.toml --profile wearable --search -o found
+  edgeproof certify model.onnx --data watch.toml --profile wearable --recipe-from found/best.onnx
+"""
 
-@click.command("certify", epilog="\b\nExample:\n  edgeproof certify model.onnx --data watch.toml --profile wearable")
+
+@click.command("certify", epilog=EXAMPLES)
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="Dataset manifest (TOML) with a test part.")
 @click.option("--profile", default="basic", show_default=True, help="Conformance profile: a name or a TOML file.")
 @click.option("--device", default="local", show_default=True, help="Device: a name, a TOML file or a link.")
 @click.option("--variant", "variants", multiple=True, help="Only this variant of the profile's; may be repeated.")
+@click.option(
+    "--recipe-from",
+    "recipes_from",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE.onnx",
+    help="Also a variant by the recipe that this file carries, such as a search's best.onnx: it is made again and must "
+    "have the same bytes. With --variant and its name it competes alone. May be repeated.",
+)
 @click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
 @runs_option
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
@@ -29,6 +45,7 @@ def command(
 
     The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive.
     """
+    from kit.pipeline.added import read_added
     from kit.pipeline.order import Order
     from kit.store import Run
 
@@ -46,6 +63,7 @@ def command(
         device=_absolute(options["device"]),
         variants=options["variants"],
         trust_pickle=options["trust_pickle"],
+        added=tuple(map(read_added, options["recipes_from"])),
     )
     return _certify(order, None, runs, as_json=as_json, quiet=quiet)
 

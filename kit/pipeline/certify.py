@@ -26,7 +26,6 @@ from kit.records import (
     PredictionRecord,
     VariantRecord,
 )
-from kit.spec.recipe import parse_recipe
 from kit.store import Run
 
 T = TypeVar("T")
@@ -146,9 +145,9 @@ def _try_variant(work: Work, name: str) -> VariantRecord | None:
 
 def _make_variant(work: Work, name: str) -> VariantRecord:
     calibration = work.inputs.dataset.calibration
-    variant = make_variant(
+    variant = work.inputs.made.get(name) or make_variant(
         work.inputs.converted.model,
-        parse_recipe(name),
+        work.inputs.recipes[name],
         calibration.inputs if calibration else None,
         calibration.record.data_digest if calibration else None,
         work.progress,

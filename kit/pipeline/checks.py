@@ -1,12 +1,13 @@
 """What can be known to be wrong before a run begins, a file is sent or a port is opened."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kit.errors import UsageError
 from kit.model.convert import Converted, converter_for, start_of
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.saturation import saturation_record
-from kit.spec.recipe import parse_recipe
+from kit.records import Recipe
 from kit.spec.types import Dataset, DeviceSpec, Profile
 
 
@@ -33,9 +34,9 @@ def check_is_onnx(path: Path) -> None:
         )
 
 
-def check_calibration(recipes: tuple[str, ...], dataset: Dataset) -> None:
+def check_calibration(recipes: Mapping[str, Recipe], dataset: Dataset) -> None:
     """Static int8 needs typical inputs. Raises UsageError."""
-    needing = [name for name in recipes if parse_recipe(name).precision == "int8"]
+    needing = [name for name, recipe in recipes.items() if recipe.precision == "int8"]
     if needing and dataset.calibration is None:
         raise UsageError(
             f"{needing[0]} needs typical inputs to find its ranges, and dataset {dataset.name} has no calibration part",
@@ -44,7 +45,7 @@ def check_calibration(recipes: tuple[str, ...], dataset: Dataset) -> None:
         )
 
 
-def check_float(converted: Converted, recipes: tuple[str, ...]) -> None:
+def check_float(converted: Converted, recipes: Iterable[str]) -> None:
     """The reference must be the float model: what is already quantized can neither be the yardstick nor a parent."""
     quantized = saturation_record(converted.model.proto).quantized_nodes
     if quantized:

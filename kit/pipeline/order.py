@@ -6,15 +6,21 @@ from pathlib import Path
 from kit.errors import UsageError
 from kit.model.convert import Converted, Options, reference_of
 from kit.model.predict import predict_on_host
+from kit.model.quantize import Variant
+from kit.pipeline.added import AddedRecipe, make_added, with_added
 from kit.pipeline.checks import check_calibration, check_cost, check_float, check_runs_models, check_slices
-from kit.records import ModelRecord, PredictionRecord
+from kit.records import ModelRecord, PredictionRecord, Recipe
 from kit.spec import load_dataset, load_device, load_profile
+from kit.spec.recipe import parse_recipe
 from kit.spec.types import Dataset, DeviceSpec, Profile
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request to certify: names, or absolute paths so that it can be resumed from anywhere."""
+    """A request to certify: names, or absolute paths so that it can be resumed from anywhere.
+
+    `variants` are those of the profile that compete, all if empty; the recipes `added` compete besides.
+    """
 
     model: str
     data: str
@@ -22,11 +28,12 @@ class Order:
     device: str
     variants: tuple[str, ...] = ()
     trust_pickle: bool = False
+    added: tuple[AddedRecipe, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that an order names, read and checked."""
+    """Everything that an order names, read and checked. `made` are the variants by added recipes, by name."""
 
     profile: Profile
     device: DeviceSpec
@@ -34,7 +41,8 @@ class Inputs:
     converted: Converted
     source: ModelRecord
     reference_predictions: PredictionRecord
-    recipes: tuple[str, ...]
+    recipes: dict[str, Recipe]
+    made: dict[str, Variant]
 
 
 def read_inputs(order: Order) -> Inputs:
@@ -59,14 +67,19 @@ def read_inputs(order: Order) -> Inputs:
     check_float(converted, recipes)
     check_cost(profile, device)
     check_slices(profile, dataset)
-    return Inputs(profile, device, dataset, converted, source, predict_on_host(converted.data, dataset), recipes)
+    made = {each.recipe.name: make_added(each, converted.model, dataset) for each in order.added}
+    predictions = predict_on_host(converted.data, dataset)
+    return Inputs(profile, device, dataset, converted, source, predictions, recipes, made)
 
 
-def _recipes(order: Order, profile: Profile) -> tuple[str, ...]:
-    unknown = [name for name in order.variants if name not in profile.recipes]
+def _recipes(order: Order, profile: Profile) -> dict[str, Recipe]:
+    """The recipes that compete, by name: the profile's, or those of them that were named, and those added."""
+    added = [each.recipe.name for each in order.added]
+    known = [*profile.recipes, *(name for name in added if name not in profile.recipes)]
+    unknown = [name for name in order.variants if name not in known]
     if unknown:
         raise UsageError(
-            f"profile {profile.name} has no variant {unknown[0]!r}",
-            next_step=f"choose among: {', '.join(profile.recipes)}",
+            f"profile {profile.name} has no variant {unknown[0]!r}", next_step=f"choose among: {', '.join(known)}"
         )
-    return tuple(name for name in profile.recipes if not order.variants or name in order.variants)
+    asked = [name for name in profile.recipes if not order.variants or name in order.variants]
+    return with_added({name: parse_recipe(name) for name in asked}, order.added)

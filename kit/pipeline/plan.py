@@ -40,6 +40,7 @@ def command_words(order: Order) -> tuple[str, ...]:
     device = link_name(order.device) if is_link(order.device) else Path(order.device).name
     words += ["--profile", Path(order.profile).name, "--device", device]
     words += [word for name in order.variants for word in ("--variant", name)]
+    words += [word for each in order.added for word in ("--recipe-from", each.file)]
     return tuple(words + ["--trust-pickle"] * order.trust_pickle)
 
 
@@ -86,5 +87,5 @@ def _identity(inputs: Inputs) -> dict[str, Any]:
         "dataset_digest": inputs.dataset.digest,
         "device_name": inputs.device.name,
         "device_digest": inputs.device.digest,
-        "recipes": inputs.recipes,
+        "recipes": tuple(inputs.recipes),
     }

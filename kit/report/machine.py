@@ -136,6 +136,7 @@ def _lineage(run: RunRecord, evidence: Evidence) -> dict[str, Any]:
                 "model": v.variant.model.digest,
                 "parent": v.variant.parent_digest,
                 "calibration": v.variant.calibration_digest,
+                "notes": list(v.variant.notes),
             }
             for v in evidence.variants
         },

@@ -7,6 +7,9 @@ from kit.report import sentences
 from kit.report.figures import clean, count, listed, percent
 from kit.spec.types import DeviceSpec
 
+MOST_NOTES = 3
+"""Most notes on how the variant was made that are shown."""
+
 
 def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgement | None) -> tuple[str, ...]:
     """All of them, the gravest first. `judged` is the variant that is shown in depth."""
@@ -20,6 +23,7 @@ def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgeme
         *_float_differs(evidence),
         *_estimated(findings),
         *_conversion(evidence),
+        *_notes(shown),
         *_not_made(evidence),
         *_untested(findings),
     )
@@ -76,6 +80,12 @@ def _conversion(evidence: Evidence) -> list[str]:
     if differing:
         found.append(f"The converted reference decides {count(differing, 'row')} differently from its source.")
     return found
+
+
+def _notes(shown: VariantEvidence | None) -> list[str]:
+    """What was noted when the variant was made."""
+    notes = shown.variant.notes if shown else ()
+    return [f"{sentences.capitalized(clean(note, 300))}." for note in notes[:MOST_NOTES]]
 
 
 def _not_made(evidence: Evidence) -> list[str]:
