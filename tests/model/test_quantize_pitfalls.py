@@ -1,4 +1,4 @@
-"""Graphs of which onnxruntime's static quantizer makes another function: the int8 model must still be near the float one."""
+"""Graphs of which onnxruntime's quantizer makes another function: the int8 model must still be near the float one."""
 
 import numpy as np
 import onnx
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from kit.model.load import LoadedModel, load_onnx_bytes
-from kit.model.quantize import Variant, VariantMaker
+from kit.model.quantize import VariantMaker
 from kit.model.session import quiet_runtime, runs_exactly
 from kit.spec.recipe import parse_recipe
-from tests.model.nets import load, normal
+from tests.model.nets import normal
 
 DATA = "sha256:" + "d" * 64
 RECIPES = ["int8-per-tensor", "int8-per-channel", "int8-per-channel+equalize+bias"]
@@ -37,12 +37,6 @@ def far(reference: LoadedModel, data: bytes, feeds: dict[str, NDArray[np.generic
         for level in ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL")
         for one, other in zip(outputs(data, feeds, level), before, strict=True)
     )
-
-
-def made(reference: LoadedModel, recipe: str, feeds: dict[str, NDArray[np.generic]]) -> Variant:
-    variant = VariantMaker(reference, feeds, DATA).make(parse_recipe(recipe))
-    assert far(reference, variant.data, feeds) < NEAR
-    return variant
 
 
 def branching(rectifier: str, read: str) -> LoadedModel:

@@ -183,8 +183,8 @@ class _Channels:
         bias = node.input[2] if len(node.input) > 2 else ""
         if not bias:
             return
-        if bias in self.constants and self.constants[bias].size == size:
-            shape = self.constants[bias].shape
+        shape = self.constants[bias].shape if bias in self.constants else ()
+        if shape[-1:] == (size,) and self.constants[bias].size == size:  # [N] or [1, N]; [N, 1] would be one a row
             group.made_by.append(_Slice(bias, np.arange(size).reshape(shape), addend=True))
         else:
             group.fixed = "its bias is not a constant of its own, one value a channel"
@@ -257,6 +257,11 @@ def _passes(channels: _Channels, node: onnx.NodeProto) -> bool:
     if layout is not None:
         channels.layouts[node.output[0]] = layout
     return True
+
+
+def _rectifies(channels: _Channels, node: onnx.NodeProto) -> bool:
+    """PRelu with constant slopes; slopes made at run time would be scaled too."""
+    return node.input[1] in channels.initializers and _passes(channels, node)
 
 
 def _pools(channels: _Channels, node: onnx.NodeProto) -> bool:
@@ -349,7 +354,8 @@ _Rule = Callable[[_Channels, onnx.NodeProto], bool]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("Conv", "ConvTranspose"), _conv),
     **dict.fromkeys(("Gemm", "MatMul"), _matmul),
-    **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Identity"), _passes),
+    **dict.fromkeys(("Relu", "LeakyRelu", "Identity"), _passes),
+    "PRelu": _rectifies,
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), _pools),
     **dict.fromkeys(("Add", "Sub"), _add),
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshapes),
