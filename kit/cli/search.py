@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit.cli.output import print_json
-from kit.errors import EdgeproofError, InterruptError, UsageError
+from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 from kit.records import Arithmetic
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def run(
             folder.write(BEST, folder.data_of(found.record.points[found.record.chosen]))
         folder.write(RECORD, json.dumps(said, indent=2, allow_nan=False).encode())
     except EdgeproofError as error:
-        error.kept = error.kept or _kept(folder, words)
+        if not isinstance(error, StoreError) or error.what.startswith("cannot be written"):
+            error.kept = error.kept or _kept(folder, words)
         raise
     except KeyboardInterrupt as interrupt:
         raise InterruptError("interrupted", kept=_kept(folder, words)) from interrupt
@@ -105,11 +106,16 @@ def _words(
 
 
 def _kept(folder: "SearchFolder", words: str) -> str:
-    """What is not lost, the best of it, and how to go on; nothing before the first evaluation."""
+    """What is not lost, the best of it, and how to go on."""
     from kit.pipeline.search import best_so_far
 
-    points, files = folder.points(), folder.files()
-    best = best_so_far(points)
-    if best is None:
+    try:
+        points, files = folder.points(), folder.files()
+    except StoreError:
         return ""
-    return f"{len(points)} evaluated; best so far {folder.path / files[best]}; go on with: {words}"
+    best = best_so_far(points)
+    if best is not None:
+        return f"{len(points)} evaluated; best so far {folder.path / files[best]}; go on with: {words}"
+    if folder.replaces:
+        return f"the search that was in {folder.path}"
+    return f"nothing was evaluated yet; go on with: {words}"

@@ -11,18 +11,21 @@ from kit.cli.output import columns, emulated_lines, say, tell
 from kit.cli.quantize_text import gap_text
 from kit.judge.gaps import excess, is_met
 from kit.judge.sentences import count, interval, percent, quantity, slice_name
-from kit.records import Finding, SearchGap, SearchPoint
+from kit.records import Finding, SearchGap, SearchPoint, Verdict
 
 if TYPE_CHECKING:
+    from kit.judge.gaps import Untested
     from kit.pipeline.material import Request
     from kit.pipeline.search import Found
     from kit.pipeline.search_folder import SearchFolder
 
 _VERDICTS = {
     "met": "MEETS the profile by estimate, on the rows that confirm too",
+    "untested": "INCONCLUSIVE: within every limit that could be tested, and some could not",
     "unconfirmed": "UNCONFIRMED: met where it was chosen; on the other rows an estimate is beyond its limit",
     "contradicted": "CONTRADICTED: met where it was chosen, and broken on the other rows with confidence",
     "nothing meets it": "NOTHING MEETS the profile",
+    "not known": "NOT KNOWN: no variant was evaluated within the budget",
 }
 _STOPPED = {
     "met": "nothing cheaper is left to try",
@@ -51,22 +54,54 @@ def tell_search(found: "Found", folder: "SearchFolder", request: "Request") -> N
         tell(text, "other rows   ")
     if found.not_estimated:
         tell(f"{', '.join(found.not_estimated)}: certify tells", "not looked at ")
-    for note in asked.notes:
+    for each in found.not_tested:
+        tell(untested_text(each), "not tested   ")
+    for note in _notes(found):
         tell(note, "note         ")
-    tell(f"{count(record.full_evaluations, 'full evaluation')}, {count(record.partial_rows, 'partial row')}, "
-         f"{count(record.quantizer_calls, 'quantizer call')}, {duration(record.seconds)}; {_STOPPED[record.stopped]}",
+    if found.record.chosen is None:
+        tell(_next_step(found), "next         ")
+    tell(f"{count(record.full_evaluations, 'variant')} tried on all rows that choose; {record.partial_rows:,} rows "
+         f"simulated besides; quantized {count(record.quantizer_calls, 'time')}; {duration(record.seconds)}; "
+         f"{_STOPPED[record.stopped]}",
          "took         ")  # fmt: skip
     say(f"folder       {folder.path}")
     if record.chosen is not None:
         say(f"file         {folder.path / BEST}")
         if again := remake(record.points[record.chosen], request):
-            tell(again, "again        ")
+            say(f"again        {again}")
+
+
+def untested_text(each: "Untested") -> str:
+    """``subjects part=rare: 9 rows, minimum 30``."""
+    return f"{each.requirement} {slice_name(each.subject)}: {count(each.found, each.unit)}, minimum {each.minimum}"
+
+
+def _notes(found: "Found") -> list[str]:
+    """What was decided for the user, and what an estimate alone may hide."""
+    from kit.pipeline.search import HALVED
+
+    notes = [each for each in found.asked.notes if each != HALVED or found.record.chosen is not None]
+    wide = [each for each in found.confirmation if each.verdict is Verdict.INCONCLUSIVE]
+    if found.verdict == "met" and wide:
+        names = ", ".join(dict.fromkeys(each.requirement for each in wide))
+        notes.append(f"certify may be inconclusive on {names}: the intervals reach beyond the limits; more rows help")
+    return notes
+
+
+def _next_step(found: "Found") -> str:
+    if not found.record.points:
+        return "give it more time: the same command with --resume and a longer --time-limit"
+    if found.record.stopped == "budget":
+        return "the same command with --resume and more --evaluations (or a longer --time-limit), or ease the limit"
+    return "ease the limit that binds, give more calibration rows, or train the model to bear less precision"
 
 
 def _headline(found: "Found") -> str:
     record = found.record
     if record.chosen is not None and record.points[record.chosen].variant.recipe.precision == "fp32":
         return f"ONLY THE FLOAT MODEL: nothing quantized was found that meets the profile; {_VERDICTS[found.verdict]}"
+    if found.verdict == "nothing meets it" and record.stopped == "budget":
+        return "NOTHING MEETS the profile, of what was tried within the budget"
     return _VERDICTS[found.verdict]
 
 
@@ -79,13 +114,22 @@ def _table(found: "Found") -> None:
         mark = "›" if index == record.chosen else "·" if index in record.front else " "
         meets = "yes" if all(map(is_met, point.gaps)) else "no"
         cost = bytes_text(point.cost) if point.cost_unit == "B" else quantity(point.cost, point.cost_unit)
-        row = f"{mark} {_cut(_base(point), 34):<34} {cost:>8} {point.nodes_in_float:>5}  {meets:<5}  "
-        say(_cut(row + _tightest(point.gaps), columns()))
-    say("› chosen, · on the front: no other is both cheaper and further inside its limits")
+        row(f"{mark} ", _base(point), 34, f" {cost:>8} {point.nodes_in_float:>5}  {meets:<5}  ", _tightest(point.gaps))
+    tell("› chosen, · on the front: no other is both cheaper and further inside its limits; float: how many products "
+         "(Conv, MatMul, Gemm) stay in float")  # fmt: skip
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def row(mark: str, name: str, width: int, figures: str, last: str) -> None:
+    """A row of a table: a name too long has a line of its own, and so has what does not fit at the end."""
+    if len(name) > width:
+        say(mark + name)
+        name, mark = "", " " * len(mark)
+    line = f"{mark}{name:<{width}}{figures}"
+    if len(line + last) <= columns():
+        say((line + last).rstrip())
+    else:
+        say(line.rstrip())
+        tell(last, " " * (len(mark) + 2))
 
 
 def _tightest(gaps: tuple[SearchGap, ...]) -> str:
@@ -134,7 +178,8 @@ def remake(point: SearchPoint, request: "Request") -> str:
         return ""
     words = ["edgeproof", "quantize", str(request.model), "--data", str(request.data)]
     words += ["--recipe", _base(point)]
-    return shlex.join(words + [word for each in recipe.keep_float for word in ("--keep-float", each)])
+    words += [word for each in recipe.keep_float for word in ("--keep-float", each)]
+    return shlex.join([*words, "-o", f"{request.model.stem}.again.onnx"])
 
 
 def _base(point: SearchPoint) -> str:
@@ -173,8 +218,9 @@ def search_object(found: "Found", folder: "SearchFolder", request: "Request") ->
         "profile": asked.profile.name,
         "dataset": asked.dataset.name,
         "rows": asked.rows.said,
-        "notes": list(asked.notes),
+        "notes": _notes(found),
         "not_estimated": list(found.not_estimated),
+        "not_tested": [asdict(each) for each in found.not_tested],
         "confirmation_findings": [asdict(each) for each in found.confirmation],
         "folder": str(folder.path),
         "best": BEST if record.chosen is not None else None,

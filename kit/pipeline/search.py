@@ -11,7 +11,7 @@ import numpy as np
 from kit.device import open_device
 from kit.errors import UsageError
 from kit.judge.choice import cost_of
-from kit.judge.gaps import BY_ROWS, is_met
+from kit.judge.gaps import BY_ROWS, Untested, is_met
 from kit.model.feeds import as_feeds
 from kit.model.predict import predict_on_host
 from kit.model.quantize import Variant, VariantMaker
@@ -22,17 +22,24 @@ from kit.pipeline.checks import check_cost, check_slices
 from kit.pipeline.material import Material
 from kit.pipeline.objective import Yardstick, not_estimated, other_gaps
 from kit.pipeline.search_folder import SearchFolder
+from kit.pipeline.search_trust import Trust
 from kit.pipeline.selection import Rows, rows_of, strata_of
 from kit.pipeline.target import Bench, DeviceBench, HostBench, host_target
 from kit.pipeline.watcher import Watcher, waiting_for
 from kit.records import Arithmetic, DeviceRecord, Finding, SearchGap, SearchPoint, SearchRecord, Verdict
-from kit.spec.types import Dataset, Profile
+from kit.spec.types import Dataset, Metric, Profile
 
-SearchVerdict = Literal["met", "unconfirmed", "contradicted", "nothing meets it"]
-"""met: within every limit on the selection rows, and on the others. unconfirmed: on the others an estimate is beyond
-its limit. contradicted: one is so with confidence. nothing meets it: no variant does on the selection rows."""
+SearchVerdict = Literal["met", "untested", "unconfirmed", "contradicted", "nothing meets it", "not known"]
+"""met: within every limit on the selection rows, and on the others. untested: so too, but a slice has too few rows to
+tell. unconfirmed: on the others an estimate is beyond its limit. contradicted: one is so with confidence. nothing meets
+it: no variant does on the selection rows. not known: none was evaluated within the budget."""
 
-EXIT_CODES: dict[SearchVerdict, int] = {"met": 0, "unconfirmed": 3, "contradicted": 1, "nothing meets it": 1}
+EXIT_CODES: dict[SearchVerdict, int] = {
+    "met": 0, "untested": 3, "unconfirmed": 3, "contradicted": 1, "nothing meets it": 1, "not known": 3,
+}  # fmt: skip
+
+ON_HOST: tuple[Metric, ...] = (*BY_ROWS, "model.size", "numerics.processor_flips")
+"""What can be estimated without a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,8 @@ class Asked:
 class Found:
     """A finished search: its record, and what the other rows say of the chosen variant, with intervals.
 
-    `device` is None where this host alone was used; `not_estimated` names requirements that nothing here could tell of.
+    `device` is None where this host alone was used; `not_estimated` names requirements that nothing here could tell of,
+    `not_tested` slices with too few rows among those that choose or those that confirm.
     """
 
     asked: Asked
@@ -62,6 +70,7 @@ class Found:
     target: str
     device: DeviceRecord | None
     not_estimated: tuple[str, ...]
+    not_tested: tuple[Untested, ...] = ()
 
 
 def read_search(material: Material, seed: int, arithmetic: Arithmetic | None) -> Asked:
@@ -88,6 +97,7 @@ def read_search(material: Material, seed: int, arithmetic: Arithmetic | None) ->
             "--arithmetic is for a device that is not here", next_step="leave it out: the device itself computes"
         )
     check_slices(profile, dataset)
+    _check_estimable(profile, material)
     rows, notes = rows_of(dataset, seed), list[str]()
     if material.spec is not None:
         check_cost(profile, material.spec)
@@ -95,8 +105,23 @@ def read_search(material: Material, seed: int, arithmetic: Arithmetic | None) ->
         notes.append(f"the profile picks the cheapest by {profile.cheapest_by}, which no device here can tell: by size")
         profile = replace(profile, cheapest_by="size")
     if dataset.selection is None:
-        notes.append("half of the test part chose the variant: certify it on other rows, or add a selection part")
+        notes.append(HALVED)
     return Asked(material, profile, dataset, rows, seed, arithmetic, tuple(notes))
+
+
+HALVED = "half of the test part chose the variant: certify it on other rows, or add a selection part"
+
+
+def _check_estimable(profile: Profile, material: Material) -> None:
+    """Refuse a profile of which nothing can be estimated here: everything would seem to meet it."""
+    asked = [each.metric for each in profile.requirements]
+    if material.spec is None and not any(metric in ON_HOST for metric in asked):
+        raise UsageError(
+            f"nothing that profile {profile.name} requires can be estimated without a device: "
+            f"{', '.join(dict.fromkeys(asked)) or 'it requires nothing'}",
+            where=profile.path,
+            next_step="require an accuracy.drop or a model.size of it, or give --device",
+        )
 
 
 @contextmanager
@@ -174,9 +199,13 @@ def run_search(asked: Asked, folder: SearchFolder, budget: Budget, watcher: Watc
     watcher.start("reference")
     selection, confirmation = _yardsticks(asked)
     watcher.finish("reference")
+    untested = _untested(asked, (selection, confirmation))
     material, phases = asked.material, Phases(watcher)
     with opened_bench(asked, watcher) as bench:
         evaluator = Evaluator(bench, selection, asked.rows.share)
+        stated = frozenset(each.id for each in asked.profile.requirements if each.metric in ON_HOST)
+        trust = Trust(folder, material.reference, evaluator, stated)
+        known = trust.known()
         outcome = search(
             VariantMaker(material.reference, material.feeds, material.calibration_digest),
             selection_of(asked, selection),
@@ -186,8 +215,9 @@ def run_search(asked: Asked, folder: SearchFolder, budget: Budget, watcher: Watc
             asked.seed,
             phases,
             folder.remember,
-            folder.points(),
+            known,
         )
+        outcome = trust.settled(outcome)
         phases.end()
         confirmed = Confirmation((), ())
         if outcome.chosen is not None:
@@ -198,12 +228,26 @@ def run_search(asked: Asked, folder: SearchFolder, budget: Budget, watcher: Watc
         return Found(
             asked=asked,
             record=_record(asked, outcome, confirmed, bench),
-            verdict=_verdict(outcome.chosen, confirmed),
+            verdict=_verdict(outcome, confirmed, untested),
             confirmation=confirmed.findings,
             target=bench.target.described,
             device=bench.device if bench.is_device else None,
             not_estimated=evaluator.not_estimated,
+            not_tested=untested,
         )
+
+
+def _untested(asked: Asked, yardsticks: tuple[Yardstick, Yardstick]) -> tuple[Untested, ...]:
+    """Each slice once: as it is on the rows that choose, else as on those that confirm."""
+    shares = asked.rows.share, _confirming_share(asked)
+    each = [
+        untested for on, share in zip(yardsticks, shares, strict=True) for untested in on.row_gaps(share).untested()
+    ]
+    return tuple({(one.requirement, one.subject): one for one in reversed(each)}.values())[::-1]
+
+
+def _confirming_share(asked: Asked) -> float:
+    return 1.0 if asked.dataset.selection is not None else 1.0 - asked.rows.share
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,17 +267,21 @@ def _confirmed(asked: Asked, on: Yardstick, variant: Variant, bench: Bench) -> C
     assert evidence.predictions is not None
     found = on.findings(evidence, bench.device, bench.spec)
     rows = np.arange(on.part.record.rows)
-    share = 1.0 if asked.dataset.selection is not None else 1.0 - asked.rows.share
-    gaps = (*on.row_gaps(share)(evidence.predictions.decisions, rows), *other_gaps(found, evidence, len(rows)))
+    gaps = (
+        *on.row_gaps(_confirming_share(asked))(evidence.predictions.decisions, rows),
+        *other_gaps(found, evidence, len(rows)),
+    )
     return Confirmation(gaps, found)
 
 
-def _verdict(chosen: int | None, confirmed: Confirmation) -> SearchVerdict:
-    if chosen is None:
-        return "nothing meets it"
+def _verdict(outcome: SearchOutcome, confirmed: Confirmation, untested: tuple[Untested, ...] = ()) -> SearchVerdict:
+    if outcome.chosen is None:
+        return "nothing meets it" if outcome.points else "not known"
     if any(each.verdict is Verdict.FAIL for each in confirmed.findings):
         return "contradicted"
-    return "met" if all(is_met(gap) for gap in confirmed.gaps) else "unconfirmed"
+    if not all(is_met(gap) for gap in confirmed.gaps):
+        return "unconfirmed"
+    return "untested" if untested or not outcome.points[outcome.chosen].gaps else "met"
 
 
 def _record(asked: Asked, outcome: SearchOutcome, confirmed: Confirmation, bench: Bench) -> SearchRecord:

@@ -121,6 +121,11 @@ class Run:
         if self._lock is None:
             self._lock = _locked(self.path)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds the folder."""
+        return self._lock is not None
+
     def release(self) -> None:
         """Let another process have the folder; the end of this process does it too."""
         if self._lock is not None:

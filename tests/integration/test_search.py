@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import pytest
 
 from kit.cli.app import main
 from kit.digest import digest_file
-from kit.judge.gaps import is_met
+from kit.judge.gaps import Untested, is_met
+from kit.model.search import SearchOutcome
 from kit.pipeline.search import Confirmation, _verdict
-from kit.records import SearchGap, Verdict
+from kit.records import SearchGap, SearchPoint, Verdict
+from kit.store import Run
 from tests.digits_case import WITH_SELECTION, Case, write_case, write_data
 from tests.integration.conftest import ROOT, Edgeproof
 
@@ -96,7 +99,8 @@ def test_its_gaps_are_those_that_the_file_itself_has(tmp_path: Path, edgeproof: 
     case = write_case(tmp_path / "case", sigma=3.0, parts=WITH_SELECTION)
     found = searched(edgeproof, case, "-o", "found", cwd=tmp_path)
     assert "selected on the selection part (400 rows of 40 pages)" in found["rows"]
-    assert found["notes"] == []
+    assert all("certify may be inconclusive" in note for note in found["notes"])
+    assert found["not_tested"] == []
     for part, gaps in (("selection", found["points"][found["chosen"]]["gaps"]), ("test", found["confirmation"])):
         with np.load(case.folder / f"{part}.npz") as archive:
             rows, labels, digits, parts = (archive[name] for name in ("x", "label", "digit", "part"))
@@ -124,11 +128,14 @@ def test_the_screen_names_the_choice_why_what_confirms_it_and_what_it_took(
     done = edgeproof("quantize", *case.words("--search"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if str(tmp_path) not in line)
+    assert "…" not in done.stdout
+    (again,) = [line.removeprefix("again") for line in done.stdout.splitlines() if line.startswith("again ")]
+    assert shlex.split(again)[-2:] == ["-o", "net.again.onnx"]
     text = " ".join(done.stdout.split())
     for words in ("net.onnx for profile desk and exact int8 sums", "selected on one half of the test part",
                   "MEETS the profile by estimate, on the rows that confirm too", "other rows within: digits digit: ",
-                  "the worst of 10, interval of the figure [", "not looked at latency", "full evaluation",
-                  "quantizer calls", "file net.search/best.onnx"):  # fmt: skip
+                  "the worst of 10, interval of the figure [", "not looked at latency", "tried on all rows that choose",
+                  "quantized ", "file net.search/best.onnx"):  # fmt: skip
         assert words in text, words
     assert (tmp_path / "net.search/best.onnx").is_file()
 
@@ -208,10 +215,19 @@ def test_how_the_verdict_follows_from_the_rows_that_confirm() -> None:
     findings = [f for v in judge(evidence, builders.profile(), builders.device()).variants for f in v.findings]
     failing = next(each for each in findings if each.verdict is Verdict.FAIL)
     passing = next(each for each in findings if each.verdict is Verdict.PASS)
-    assert _verdict(None, Confirmation((), ())) == "nothing meets it"
-    assert _verdict(0, Confirmation((within,), (passing,))) == "met"
-    assert _verdict(0, Confirmation((within, beyond), (passing,))) == "unconfirmed"
-    assert _verdict(0, Confirmation((beyond,), (passing, failing))) == "contradicted"
+    point = SearchPoint(evidence.variants[0].variant, (within,), 1.0, "B", 0, None, None, 0.0)
+    rare = Untested("a", "part=rare", 9, 30, "row")
+
+    def of(chosen: int | None, *points: SearchPoint) -> SearchOutcome:
+        return SearchOutcome(points, (), chosen, "", len(points), 0, 0, 0.0, "budget")
+
+    assert _verdict(of(None), Confirmation((), ())) == "not known"
+    assert _verdict(of(None, point), Confirmation((), ())) == "nothing meets it"
+    assert _verdict(of(0, point), Confirmation((within,), (passing,))) == "met"
+    assert _verdict(of(0, point), Confirmation((within,), (passing,)), (rare,)) == "untested"
+    assert _verdict(of(0, replace(point, gaps=())), Confirmation((), ())) == "untested"
+    assert _verdict(of(0, point), Confirmation((within, beyond), (passing,)), (rare,)) == "unconfirmed"
+    assert _verdict(of(0, point), Confirmation((beyond,), (passing, failing)), (rare,)) == "contradicted"
     assert is_met(within)
 
 
@@ -219,8 +235,75 @@ def test_budgets_are_kept(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> N
     case.respell('"20 kB"', '"1 kB"')
     one = searched(edgeproof, case, "-o", "one", "--evaluations", "1", cwd=tmp_path, code=1)
     assert (one["full_evaluations"], one["stopped"]) == (1, "budget")
-    none = searched(edgeproof, case, "-o", "none", "--time-limit", "1 ms", cwd=tmp_path, code=1)
+    none = searched(edgeproof, case, "-o", "none", "--time-limit", "1 ms", cwd=tmp_path, code=3)
     assert (none["full_evaluations"], none["stopped"], none["chosen"]) == (0, "budget", None)
+    assert none["verdict"] == "not known"
+    assert (tmp_path / "none/run.json").is_file()
+    on = searched(edgeproof, case, "-o", "none", "--resume", "--evaluations", "1", cwd=tmp_path, code=1)
+    assert on["full_evaluations"] == 1
+
+
+def test_less_time_or_fewer_evaluations_forget_nothing(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
+    first = searched(edgeproof, case, "-o", "found", cwd=tmp_path)
+    for words in (("--time-limit", "1 ms"), ("--evaluations", "1")):
+        again = searched(edgeproof, case, "-o", "found", "--resume", *words, cwd=tmp_path)
+        assert (again["points"], again["chosen"], again["front"]) == (
+            first["points"], first["chosen"], first["front"],
+        )  # fmt: skip
+    assert json.loads((tmp_path / "found/search.json").read_text())["verdict"] == "met"
+
+
+def test_a_slice_that_no_row_tells_of_is_named_and_the_answer_is_open(
+    case: Case, tmp_path: Path, edgeproof: Edgeproof
+) -> None:
+    """Eighteen rows of a part of their own, nine in each half."""
+    with np.load(case.folder / "test.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    before = digest_file(case.folder / "test.npz").removeprefix("sha256:")
+    arrays["part"] = arrays["part"].astype("<U8")
+    arrays["part"][np.linspace(3, 1090, 18).astype(int)] = "rare"
+    np.savez(case.folder / "test.npz", **arrays)
+    after = digest_file(case.folder / "test.npz").removeprefix("sha256:")
+    case.data.write_text(case.data.read_text().replace(before, after))
+    done = edgeproof("quantize", *case.words("--search", "-o", "found"), cwd=tmp_path)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "INCONCLUSIVE" in done.stdout
+    assert "MEETS" not in done.stdout
+    found = json.loads((tmp_path / "found/search.json").read_text())
+    (rare,) = found["not_tested"]
+    assert (rare["requirement"], rare["subject"], rare["unit"]) == ("fairness", "part=rare", "row")
+    assert rare["found"] < rare["minimum"] <= 30
+    assert f"not tested   fairness part: rare: {rare['found']} rows, minimum {rare['minimum']}" in done.stdout
+
+
+def test_a_profile_of_which_nothing_can_be_estimated_here_is_refused(
+    case: Case, tmp_path: Path, edgeproof: Edgeproof
+) -> None:
+    text = case.profile.read_text()
+    head, _, latency = text.partition("[[require]]")[0], None, text.rpartition("[[require]]")[2]
+    case.profile.write_text(head + "[[require]]" + latency)
+    told = refused(edgeproof, *case.words("--search"), cwd=tmp_path)
+    assert "can be estimated without a device: latency.p99" in told
+    assert "--device" in told
+
+
+def test_a_folder_that_was_made_to_look_as_if_it_met_is_not_believed(
+    case: Case, tmp_path: Path, edgeproof: Edgeproof
+) -> None:
+    case.respell('"20 kB"', '"1 kB"')
+    searched(edgeproof, case, "-o", "found", "--evaluations", "1", cwd=tmp_path, code=1)
+    for size_told, expected in ((False, "which its record does not say"), (True, "does not lose what its record says")):
+        run = Run.load(tmp_path / "found", hold=True)
+        point = run.get("point/1", SearchPoint)
+        size = point.variant.model.size_bytes if size_told else 1
+        gaps = tuple(replace(gap, loss=0.0) for gap in point.gaps)
+        run.put("point/1", replace(point, gaps=gaps, cost=float(size)))
+        run.release()
+        done = edgeproof("quantize", *case.words("--search", "-o", "found", "--resume"), cwd=tmp_path)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert expected in done.stderr
+        assert "do not trust this folder" in done.stderr
+        assert not (tmp_path / "found/best.onnx").exists()
 
 
 def test_a_profile_that_wants_the_same_decisions_everywhere_gets_a_variant_that_cannot_saturate(
