@@ -2,8 +2,14 @@
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+Array = NDArray[Any]
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that do a network's arithmetic, and that int8 makes cheaper."""
@@ -49,13 +55,47 @@ def fix_constants(model: onnx.ModelProto) -> None:
     graph.input.extend(copies)
 
 
-def flatten_biases(graph: onnx.GraphProto) -> None:
-    """Store Gemm biases of shape [1, N] as [N], which broadcast alike: per-channel quantization takes only these."""
-    users = Counter(name for node in graph.node for name in node.input)
-    biases = {node.input[2] for node in graph.node if node.op_type == "Gemm" and len(node.input) > 2}
-    for tensor in graph.initializer:
-        if tensor.name in biases and users[tensor.name] == 1 and len(tensor.dims) == 2 and tensor.dims[0] == 1:
-            del tensor.dims[0]
+def plain_biases(graph: onnx.GraphProto) -> None:
+    """Store what a Gemm adds as [N], its factor beta in it: per-channel quantization takes only these.
+
+    A single value, or [1, N], broadcasts alike; values by row stay as they are.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    users = Counter(name for node in all_nodes(graph) for name in node.input)
+    taken = names_of(graph)
+    for node in graph.node:
+        biases = constants.get(node.input[2]) if node.op_type == "Gemm" and len(node.input) > 2 else None
+        if biases is None:
+            continue
+        values = _plain_bias(node, numpy_helper.to_array(biases), constants.get(node.input[1]))
+        if values is not None:
+            if users[biases.name] > 1:
+                users[biases.name] -= 1
+                node.input[2] = copied(graph, biases, taken)
+                biases = graph.initializer[-1]
+            biases.CopyFrom(numpy_helper.from_array(values, biases.name))
+
+
+def _plain_bias(node: onnx.NodeProto, values: Array, weights: onnx.TensorProto | None) -> Array | None:
+    """The values times beta, which is then 1, in the shape [N] where that adds the same; None if they are so."""
+    beta, transposed = attribute(node, "beta", 1.0), attribute(node, "transB", 0)
+    plain = values * values.dtype.type(beta)
+    if plain.ndim == 2 and len(plain) == 1:
+        plain = plain[0]
+    if plain.size == 1 and weights is not None:
+        plain = np.full(weights.dims[0 if transposed else 1], plain.item(), plain.dtype)
+    kept = [each for each in node.attribute if each.name != "beta"]
+    if len(kept) < len(node.attribute):
+        copies = [onnx.AttributeProto.FromString(each.SerializeToString()) for each in kept]
+        del node.attribute[:]
+        node.attribute.extend(copies)
+    return None if plain.shape == values.shape and beta == 1.0 else plain
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Value of a node's attribute, or `default`."""
+    found = next((each for each in node.attribute if each.name == name), None)
+    return default if found is None else onnx.helper.get_attribute_value(found)
 
 
 def unshare_biases(graph: onnx.GraphProto) -> None:
@@ -67,7 +107,7 @@ def unshare_biases(graph: onnx.GraphProto) -> None:
         bias = node.input[2] if node.op_type in PRODUCTS and len(node.input) > 2 else ""
         if bias in constants and users[bias] > 1:
             users[bias] -= 1
-            node.input[2] = _copied(graph, constants[bias], taken)
+            node.input[2] = copied(graph, constants[bias], taken)
 
 
 def unshare_weights(graph: onnx.GraphProto) -> None:
@@ -86,7 +126,7 @@ def unshare_weights(graph: onnx.GraphProto) -> None:
             copy = onnx.NodeProto()
             copy.CopyFrom(source)
             for at, part in enumerate(source.input):  # values, scale and zero point
-                copy.input[at] = _copied(graph, constants[part], taken) if part in constants else part
+                copy.input[at] = copied(graph, constants[part], taken) if part in constants else part
             copy.name, copy.output[0] = untaken(source.name, taken), untaken(name, taken)
             node.input[index] = copy.output[0]
             added.append(copy)
@@ -95,8 +135,8 @@ def unshare_weights(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _copied(graph: onnx.GraphProto, tensor: onnx.TensorProto, taken: set[str]) -> str:
-    """A copy of the constant, by its name."""
+def copied(graph: onnx.GraphProto, tensor: onnx.TensorProto, taken: set[str]) -> str:
+    """Add a copy of the constant under a name that is free; that name."""
     copy = graph.initializer.add()
     copy.CopyFrom(tensor)
     name = untaken(tensor.name, taken)

@@ -10,7 +10,7 @@ from kit.model.load import LoadedModel, load_onnx_bytes
 from kit.model.quantize import VariantMaker
 from kit.model.session import quiet_runtime, runs_exactly
 from kit.spec.recipe import parse_recipe
-from tests.model.nets import normal
+from tests.model.nets import load, normal
 
 DATA = "sha256:" + "d" * 64
 RECIPES = ["int8-per-tensor", "int8-per-channel", "int8-per-channel+equalize+bias"]
@@ -78,3 +78,135 @@ def test_what_an_inner_graph_reads_is_rectified_or_not_as_before(rectifier: str,
     for condition in (True, False):
         assert far(reference, variant.data, {"x": rows, "condition": np.asarray(condition)}) < NEAR
     assert rectifier in [node.op_type for node in variant.model.proto.graph.node]
+
+
+def near(reference: LoadedModel, recipe: str, rows: NDArray[np.float32]) -> tuple[str, ...]:
+    """What the recipe leaves in float; the int8 model must be near the float one, fused or not."""
+    variant = VariantMaker(reference, rows, DATA).make(parse_recipe(recipe))
+    assert far(reference, variant.data, {"x": rows}) < NEAR
+    return variant.record.left_in_float
+
+
+def two_gemms(
+    constants: dict[str, NDArray[np.float32]], first: dict[str, float], second: dict[str, float]
+) -> LoadedModel:
+    """x [rows, 8] through Gemm, Relu and Gemm with those constants (w, b, w2 and b2) and attributes to y [rows, 4]."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["a"], "first", **first),
+        helper.make_node("Relu", ["a"], ["c"], "relu"),
+        helper.make_node("Gemm", ["c", "w2", "b2"], ["y"], "second", **second),
+    ]
+    return load(nodes, constants, {"x": ["n", 8]}, {"y": ["n", 4]})
+
+
+ALL = [*RECIPES, "int8-u8u8+per-channel", "int8-dynamic", "fp16"]
+
+
+@pytest.mark.parametrize("recipe", ALL)
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 2.0), (0.5, 1.0), (1.0, 0.25), (2.0, 0.0)])
+def test_factors_of_a_gemm_count_once(alpha: float, beta: float, recipe: str) -> None:
+    constants = {"w": normal(1, 8, 16), "b": normal(2, 16) * 3, "w2": normal(3, 16, 4), "b2": normal(4, 4) * 5}
+    reference = two_gemms(constants, {"alpha": alpha, "beta": beta}, {"beta": beta})
+    left = near(reference, recipe, normal(5, 60, 8))
+    assert left == () or (recipe == "int8-dynamic" and alpha != 1.0)
+
+
+@pytest.mark.parametrize("recipe", ALL)
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 16)], ids=str)
+def test_addends_that_broadcast_are_biases(shape: tuple[int, ...], recipe: str) -> None:
+    """The same tensor is added twice, with another factor: one of them needs a copy."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["a"], "first", beta=2.0),
+        helper.make_node("Relu", ["a"], ["c"], "relu"),
+        helper.make_node("Gemm", ["c", "w2", "b"], ["y"], "second", beta=-1.0),
+    ]
+    constants = {"w": normal(1, 8, 16), "b": normal(2, *shape) + np.float32(2), "w2": normal(3, 16, 16)}
+    reference = load(nodes, constants, {"x": ["n", 8]}, {"y": ["n", 16]})
+    assert near(reference, recipe, normal(5, 60, 8)) == ()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_addends_by_row_stay_in_float(recipe: str) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["a"], "first", beta=2.0),
+        helper.make_node("Relu", ["a"], ["c"], "relu"),
+        helper.make_node("Gemm", ["c", "w2"], ["y"], "second"),
+    ]
+    constants = {"w": normal(1, 8, 4), "b": normal(2, 4, 1) * 9, "w2": normal(3, 4, 3)}
+    reference = load(nodes, constants, {"x": [4, 8]}, {"y": [4, 3]})
+    rows = normal(4, 10, 4, 8)
+    variant = VariantMaker(reference, rows, DATA).make(parse_recipe(recipe))
+    assert far(reference, variant.data, {"x": rows[0]}) < NEAR
+    (left,) = variant.record.left_in_float
+    assert left == "Gemm first: what it adds differs by row, and int8 sums have one value a channel"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_factor_of_what_is_made_at_run_time_stays_in_float(recipe: str) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["a"], "first"),
+        helper.make_node("Gemm", ["x", "w2", "a"], ["c"], "second", beta=3.0),
+        helper.make_node("Relu", ["c"], ["d"], "relu"),
+        helper.make_node("Gemm", ["d", "w3"], ["y"], "third"),
+    ]
+    constants = {"w": normal(1, 8, 16), "w2": normal(2, 8, 16), "w3": normal(3, 16, 4)}
+    reference = load(nodes, constants, {"x": ["n", 8]}, {"y": ["n", 4]})
+    (left,) = near(reference, recipe, normal(4, 60, 8))
+    assert left == "Gemm second: what it adds is made at run time and has a factor, which int8 sums have not"
+
+
+@pytest.mark.parametrize("recipe", ALL)
+@pytest.mark.parametrize("hidden", [5, 8])
+def test_weights_tied_with_their_transpose(hidden: int, recipe: str) -> None:
+    """One scale a row and one a column are two tensors."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["a"], "encode"),
+        helper.make_node("Relu", ["a"], ["c"], "relu"),
+        helper.make_node("Gemm", ["c", "w"], ["y"], "decode", transB=1),
+    ]
+    uneven = np.exp2(np.arange(8, dtype=np.float32) - 4).reshape(8, 1)
+    reference = load(nodes, {"w": normal(1, 8, hidden) * uneven}, {"x": ["n", 8]}, {"y": ["n", 8]})
+    assert near(reference, recipe, normal(2, 60, 8)) == ()
+
+
+def test_weights_that_are_tied_alike_stay_one() -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["a"], "first"),
+        helper.make_node("Relu", ["a"], ["c"], "relu"),
+        helper.make_node("MatMul", ["c", "w"], ["y"], "second"),
+    ]
+    reference = load(nodes, {"w": normal(1, 64, 64)}, {"x": ["n", 64]}, {"y": ["n", 64]})
+    variant = VariantMaker(reference, normal(2, 60, 64), DATA).make(parse_recipe("int8-per-channel"))
+    held = [tensor for tensor in variant.model.proto.graph.initializer if list(tensor.dims) == [64, 64]]
+    assert len(held) == 1
+
+
+@pytest.mark.parametrize("recipe", ALL)
+@pytest.mark.parametrize("group", [1, 2])
+def test_transposed_convolutions_in_groups(group: int, recipe: str) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "k", "b"], ["a"], "conv"),
+        helper.make_node("Relu", ["a"], ["c"], "relu"),
+        helper.make_node("ConvTranspose", ["c", "k2", "b2"], ["y"], "up", group=group),
+    ]
+    constants = {
+        "k": normal(1, 4, 3, 3, 3),
+        "b": normal(2, 4),
+        "k2": normal(3, 4, 6 // group, 3, 3),
+        "b2": normal(4, 6),
+    }
+    reference = load(nodes, constants, {"x": ["n", 3, 8, 8]}, {"y": ["n", 6, 8, 8]})
+    left = near(reference, recipe, normal(5, 20, 3, 8, 8))
+    assert left == (("ConvTranspose up: onnxruntime has no dynamic form of this operator",) if "dyn" in recipe else ())
+
+
+@pytest.mark.parametrize("recipe", ALL)
+def test_matrices_of_three_axes_and_on_the_left(recipe: str) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "stack"], ["a"], "three"),
+        helper.make_node("MatMul", ["left", "a"], ["c"], "left"),
+        helper.make_node("MatMul", ["c", "w"], ["y"], "right"),
+    ]
+    constants = {"stack": normal(1, 1, 8, 6), "left": normal(2, 3, 4), "w": normal(3, 6, 5)}
+    reference = load(nodes, constants, {"x": ["n", 4, 8]}, {"y": ["n", 3, 5]})
+    near(reference, recipe, normal(4, 40, 4, 8))

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from kit.model.graph import names_read, names_read_inside
+from kit.model.graph import attribute, names_read, names_read_inside
 from kit.model.quantize.base import Prepared
 from kit.records import Float64Array, Int64Array
 
@@ -218,17 +218,12 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
     return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    found = next((each for each in node.attribute if each.name == name), None)
-    return default if found is None else onnx.helper.get_attribute_value(found)
-
-
 def _conv(channels: _Channels, node: onnx.NodeProto) -> bool:
     """Conv [M, C/g, ...] and ConvTranspose [C, M/g, ...], of any number of groups g: depthwise ones too."""
     weight = channels.constants.get(node.input[1])
     if weight is None or weight.ndim < 3:
         return False
-    g = _attribute(node, "group", 1)
+    g = attribute(node, "group", 1)
     outer = np.arange(weight.shape[0]).reshape(-1, *[1] * (weight.ndim - 1))
     inner = np.arange(weight.shape[1]).reshape(1, -1, *[1] * (weight.ndim - 2))
     other = outer // max(1, weight.shape[0] // g) * weight.shape[1] + inner
@@ -242,10 +237,10 @@ def _matmul(channels: _Channels, node: onnx.NodeProto) -> bool:
     """Gemm, and MatMul with a constant of two axes on the right: sums over the last axis."""
     weight = channels.constants.get(node.input[1])
     shape = channels.shapes.get(node.input[0]) if node.op_type == "MatMul" else (None, None)
-    if weight is None or weight.ndim != 2 or shape is None or len(shape) < 2 or _attribute(node, "transA", 0):
+    if weight is None or weight.ndim != 2 or shape is None or len(shape) < 2 or attribute(node, "transA", 0):
         return False
     rows, columns = np.ogrid[: weight.shape[0], : weight.shape[1]]
-    reads, writes = (columns, rows) if _attribute(node, "transB", 0) else (rows, columns)
+    reads, writes = (columns, rows) if attribute(node, "transB", 0) else (rows, columns)
     channels.makes(node, _Slice(node.input[1], writes), writes.size, axis=len(shape) - 1)
     channels.uses(node.input[0], len(shape) - 1, node.input[1], reads)
     return True
@@ -275,7 +270,7 @@ def _pools(channels: _Channels, node: onnx.NodeProto) -> bool:
 def _reduces(channels: _Channels, node: onnx.NodeProto) -> bool:
     """A mean over axes after the channels'."""
     layout = channels.layouts.get(node.input[0])
-    axes = _attribute(node, "axes", None)
+    axes = attribute(node, "axes", None)
     if axes is None and len(node.input) > 1 and node.input[1] in channels.initializers:
         axes = numpy_helper.to_array(channels.initializers[node.input[1]]).tolist()
     shape = channels.shapes.get(node.input[0])
@@ -344,7 +339,7 @@ def _reshapes(channels: _Channels, node: onnx.NodeProto) -> bool:
 
 
 def _transposes(channels: _Channels, node: onnx.NodeProto) -> bool:
-    layout, perm = channels.layouts.get(node.input[0]), _attribute(node, "perm", None)
+    layout, perm = channels.layouts.get(node.input[0]), attribute(node, "perm", None)
     if layout is not None and perm is not None:
         channels.layouts[node.output[0]] = replace(layout, axis=list(perm).index(layout.axis))
     return layout is None or perm is not None

@@ -1,6 +1,6 @@
 """What a recipe left in float, and the true reason for each product; and what to say where it could do nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import onnx
 
@@ -19,8 +19,11 @@ _HEAD = "it turns the last sums into scores, and scores in 8 bits would tie"
 _UNKNOWN = "the quantizer has no int8 form of this operator"
 
 
-def attempt(what: str, where: str, action: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
-    """The result of third-party code, whose every failure becomes a ConversionError with its own words."""
+def attempt(what: str, where: str, action: Callable[[], onnx.ModelProto], otherwise: str = "") -> onnx.ModelProto:
+    """The result of third-party code, whose every failure becomes a ConversionError with its own words.
+
+    `otherwise` is what to do then.
+    """
     try:
         return action()
     except EdgeproofError:
@@ -29,7 +32,7 @@ def attempt(what: str, where: str, action: Callable[[], onnx.ModelProto]) -> onn
         raise ConversionError(
             f"{what} failed: {type(error).__name__}: {reason_of(error)}",
             where=where,
-            next_step="use the recipe fp32 for this model, or export it with a newer opset",
+            next_step=otherwise or "use the recipe fp32 for this model, or export it with a newer opset",
         ) from None
 
 
@@ -49,14 +52,18 @@ def refuse_nothing(
 
 
 def static_leftovers(
-    graph: onnx.GraphProto, prepared: Prepared, kept: frozenset[str], quantizable: frozenset[str]
+    graph: onnx.GraphProto,
+    prepared: Prepared,
+    kept: frozenset[str],
+    quantizable: frozenset[str],
+    changed: Mapping[str, str],
 ) -> tuple[tuple[str, ...], int]:
     """What of a QDQ graph is in float, each as ``operator name: why``, and how many products are int8.
 
-    `quantizable` are the operators that the quantizer knows.
+    `quantizable` are the operators that the quantizer knows; `changed` has the reasons of products kept from it.
     """
     dequantized = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    known = _Known(prepared, kept)
+    known, own = _Known(prepared, kept), {node.name for node in prepared.proto.graph.node}
     left: list[str] = []
     converted = 0
     for node in graph.node:
@@ -68,8 +75,8 @@ def static_leftovers(
         elif node.name in prepared.head:
             why = _HEAD if node.op_type in quantizable else ""
         elif node.op_type in PRODUCTS:
-            why = known.reason(node) or "the quantizer left it, without a reason"
-        elif node.op_type not in quantizable | _PLUMBING:
+            why = changed.get(node.name) or known.reason(node) or "the quantizer left it, without a reason"
+        elif node.op_type not in quantizable | _PLUMBING and node.name in own:
             why = _UNKNOWN
         left += [f"{node.op_type} {node.name}: {why}"] * bool(why)
         left += products_inside(node)

@@ -11,8 +11,8 @@ from kit.model.graph import (
     all_nodes,
     drop_unused_domains,
     fix_constants,
-    flatten_biases,
     name_nodes,
+    plain_biases,
     score_head,
     untyped,
 )
@@ -40,7 +40,7 @@ Step = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 def prepare(reference: LoadedModel) -> Prepared:
     """`reference` with opset 13 or later, constants folded, batch norms folded into convolutions, types inferred,
-    every node with a name of its own, and biases flat.
+    every node with a name of its own, and biases of Gemm as one value a channel.
 
     A step that fails is left out, and said in `skipped`.
 
@@ -61,7 +61,7 @@ def prepare(reference: LoadedModel) -> Prepared:
                 skipped.append(f"{what} was left out: {type(error).__name__}: {reason_of(error)}")
     drop_unused_domains(proto)
     name_nodes(proto.graph)
-    flatten_biases(proto.graph)
+    plain_biases(proto.graph)
     head = score_head(proto.graph)
     return Prepared(proto, where, reference.record.inputs, head, tuple(skipped))
 

@@ -1,7 +1,5 @@
 """Static int8 by onnxruntime's quantizer in QDQ format, from ranges that are found here."""
 
-from typing import Any
-
 import numpy as np
 import onnx
 
@@ -10,7 +8,7 @@ from kit.model.calibrate import Ranges
 from kit.model.graph import unshare_biases
 from kit.model.quantize.base import Prepared, Quantized
 from kit.model.quantize.leftovers import attempt, refuse_nothing, static_leftovers
-from kit.model.quantize.pitfalls import rectifiers_read_inside
+from kit.model.quantize.pitfalls import one_scale, rectifiers_read_inside, sums_it_would_change, unshare_axes
 from kit.model.quantize.prepare import OPSET, require_opset
 from kit.model.quantize.stay_float import keep_in_float
 from kit.model.quiet import quiet_logging
@@ -28,9 +26,14 @@ def make_static_int8(prepared: Prepared, recipe: Recipe, kept: frozenset[str], r
     """
     require_opset(prepared, OPSET if recipe.per_channel else _PLAIN_OPSET)
     _check(ranges or {}, prepared.where)
+    changed = sums_it_would_change(prepared.proto.graph)
+    floats = prepared.head | kept | changed.keys()
+    otherwise = "use the same recipe per tensor, or fp32 for this model" if recipe.per_channel else ""
     with quiet_logging():
-        quantized = attempt("static quantization", prepared.where, lambda: _quantize(prepared, recipe, kept, ranges))
-    left, converted = static_leftovers(quantized.graph, prepared, kept, quantizable_types())
+        quantized = attempt(
+            "static quantization", prepared.where, lambda: _quantize(prepared, recipe, floats, ranges), otherwise
+        )
+    left, converted = static_leftovers(quantized.graph, prepared, kept, quantizable_types(), changed)
     if not converted:
         raise refuse_nothing(prepared, left, "int8")
     return Quantized(quantized, left)
@@ -72,7 +75,7 @@ def _check(ranges: Ranges, where: str) -> None:
             )
 
 
-def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: Ranges | None) -> onnx.ModelProto:
+def _quantize(prepared: Prepared, recipe: Recipe, floats: frozenset[str], ranges: Ranges | None) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -83,6 +86,8 @@ def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: 
     bounds = {name: (np.float32(low), np.float32(high)) for name, (low, high) in (ranges or {}).items()}
     model = onnx.ModelProto()
     model.CopyFrom(prepared.proto)
+    if recipe.per_channel:
+        unshare_axes(model.graph)
     unshare_biases(model.graph)  # the quantizer copies shared biases under names that may be taken
     add_infer_metadata(model)  # else it writes the model to a file and infers again
     quantizer = QDQQuantizer(
@@ -93,9 +98,9 @@ def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: 
         activations,
         TensorsData(CalibrationMethod.MinMax, bounds),  # the name of the method changes nothing here
         [],
-        sorted(prepared.head | kept | rectifiers_read_inside(model.graph)),
+        sorted(floats | rectifiers_read_inside(model.graph)),
         sorted(quantizable_types()),
-        {"TensorQuantOverrides": _one_scale(model.graph, weights)},
+        {"TensorQuantOverrides": one_scale(model.graph, weights)},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
@@ -103,10 +108,3 @@ def _quantize(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: 
     keep_in_float(quantized)
     del quantized.metadata_props[:]  # the quantizer's own notes on its steps
     return quantized
-
-
-def _one_scale(graph: onnx.GraphProto, dtype: Any) -> dict[str, list[dict[str, Any]]]:
-    """Constants on the left of a MatMul take one scale: the runtime's kernel has no per-channel form for that side."""
-    constants = {tensor.name for tensor in graph.initializer}
-    left = {node.input[0] for node in graph.node if node.op_type == "MatMul"} & constants
-    return {name: [{"quant_type": dtype}] for name in sorted(left)}
