@@ -115,3 +115,16 @@ def test_layers_without_a_bias_stay_as_they_are() -> None:
     prepared = _with_inputs(net.prepared(net.add("MatMul", hidden, net.weights(8, 3))), net)
     unchanged = correct_bias(prepared.proto, prepared, {"x": net.rows()})
     assert unchanged.SerializeToString() == prepared.proto.SerializeToString()
+
+
+def test_rows_that_become_many_are_counted_as_many() -> None:
+    """A layer applied to each of 16 moments of a row: the mean is over rows and moments."""
+    net = Net(shape=("batch", 16, 8))
+    folded = net.add("Reshape", "x", net.constant(np.array([-1, 8])))
+    output = net.add("Gemm", folded, net.weights(8, 4), net.weights(4))
+    prepared = _with_inputs(net.prepared(output), net)
+    node = prepared.proto.graph.node[-1]
+    own = next(numpy_helper.to_array(each) for each in prepared.proto.graph.initializer if each.name == node.input[1])
+    rows = net.rows(100) + np.float32(1)
+    found = mean_errors(prepared, {node.name: np.round(own)}, {"x": rows})[node.name]
+    np.testing.assert_allclose(found, rows.mean(axis=(0, 1)) @ (np.round(own) - own), rtol=1e-4, atol=1e-5)

@@ -89,17 +89,13 @@ def _has_corrigible_bias(node: onnx.NodeProto, constants: dict[str, Dequantized]
 
 
 def _float_biases(prepared: Prepared) -> dict[str, Float64Array]:
-    """By product: its bias as it is added, times Gemm's beta."""
+    """By product: its bias, which `prepare` made free of a factor."""
     constants = {tensor.name: tensor for tensor in prepared.proto.graph.initializer}
     return {
-        node.name: numpy_helper.to_array(constants[node.input[2]]).astype(np.float64) * _beta(node)
+        node.name: numpy_helper.to_array(constants[node.input[2]]).astype(np.float64)
         for node in prepared.proto.graph.node
         if node.op_type in _BIASED and len(node.input) > 2 and node.input[2] in constants
     }
-
-
-def _beta(node: onnx.NodeProto) -> float:
-    return next((float(each.f) for each in node.attribute if each.name == "beta"), 1.0)
 
 
 def _store(bias: Float64Array, dequantize: onnx.NodeProto, initializers: dict[str, onnx.TensorProto]) -> None:
@@ -127,19 +123,19 @@ def mean_errors(
     runtime = quiet_runtime()
     options = runtime.SessionOptions()
     options.log_severity_level = 4
-    sums = [np.zeros(1)] * len(names)
-    done = 0
+    sums, counts, done = [np.zeros(1)] * len(names), [0] * len(names), 0
     try:
         session = runtime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         for batch in feed_batches(feeds, prepared.inputs):
             found = session.run([name + _ERROR for name in names], dict(batch))
             sums = [sum_ + _by_channel(each) for sum_, each in zip(sums, found, strict=True)]
+            counts = [count + len(each) for count, each in zip(counts, found, strict=True)]  # a row may become many
             done += batch_rows(batch, prepared.inputs)
             if progress is not None:
                 progress(done, row_count(feeds))
     except Exception as error:
         raise ModelError(f"its layers' mean errors cannot be found: {reason_of(error)}", where=prepared.where) from None
-    return {name: np.asarray(sum_) / done for name, sum_ in zip(names, sums, strict=True)}
+    return {name: np.asarray(sum_) / n for name, sum_, n in zip(names, sums, counts, strict=True)}
 
 
 def _by_channel(errors: NDArray[np.float32]) -> Float64Array:
