@@ -17,7 +17,7 @@ Examples:
   edgeproof convert net.pt2 --data watch.toml
   edgeproof convert pipeline.joblib -o model.onnx --data rows.npz --trust-pickle
   edgeproof convert saved_model/ -o model.onnx
-  edgeproof convert weights.safetensors --factory net.py:build --input image=1x3x224x224:float32
+  edgeproof convert weights.pth --factory net.py:build --input image=1x3x224x224:float32
   edgeproof convert old.onnx -o new.onnx --opset 17
 """
 
@@ -98,7 +98,11 @@ def _verified(record: "ConversionRecord") -> list[tuple[str, str]]:
     head = f"on {record.rows:,} {rows}{'s' * (record.rows != 1)}"
     if record.decisions_agree is not None:
         differing = record.rows - record.decisions_agree
-        head += f": {differing:,} decisions differ" if differing else ": every decision agrees"
+        head += (
+            f": {differing:,} {'decisions differ' if differing > 1 else 'decision differs'}"
+            if differing
+            else ": every decision agrees"
+        )
     lines = [("verified", head), *(("", _difference(each)) for each in record.outputs)]
     if record.differing_rows:
         shown = ", ".join(map(str, record.differing_rows[:12])) + (", …" if len(record.differing_rows) > 12 else "")
@@ -108,7 +112,10 @@ def _verified(record: "ConversionRecord") -> list[tuple[str, str]]:
 
 def _difference(each: "OutputDifference") -> str:
     largest, relative, mean = each.max_abs_difference, each.max_rel_difference, each.mean_abs_difference
-    return f"{each.output}: at most {largest:.2g} apart (relative {relative:.2g}), {mean:.2g} on average"
+    if not largest:
+        return f"{each.output}: equal in every value"
+    share = f" ({relative:.1g} of the value)" if relative else ""
+    return f"{each.output}: at most {largest:.2g} apart{share}, {mean:.2g} on average"
 
 
 def _metadata(outcome: "Outcome") -> list[tuple[str, str]]:

@@ -22,9 +22,10 @@ def as_feeds(rows: Array | Feeds, inputs: tuple[TensorInfo, ...], where: str = "
     """
     if isinstance(rows, np.ndarray):
         if len(inputs) != 1:
-            names = ", ".join(f"{each.name} {list(each.shape)}" for each in inputs)
+            names = ", ".join(f"{each.name} [{', '.join(map(str, each.shape))}]" for each in inputs)
+            found = f"{rows.dtype} [{', '.join(map(str, rows.shape))}]"
             raise ModelError(
-                f"the model has {len(inputs)} inputs ({names}), and the rows are one array",
+                f"the model has {len(inputs)} inputs ({names}), and the rows are one array, {found}",
                 where=where,
                 next_step="give an .npz file with one array an input, by the input's name",
             )

@@ -9,8 +9,7 @@ import numpy as np
 
 from kit import __version__
 from kit.errors import StoreError, UsageError
-from kit.model.convert import Converted, Options, Watcher, convert, rows_from
-from kit.model.convert.base import DEFAULT_OPSET
+from kit.model.convert import Converted, Options, Watcher, convert, converter_for, rows_from
 from kit.model.metadata import properties
 from kit.records import TensorInfo
 from kit.spec import load_dataset
@@ -28,7 +27,8 @@ _DIMENSION = re.compile(r"[1-9][0-9]{0,8}|[A-Za-z_?][\w?]*")
 class Request:
     """What is to be converted, and where to; `output` None is the source's name with .onnx in the current folder.
 
-    inputs: ``NAME=1x3x224x224:float32`` each. factory: ``FILE.py:FUNCTION``. opset None is the default one.
+    inputs: ``NAME=1x3x224x224:float32`` each. factory: ``FILE.py:FUNCTION``. opset None is the default one,
+    or as near as the model comes to it.
     """
 
     source: Path
@@ -59,9 +59,10 @@ def convert_file(request: Request, watcher: Watcher) -> Outcome:
         EdgeproofError: as `kit.model.convert.convert`.
         StoreError: the files cannot be written.
     """
+    converter_for(request.source)  # before anything is said of other files, whether this is a model at all
     output = _output(request)
     options = Options(
-        opset=DEFAULT_OPSET if request.opset is None else request.opset,
+        opset=request.opset,
         inputs=tuple(parse_input(each) for each in request.inputs),
         factory=request.factory,
         trust_pickle=request.trust_pickle,
@@ -70,7 +71,9 @@ def convert_file(request: Request, watcher: Watcher) -> Outcome:
     if request.data is not None:
         rows = rows_from(request.data)
         scores = scores or _named_output(request.data)
-    converted = convert(request.source, rows=rows, options=options, output=scores, watcher=watcher)
+    converted = convert(
+        request.source, rows=rows, rows_path=request.data, options=options, output=scores, watcher=watcher
+    )
     outcome = Outcome(converted, output, record_path(output))
     _write(outcome, json.dumps(record_object(outcome), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
     return outcome

@@ -32,7 +32,7 @@ class ModelRecord:
 class OutputDifference:
     """How far one output of an ONNX model is from its source's, over all rows and values.
 
-    Relative differences are against the larger of the source's magnitude and float32's least normal number.
+    Relative differences are against the source's magnitude, of values of at least 1/1000 of the output's largest.
     """
 
     output: str

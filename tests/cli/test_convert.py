@@ -103,6 +103,39 @@ def test_what_cannot_be_is_one_error_with_what_to_do(home: Path, words: list[str
     assert sorted(each.name for each in home.iterdir()) == before
 
 
+def test_rows_that_do_not_fit_are_named_by_their_own_file(
+    home: Path, trained: tuple[LogisticRegression, np.ndarray]
+) -> None:
+    rows = trained[1].copy()
+    rows[5, 3] = np.nan
+    np.save(home / "nan.npy", rows)
+    np.save(home / "narrow.npy", rows[:, :12])
+    for name, code, where in (("narrow.npy", 2, "narrow.npy"), ("nan.npy", 6, "nan.npy: row 5")):
+        done = edgeproof("convert", "wine.joblib", "--trust-pickle", "--data", name, "--json", home=home)
+        assert done.returncode == code
+        error = json.loads(done.stdout)["error"]
+        assert error["where"] == where
+        assert error["what"].endswith((".", "[12]"))
+    assert not (home / "wine.onnx").exists()
+
+
+def test_what_is_no_model_is_said_before_anything_about_other_files(home: Path) -> None:
+    (home / "wine.toml").write_text("[dataset]")
+    (home / "wine.onnx").write_text("mine")
+    done = edgeproof("convert", "wine.toml", home=home)
+    assert done.returncode == 2
+    assert "nothing here reads that" in done.stderr
+    assert "there is a file of that name" not in done.stderr
+
+
+def test_an_opset_that_cannot_be_had_is_no_success(home: Path) -> None:
+    assert edgeproof("convert", "wine.joblib", "--trust-pickle", "-o", "net.onnx", home=home).returncode == 0
+    done = edgeproof("convert", "net.onnx", "-o", "old.onnx", "--opset", "8", home=home)
+    assert done.returncode == 6, done.stdout
+    assert "cannot be lowered to 8" in done.stderr
+    assert not (home / "old.onnx").exists()
+
+
 def test_a_conversion_that_fails_has_its_own_exit_code(home: Path) -> None:
     joblib.dump(LogisticRegression(), home / "unfit.joblib")
     done = edgeproof("convert", "unfit.joblib", "--trust-pickle", "--json", home=home)

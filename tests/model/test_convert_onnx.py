@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kit.errors import ModelError
+from kit.errors import ConversionError, ModelError
 from kit.model.convert import Options, convert
 from kit.model.convert.base import DEFAULT_OPSET
 from kit.model.convert.onnx import OnnxConverter, at_opset
@@ -86,6 +86,13 @@ def test_a_newer_model_that_cannot_be_lowered_is_kept_with_the_reason() -> None:
     done = convert(real("swift_f0", "*.onnx"))
     assert done.reference.opset == 18
     assert any("Its opset 18 was kept: it cannot be lowered to 17 (No Adapter To Version 17" in n for n in done.notes)
+
+
+def test_an_opset_that_was_asked_for_and_cannot_be_is_refused() -> None:
+    with pytest.raises(ConversionError, match=r"its opset 18 cannot be lowered to 11.*No Adapter") as refused:
+        convert(real("swift_f0", "*.onnx"), options=Options(opset=11))
+    assert "--opset" in refused.value.next_step
+    assert refused.value.exit_code == 6
 
 
 def net(opset: int, *nodes: onnx.NodeProto, shape: tuple[int | str, ...] = ("rows", 4)) -> bytes:

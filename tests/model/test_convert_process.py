@@ -24,6 +24,7 @@ from kit.model.convert.onnx import OnnxConverter
 from kit.model.convert.pipe import MAX_BODY_BYTES, BrokenMessageError, Message, receive, send
 from kit.model.convert.process import LIMIT_S, QUIET_ENVIRONMENT, opened
 from kit.model.convert.sklearn import SklearnConverter
+from kit.model.convert.worker import shortened
 from tests import device_kit
 
 TRUSTED = Options(trust_pickle=True)
@@ -298,3 +299,18 @@ def test_a_fitted_model_survives_the_way(tmp_path: Path, fitted) -> None:
     joblib.dump(fitted["softmax"], tmp_path / "m.joblib", compress=3)
     with opened(SklearnConverter(), tmp_path / "m.joblib", TRUSTED) as source:
         assert source.record.outputs[0].shape == ("rows", 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "found"),
+    [
+        ("two\n words ", 20, "two words"),
+        ("One sentence. Another that is long", 30, "One sentence."),
+        ("no sentence that ends in time", 16, "no sentence …"),
+        ("x" * 40, 10, "x" * 8 + " …"),
+    ],
+    ids=["short", "sentence", "words", "one-word"],
+)
+def test_a_library_s_message_is_cut_between_words(text: str, most: int, found: str) -> None:
+    assert shortened(text, most) == found
+    assert len(found) <= most

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.errors import DatasetError, EdgeproofError, ModelError, UsageError
-from kit.model.convert.rows import described_rows, fitted_rows, generated_rows, rows_from, transposition
+from kit.errors import ConversionError, DatasetError, EdgeproofError, ModelError, UsageError
+from kit.model.convert.rows import described_rows, fitted_rows, generated_rows, naming_rows, rows_from, transposition
 from kit.records import TensorInfo
 
 IMAGE = TensorInfo("image", "float32", ("rows", 3, 24, 32))
@@ -192,3 +192,36 @@ def test_rows_say_what_a_model_takes() -> None:
         TensorInfo("gain", "int64", ("rows",)),
     )
     assert described_rows(motion) == (TensorInfo("", "float32", ("rows", 20, 6)),)
+
+
+class TestNamingRows:
+    @staticmethod
+    def predict(feeds: Any) -> dict[str, Any]:
+        if any(not np.isfinite(array).all() for array in feeds.values()):
+            raise ConversionError("the source fails: no NaN", where="model.joblib", next_step="check")
+        return dict(feeds)
+
+    def test_the_first_row_that_is_not_finite_is_named_with_its_file(self) -> None:
+        rows: dict[str, Any] = {
+            "x": np.ones((5, 3), np.float32),
+            "state": np.ones((5, 2), np.float32),
+            "n": np.ones(5, np.int64),
+        }
+        rows["x"][4, 1] = np.nan
+        rows["state"][2, 0] = np.inf
+        with pytest.raises(ConversionError, match="input 'state' is not finite there, and the source fails") as caught:
+            naming_rows(self.predict, "rows.npz")(rows)
+        assert caught.value.where == "rows.npz: row 2"
+        assert "leave such rows out" in caught.value.next_step
+
+    def test_what_fails_on_finite_rows_stays_as_it_is(self) -> None:
+        def failing(_: Any) -> dict[str, Any]:
+            raise ConversionError("the source fails", where="model.joblib")
+
+        with pytest.raises(ConversionError) as caught:
+            naming_rows(failing, "rows.npz")({"x": np.ones((2, 3))})
+        assert caught.value.where == "model.joblib"
+
+    def test_a_source_that_takes_nan_is_given_it(self) -> None:
+        rows = {"x": np.array([[np.nan]])}
+        assert np.isnan(naming_rows(dict, "rows.npz")(rows)["x"]).all()

@@ -239,3 +239,18 @@ def test_a_source_that_gives_something_else_when_run_again_decides_by_chance() -
     refuse_chance({"y": SCORES * np.nan}, {"y": SCORES * np.nan}, {}, "m")  # nothing can be said of these
     with pytest.raises(ConversionError, match=r"by chance: the same rows, run again, give another 'y' \(up to 0.1"):
         refuse_chance({"x": SCORES, "y": SCORES}, {"x": SCORES, "y": SCORES + 0.1}, {}, "m")
+
+
+def test_values_near_0_have_no_relative_difference() -> None:
+    values = np.array([[1e-7, 4.0], [0.0, -2.0]], np.float32)
+    other = np.array([[4e-7, 4.0], [1e-8, -2.0002]], np.float32)
+    (found,) = compare({"y": values}, {"y": other}).outputs
+    assert found.max_abs_difference == pytest.approx(2e-4, rel=1e-2)
+    assert found.max_rel_difference == pytest.approx(1e-4, rel=1e-2)
+
+
+def test_an_output_of_zeros_has_no_relative_difference() -> None:
+    zeros = np.zeros((3, 2), np.float32)
+    (found,) = compare({"y": zeros}, {"y": zeros + np.float32(1e-8)}).outputs
+    assert found.max_abs_difference == pytest.approx(1e-8)
+    assert found.max_rel_difference == 0.0

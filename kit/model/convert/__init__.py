@@ -12,7 +12,7 @@ from kit.model.convert.base import Converter, Options, Source
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.convert.process import RemoteSource, opened
 from kit.model.convert.registry import CONVERTERS, converter_for, start_of
-from kit.model.convert.rows import described_rows, fitted_rows, generated_rows, rows_from, transposition
+from kit.model.convert.rows import described_rows, fitted_rows, generated_rows, naming_rows, rows_from, transposition
 from kit.model.convert.stamp import stamped
 from kit.model.convert.verify import (
     REPEATED_ROWS,
@@ -45,8 +45,10 @@ __all__ = [
     "start_of",
 ]
 
-STEPS = {"read": 3.0, "convert": 3.0, "run the source": 2.0, "run the ONNX model": 1.0}
-"""What a conversion does, in order, and how long each is thought to take, s; only their proportions matter."""
+STEPS = {"read": 8.0, "convert": 1.5, "run the source": 0.5, "run the ONNX model": 1.5}
+"""What a conversion does, in order, and how long each is thought to take, s; only their proportions matter.
+
+Most of the time goes to importing the source's library, and with PyTorch to its export, which is read's."""
 
 OLDEST_OPSET = 7
 """The first that onnxruntime runs in full."""
@@ -93,6 +95,7 @@ def convert(
     path: Path,
     *,
     rows: Array | Feeds | None = None,
+    rows_path: Path | None = None,
     options: Options | None = None,
     output: str | None = None,
     watcher: Watcher | None = None,
@@ -103,6 +106,7 @@ def convert(
         path: the source model, a file or a folder.
         rows: by input name, or one array for the only input: [rows, *shape]; None generates rows. They also say what
             a source takes that does not say so itself, unless `options` do.
+        rows_path: the file that they are from, for messages.
         output: name of the output that holds the scores, if several could.
         watcher: told the steps of `STEPS`.
 
@@ -124,7 +128,7 @@ def convert(
         watcher.start("convert")
         data = stamped(_exported(source, path), source.record, converter.name, version, path.stem)
         watcher.finish("convert")
-        return _verified(path, source.source, data, f"{converter.name}", version, rows, output, watcher)
+        return _verified(path, source.source, data, converter.name, version, rows, output, watcher, rows_path)
 
 
 def reference_of(
@@ -143,11 +147,11 @@ def reference_of(
 
 def _check_options(converter: Converter, path: Path, options: Options) -> None:
     newest = onnx_opset_version()
-    if not OLDEST_OPSET <= options.opset <= newest:
+    if not OLDEST_OPSET <= options.target_opset <= newest:
         raise UsageError(f"opset {options.opset} is not made here", next_step=f"give {OLDEST_OPSET} to {newest}")
     if converter.is_pickle(path, start_of(path)) and not options.trust_pickle:
         raise UsageError(
-            "a pickle can run any code on this computer when it is opened, so it is not",
+            "a pickle can run any code on this computer, so it is not opened without --trust-pickle",
             where=str(path),
             next_step="add --trust-pickle if you made this file or trust who did",
         )
@@ -183,12 +187,14 @@ def _verified(
     rows: Array | Feeds | None,
     output: str | None = None,
     watcher: Watcher | None = None,
+    rows_path: Path | None = None,
 ) -> Converted:
     """The model in `data` with its record, if it computes what `source` does."""
     model = load_onnx_bytes(data, f"{path.stem}.onnx")
     _check_interface(source.record, model.record, str(path))
     inputs = source.record.inputs
-    feeds = generated_rows(inputs) if rows is None else fitted_rows(rows, inputs, str(path))
+    feeds = generated_rows(inputs) if rows is None else fitted_rows(rows, inputs, str(rows_path or path))
+    source = replace(source, predict=naming_rows(source.predict, str(rows_path or path)))
     found = _compared(path, source, data, feeds, output, watcher or _Nobody())
     largest, differing = found.largest, found.differing_rows
     record = ConversionRecord(

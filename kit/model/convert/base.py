@@ -23,15 +23,21 @@ DEFAULT_OPSET = 17
 class Options:
     """What a user may say about a conversion.
 
-    opset: of the ONNX model. inputs: what the model takes, for sources that do not say (shape with names for dynamic
-    dimensions; an input without a name has the model's own). factory: ``file.py:function`` that builds the module
-    which a state dict fills. trust_pickle: a pickle may be opened.
+    opset: of the ONNX model, which is then of no other; None is `DEFAULT_OPSET`, or the source's own or the exporter's
+    oldest where that is newer and cannot be lowered. inputs: what the model takes, for sources that do not say (shape
+    with names for dynamic dimensions; an input without a name has the model's own). factory: ``file.py:function`` that
+    builds the module which a state dict fills. trust_pickle: a pickle may be opened.
     """
 
-    opset: int = DEFAULT_OPSET
+    opset: int | None = None
     inputs: tuple[TensorInfo, ...] = ()
     factory: str = ""
     trust_pickle: bool = False
+
+    @property
+    def target_opset(self) -> int:
+        """The opset to aim for."""
+        return DEFAULT_OPSET if self.opset is None else self.opset
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class KerasConverter(TensorFlowConverter):
         _refuse_code(data, path)
         tensorflow("Keras models")
         kind = "Keras" if data.startswith(_ZIP) else "Keras (HDF5)"
-        return source_of(_traced(path), path.name, digest_bytes(data), len(data), kind, options.opset)
+        return source_of(_traced(path), path.name, digest_bytes(data), len(data), kind, options.target_opset)
 
 
 def _traced(path: Path) -> Traced:

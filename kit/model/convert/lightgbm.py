@@ -55,7 +55,7 @@ class LightGBMConverter:
         return Source(
             record,
             lambda feeds: {output: _predict(booster, feeds[INPUT], output)},
-            lambda: _export(booster, record, options.opset, path),
+            lambda: _export(booster, record, options.target_opset, path),
         )
 
 

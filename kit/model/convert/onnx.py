@@ -39,11 +39,19 @@ class OnnxConverter:
     def read(self, path: Path, options: Options) -> Source:
         """Check the model as hostile input, and load it into onnxruntime."""
         model = load_onnx(path)
+        kept = _cannot_lower(model.proto, options.target_opset)
+        if kept and options.opset is not None:
+            raise ConversionError(
+                f"its opset {model.record.opset} cannot be lowered to {options.opset}, "
+                f"says the ONNX project's version converter: {kept}",
+                where=str(path),
+                next_step=f"leave --opset out, or export the model again with opset {options.opset}",
+            )
         return Source(
             _described(model),
             _Session(model.data, str(path)).predict,
-            lambda: serialized(at_opset(model, options.opset, str(path))),
-            tuple(_notes(model, options.opset)),
+            lambda: serialized(model.proto if kept else at_opset(model, options.target_opset, str(path))),
+            (_note(model.record.opset, options.target_opset, kept),),
         )
 
 
@@ -60,31 +68,29 @@ def _described(model: LoadedModel) -> ModelRecord:
     )
 
 
-def _notes(model: LoadedModel, opset: int) -> list[str]:
-    """What happens to the opset, for people."""
-    have = model.record.opset
+def _note(have: int | None, opset: int, kept: str) -> str:
+    """What happens to the opset, for people; `kept` says why it cannot be lowered."""
+    if kept:
+        return f"Its opset {have} was kept: it cannot be lowered to {opset} ({kept})."
     if have is None or have == opset:
-        return [f"Its opset is {have}: nothing was changed but the metadata."]
-    if have < opset:
-        return [f"Its opset was raised from {have} to {opset}."]
-    why = _cannot_lower(model.proto, opset)
-    return [f"Its opset {have} was kept: {why}." if why else f"Its opset was lowered from {have} to {opset}."]
+        return f"Its opset is {have}: nothing was changed but the metadata."
+    return f"Its opset was {'raised' if have < opset else 'lowered'} from {have} to {opset}."
 
 
 def at_opset(model: LoadedModel, opset: int, where: str) -> onnx.ModelProto:
-    """The model at that opset; one of a newer opset that cannot be lowered stays as it is.
+    """The model at that opset.
 
     Raises:
-        ConversionError: an operator cannot be raised; with its name, in the version converter's words.
+        ConversionError: an operator cannot be brought to it; with its name, in the version converter's words.
     """
     proto, have = model.proto, model.record.opset
-    if have is None or have == opset or (have > opset and _cannot_lower(proto, opset)):
+    if have is None or have == opset:
         return proto
     try:
         changed: onnx.ModelProto = onnx.version_converter.convert_version(proto, opset)
     except Exception as error:
         raise ConversionError(
-            f"its opset {have} cannot be raised to {opset}: {_words(error)}",
+            f"its opset {have} cannot be changed to {opset}: {_words(error)}",
             where=where,
             next_step="export the model again with a newer opset, or ask for one nearer to its own: --opset",
         ) from None
@@ -99,7 +105,7 @@ def _cannot_lower(proto: onnx.ModelProto, opset: int) -> str:
     try:
         onnx.version_converter.convert_version(proto, opset)
     except Exception as error:
-        return f"it cannot be lowered to {opset} ({_words(error)})"
+        return _words(error)
     return ""
 
 

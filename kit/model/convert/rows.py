@@ -1,13 +1,13 @@
 """Rows that a conversion is verified on: the user's, from a file, or generated from what the model takes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kit.errors import DatasetError, EdgeproofError, ModelError, UsageError
+from kit.errors import ConversionError, DatasetError, EdgeproofError, ModelError, UsageError
 from kit.model.feeds import Feeds, as_feeds
 from kit.model.rows import Array, is_whole
 from kit.records import TensorInfo
@@ -99,6 +99,34 @@ def fitted_rows(rows: Array | Feeds, inputs: tuple[TensorInfo, ...], where: str)
             where=error.where or where,
             next_step=error.next_step or "give the rows on which this model was trained, prepared in the same way",
         ) from None
+
+
+def naming_rows(predict: Callable[[Feeds], dict[str, Array]], where: str) -> Callable[[Feeds], dict[str, Array]]:
+    """`predict`, whose failure on rows that are not finite names the first of them; `where` is the rows' file."""
+
+    def named(feeds: Feeds) -> dict[str, Array]:
+        try:
+            return predict(feeds)
+        except ConversionError as error:
+            found = _first_not_finite(feeds)
+            if found is None:
+                raise
+            name, row = found
+            raise ConversionError(
+                f"input {name!r} is not finite there, and {error.what}",
+                where=f"{where}: row {row}",
+                next_step="fill what is missing as it was for training, or leave such rows out",
+            ) from None
+
+    return named
+
+
+def _first_not_finite(feeds: Feeds) -> tuple[str, int] | None:
+    """The input and the number of the first row that holds NaN or infinity."""
+    floats = {name: array for name, array in feeds.items() if array.dtype.kind == "f"}
+    bad = {name: ~np.isfinite(array.reshape(len(array), -1)).all(axis=1) for name, array in floats.items()}
+    found = [(int(np.argmax(rows)), name) for name, rows in bad.items() if rows.any()]
+    return (min(found)[1], min(found)[0]) if found else None
 
 
 def _refuse_transposed(wanted: TensorInfo, shape: tuple[int, ...], where: str) -> None:

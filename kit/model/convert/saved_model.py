@@ -38,7 +38,7 @@ class SavedModelConverter(TensorFlowConverter):
         listing = "\n".join(f"{each.relative_to(path).as_posix()} {digest_file(each)}" for each in files)
         size_bytes = sum(each.stat().st_size for each in files)
         digest = digest_bytes(listing.encode())
-        return source_of(function, path.name, digest, size_bytes, "TensorFlow SavedModel", options.opset)
+        return source_of(function, path.name, digest, size_bytes, "TensorFlow SavedModel", options.target_opset)
 
 
 def _files(path: Path) -> list[Path]:

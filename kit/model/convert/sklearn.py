@@ -54,7 +54,7 @@ class SklearnConverter:
         return Source(
             record,
             lambda feeds: {output: predict_estimator(model, feeds[INPUT], output)},
-            lambda: export_estimator(model, record, options.opset, path),
+            lambda: export_estimator(model, record, options.target_opset, path),
             (dropped,) if output == SCORES else (),
         )
 

@@ -117,7 +117,11 @@ def _bodies(graph: Any, where: str) -> dict[str, _Body]:
     functions = graph.library.function
     total = len(graph.node) + sum(len(function.node_def) for function in functions)
     if total > MAX_NODES:
-        raise ModelError(f"its graph has {total} nodes, the most is {MAX_NODES}", where=where)
+        raise ModelError(
+            f"its graph has {total} nodes, the most is {MAX_NODES}",
+            where=where,
+            next_step="save the part of it that the device is to run",
+        )
     for function in functions:
         name = function.signature.name
         bodies[name] = _Body(name, {node.name: node for node in function.node_def})

@@ -55,7 +55,7 @@ def source_of(path: Path, traced: Traced, options: Options) -> Source:
     with torch.no_grad():
         outputs = _named_outputs(run(*examples), path)
     notes = (*traced.notes, *mode_notes(traced.program, path))
-    model, kept = _exported(traced, list(names), list(outputs), options.opset, path)
+    model, kept = _exported(traced, list(names), list(outputs), options, path)
     proto = record_of(model, b"", path.name)
     data = path.read_bytes()
     record = ModelRecord(path.name, digest_bytes(data), len(data), traced.format, None, proto.inputs, proto.outputs)
@@ -99,9 +99,10 @@ def _predict(
 
 
 def _exported(
-    traced: Traced, inputs: list[str], outputs: list[str], opset: int, path: Path
+    traced: Traced, inputs: list[str], outputs: list[str], options: Options, path: Path
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """The ONNX model, and what is to be said about its opset."""
+    """The ONNX model, and what is to be said about its opset; ConversionError if it cannot be the one asked for."""
+    opset = options.target_opset
     torch = quiet_torch()
     from torch.onnx import export
 
@@ -129,6 +130,12 @@ def _exported(
         )
     _tidy(model, traced)
     reason = lowered(model, opset) if opset < EXPORTED else ""
+    if reason and options.opset is not None:
+        raise ConversionError(
+            f"it cannot be made of opset {opset}: {reason}",
+            where=str(path),
+            next_step="leave --opset out: the oldest from 17 on that is possible is then taken",
+        )
     _state_versions(model)
     return model, (f"Opset {EXPORTED} instead of {opset}: {reason}.",) if reason else ()
 

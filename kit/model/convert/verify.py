@@ -23,6 +23,9 @@ SUMMED_TERMS = 2048
 REPEATED_ROWS = 4
 """So many rows are run twice more: a source that decides by chance differs on the first of them."""
 
+RELATIVE_FLOOR = 1e-3
+"""Share of an output's largest magnitude below which a value has no relative difference: near 0 that says nothing."""
+
 _SHOWN = 5
 _EXPLAINED_ROWS = 64
 
@@ -161,7 +164,8 @@ def _differences(values: NDArray[Any], ours: NDArray[Any]) -> tuple[NDArray[np.f
 
 def _summary(name: str, values: NDArray[Any], difference: NDArray[np.float64]) -> OutputDifference:
     magnitude = np.abs(np.where(np.isfinite(values), values, 0).astype(np.float64))
-    relative = difference / np.maximum(magnitude, np.finfo(np.float32).tiny)
+    counted = magnitude >= max(RELATIVE_FLOOR * magnitude.max(initial=0.0), float(np.finfo(np.float32).tiny))
+    relative = difference[counted] / magnitude[counted]
     return OutputDifference(
         name, float(difference.max(initial=0.0)), float(relative.max(initial=0.0)), float(difference.mean())
     )

@@ -108,7 +108,16 @@ _CHECK = "check that the file is complete, and that the libraries here are those
 def reason(error: BaseException) -> str:
     """An exception of a library as one printable line of at most 300 characters."""
     text = "".join(character if character.isprintable() else " " for character in str(error))
-    return f"{type(error).__name__}: {' '.join(text.split())}"[:300].rstrip(": ")
+    return shortened(f"{type(error).__name__}: {text}".rstrip(": "))
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """At most so many characters of a library's message, on one line: whole sentences if one fits, else whole words."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    sentences = text[:most].rpartition(". ")[0]
+    return f"{sentences}." if sentences else f"{text[: most - 2].rpartition(' ')[0] or text[: most - 2]} …"
 
 
 def _refusal(error: EdgeproofError) -> Message:

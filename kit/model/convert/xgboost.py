@@ -65,7 +65,7 @@ class XGBoostConverter:
         return Source(
             record,
             lambda feeds: {output: predict_estimator(model, feeds[INPUT], output)},
-            lambda: export_estimator(model, record, options.opset, path),
+            lambda: export_estimator(model, record, options.target_opset, path),
         )
 
 

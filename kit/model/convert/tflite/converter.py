@@ -41,8 +41,12 @@ class TFLiteConverter:
 
     def read(self, path: Path, options: Options) -> Source:
         """The model's main graph; its variables become inputs and outputs."""
-        if options.opset < OLDEST_OPSET:
-            raise UsageError(f"TensorFlow Lite models need opset {OLDEST_OPSET} or newer, not {options.opset}")
+        if options.target_opset < OLDEST_OPSET:
+            raise UsageError(
+                f"TensorFlow Lite models need opset {OLDEST_OPSET} or newer, not {options.opset}",
+                where=str(path),
+                next_step=f"give --opset {OLDEST_OPSET} or more, or leave it out",
+            )
         data = read_limited(path)
         found = parse(data)
         try:
@@ -58,7 +62,7 @@ def _source(path: Path, data: bytes, found: File, options: Options) -> Source:
     states = states_of(found)
     file = without_variables(found, states)
     inputs, outputs = _interface(file)
-    proto = converted(file, inputs, outputs, states, path.stem, options.opset)
+    proto = converted(file, inputs, outputs, states, path.stem, options.target_opset)
     model = Interpreter(rewritten(data, states) if states else data, inputs, outputs)
     record = ModelRecord(path.name, digest_bytes(data), len(data), "TensorFlow Lite", None, inputs, outputs)
     tolerances = _tolerances(file.main, outputs)
