@@ -1,11 +1,13 @@
 """Every recipe: what becomes of weights and activations, what it refuses, and what it says."""
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kit.errors import ConversionError, UsageError
+from kit.errors import ConversionError, MissingExtraError, UsageError
 from kit.model.load import LoadedModel
 from kit.model.quantize import Variant, VariantMaker, host_and_device_differ, make_variant
 from kit.model.session import HostSession
@@ -339,3 +341,11 @@ def test_weights_are_within_the_reduced_range(made) -> None:
     for tensor in tensors(made["int8-per-channel-reduced"]).values():
         if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1:
             assert np.abs(numpy_helper.to_array(tensor).astype(int)).max() <= 64
+
+
+@pytest.mark.parametrize("name", ["int8-weights", "int4-weights"])
+def test_weights_in_blocks_name_the_library_that_they_need(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx_ir", None)
+    with pytest.raises(MissingExtraError, match="needs onnx-ir") as caught:
+        VariantMaker(mlp()).make(parse_recipe(name))
+    assert caught.value.next_step == "pip install 'edgeproof[weights]'"

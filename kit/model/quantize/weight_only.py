@@ -1,7 +1,10 @@
 """Weights of matrix products in blocks of 8 or 4 bits, by onnxruntime: smaller files, activations in float."""
 
+from importlib.util import find_spec
+
 import onnx
 
+from kit.errors import MissingExtraError
 from kit.model.calibrate import Ranges
 from kit.model.graph import all_nodes
 from kit.model.quantize.base import Prepared, Quantized
@@ -20,8 +23,12 @@ def make_weight_only(prepared: Prepared, recipe: Recipe, kept: frozenset[str], r
 
     Raises:
         ConversionError: no such product, or the quantizer fails; with its reason.
+        MissingExtraError: the quantizer's own library is not installed.
     """
     del ranges
+    if find_spec("onnx_ir") is None:
+        needed = f"recipe {recipe.name!r} needs onnx-ir, which onnxruntime quantizes weights with"
+        raise MissingExtraError(needed, where=prepared.where, next_step="pip install 'edgeproof[weights]'")
     with quiet_logging():
         source = gemms_as_matmuls(prepared.proto, kept)
         quantized = attempt("weight-only quantization", prepared.where, lambda: _quantize(source, recipe, kept))
