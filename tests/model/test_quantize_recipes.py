@@ -168,8 +168,32 @@ def test_fp16_of_a_model_with_infinities_says_that_overflow_was_not_looked_at() 
     ]
     reference, rows = load(nodes, {"w": normal(1, 32, 32)}, {"x": ["n", 32]}, {"y": ["n", 32]}), normal(3, 8, 32)
     variant = make_variant(reference, parse_recipe("fp16"), rows, DATA)
-    assert any("was not looked at" in note for note in variant.record.notes)
+    (note,) = variant.record.notes
+    assert note.startswith("ranges of the typical rows could not be found (row 0: tensor 'l' is not finite: it holds ")
+    assert "was not looked at" in note
     assert error(variant, reference, rows) < 0.01
+
+
+@pytest.mark.parametrize(("scale", "little"), [(1.0, False), (20000.0, True)])
+def test_fp16_says_how_far_typical_rows_come_and_what_does_not_show(scale: float, little: bool) -> None:
+    nodes = [helper.make_node("Mul", ["x", "two"], ["a"], "up"), helper.make_node("Mul", ["a", "half"], ["y"], "down")]
+    constants = {"two": np.full((1, 4), 2, np.float32), "half": np.full((1, 4), 0.5, np.float32) / np.float32(scale)}
+    reference = load(nodes, constants, {"x": ["n", 4]}, {"y": ["n", 4]})
+    rows = np.linspace(-0.5, 0.5, 40, dtype=np.float32).reshape(10, 4) * np.float32(scale)
+    note = make_variant(reference, parse_recipe("fp16"), rows, DATA).record.notes[0]
+    assert note.startswith("little headroom: ") == little
+    assert f"on 10 calibration rows is {scale:.3g} ('a'), {scale / 65504:.2g} of its 65504; " in note
+    assert note.endswith("an overflow on other rows would not show in its figures")
+
+
+def test_fp16_of_a_row_that_is_no_number_says_so() -> None:
+    rows = ROWS.copy()
+    rows[5] = np.nan
+    record = make_variant(cnn(), parse_recipe("fp16"), rows, DATA).record
+    assert record.calibration_rows == len(rows)
+    (note,) = record.notes
+    assert note.startswith("ranges of the typical rows could not be found (row 5: tensor ")
+    assert "nan" in note
 
 
 def test_fp16_without_rows_says_that_overflow_was_not_looked_at() -> None:

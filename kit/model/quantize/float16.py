@@ -20,7 +20,11 @@ LARGEST = 65504.0
 _MARGIN = 2.0
 """Ranges are from some rows; others may go as much further."""
 
-_UNSEEN = "no ranges of typical rows are known, so whether values inside go beyond float16's 65504 was not looked at"
+_LITTLE_HEADROOM = 0.25
+"""Share of float16's range from which on the note says that little is left: rows differ by such factors."""
+
+_UNSEEN = "so whether values inside go beyond float16's 65504 was not looked at"
+_WIDER = "onnxruntime's CPU computes float16 in float32, so an overflow on other rows would not show in its figures"
 
 
 def make_float16(prepared: Prepared, recipe: Recipe, kept: frozenset[str], ranges: Ranges | None) -> Quantized:
@@ -45,7 +49,23 @@ def make_float16(prepared: Prepared, recipe: Recipe, kept: frozenset[str], range
     left = _left(prepared.proto.graph, kept, beyond, frozenset(DEFAULT_OP_BLOCK_LIST))
     if not _holds_float16(converted.graph):
         raise refuse_nothing(prepared, left, "float16")
-    return Quantized(converted, left, () if ranges else (_UNSEEN,))
+    return Quantized(converted, left)
+
+
+def overflow_note(ranges: Ranges | None, rows: int, why: str = "no typical rows are known") -> str:
+    """What is known of overflow in what became float16: how far `rows` rows come, or `why` nothing was looked at."""
+    if not ranges:
+        return f"{why}, {_UNSEEN}; {_WIDER}"
+    reach = {name: max(-low, high) for name, (low, high) in ranges.items()}
+    name = max((name for name in reach if reach[name] * _MARGIN <= LARGEST), key=reach.__getitem__, default="")
+    if not name:
+        return f"every value inside goes beyond float16; {_WIDER}"
+    share = reach[name] / LARGEST
+    warning = "little headroom: " if share > _LITTLE_HEADROOM else ""
+    return (
+        f"{warning}the largest value in float16 on {rows} calibration rows is {reach[name]:.3g} ({name!r}), "
+        f"{share:.2g} of its 65504; {_WIDER}"
+    )
 
 
 def _converted(model: onnx.ModelProto, blocked: list[str]) -> onnx.ModelProto:

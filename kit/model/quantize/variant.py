@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from kit.model.metadata import PREFIX, properties, record_of, serialized, with_p
 from kit.model.quantize.base import Maker, Prepared, Quantized
 from kit.model.quantize.compact import compact
 from kit.model.quantize.dynamic_int8 import make_dynamic_int8
-from kit.model.quantize.float16 import float_tensors, make_float16
+from kit.model.quantize.float16 import float_tensors, make_float16, overflow_note
 from kit.model.quantize.prepare import prepare
 from kit.model.quantize.selectors import kept_nodes
 from kit.model.quantize.static_int8 import calibrated_tensors, make_static_int8
@@ -88,6 +87,7 @@ class VariantMaker:
         self._prepared: dict[bool, Prepared] = {}
         self._ranges: dict[tuple[Method, bool], Ranges] = {}
         self._all_ranges: Ranges | None = None
+        self._no_ranges = "no typical rows are known"
         self._wanted: list[Method] = []
 
     def want(self, methods: Iterable[Method]) -> None:
@@ -146,6 +146,9 @@ class VariantMaker:
         ranges = self._ranges_for(recipe, progress)
         self.calls += 1
         made = MAKERS[recipe.precision](prepared, recipe, kept, ranges)
+        if recipe.precision == "fp16":
+            rows = row_count(self.feeds) if self.feeds else 0
+            made = replace(made, notes=(*made.notes, overflow_note(ranges, rows, self._no_ranges)))
         if recipe.correct_bias:
             made = replace(made, proto=_corrected(made.proto, prepared, self.feeds or {}))
         return made
@@ -162,8 +165,10 @@ class VariantMaker:
         """Ranges of every float tensor; None for models that work with infinities (a mask, a logarithm of zero)."""
         if self._all_ranges is None and self.feeds is not None:
             proto, method = self.prepared().proto, Method("minmax")
-            with suppress(ModelError):
+            try:
                 self._all_ranges = calibrate(proto, float_tensors(proto.graph), self.feeds, [method], progress)[method]
+            except ModelError as error:
+                self._no_ranges = f"ranges of the typical rows could not be found ({error})"
         return self._all_ranges
 
     def finished(self, recipe: Recipe, made: Quantized) -> Variant:
