@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from kit.errors import ModelError
 from kit.model.load import LoadedModel, load_onnx_bytes
 from kit.model.quantize import VariantMaker
 from kit.model.session import quiet_runtime, runs_exactly
@@ -210,3 +211,29 @@ def test_matrices_of_three_axes_and_on_the_left(recipe: str) -> None:
     constants = {"stack": normal(1, 1, 8, 6), "left": normal(2, 3, 4), "w": normal(3, 6, 5)}
     reference = load(nodes, constants, {"x": ["n", 4, 8]}, {"y": ["n", 3, 5]})
     near(reference, recipe, normal(4, 40, 4, 8))
+
+
+@pytest.mark.parametrize("recipe", ["int8-per-channel+bias", "int8-per-tensor+equalize+bias"])
+def test_products_without_a_bias_of_their_own_are_named_where_biases_are_corrected(recipe: str) -> None:
+    """MatMul and Add over three axes, which the runtime makes no Gemm of."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], "first"),
+        helper.make_node("Add", ["a", "b"], ["c"], "add"),
+        helper.make_node("MatMul", ["c", "w2"], ["y"], "second"),
+    ]
+    constants = {"w": normal(1, 8, 16), "b": normal(2, 16), "w2": normal(3, 16, 4)}
+    reference = load(nodes, constants, {"x": ["n", 5, 8]}, {"y": ["n", 5, 4]})
+    record = VariantMaker(reference, normal(4, 40, 5, 8), DATA).make(parse_recipe(recipe)).record
+    assert "biases not corrected, since these have none of their own: MatMul first, MatMul second" in record.notes
+
+
+@pytest.mark.parametrize("recipe", ["int8-per-channel", "int8-dynamic", "fp16"])
+def test_a_float_model_that_does_not_run_on_the_rows_is_named_as_that(recipe: str) -> None:
+    """An output that is not by row."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
+        helper.make_node("Identity", ["w"], ["weights"], "identity"),
+    ]
+    reference = load(nodes, {"w": normal(1, 8, 4)}, {"x": ["n", 8]}, {"y": ["n", 4], "weights": [8, 4]})
+    with pytest.raises(ModelError, match="the float model itself does not run on the calibration rows"):
+        VariantMaker(reference, normal(2, 10, 8), DATA).make(parse_recipe(recipe))

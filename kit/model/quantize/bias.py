@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from kit.errors import ModelError
 from kit.model.feeds import Feeds, batch_rows, feed_batches, row_count
+from kit.model.graph import PRODUCTS
 from kit.model.quantize.base import Prepared
 from kit.model.session import Progress, quiet_runtime, reason_of
 from kit.records import Float64Array
@@ -82,6 +83,18 @@ def correct_bias(
         if name in means and name in biases:
             _store(biases[name] - means[name], constants[node.input[2]].node, initializers)
     return corrected
+
+
+def uncorrected(quantized: onnx.ModelProto) -> tuple[str, ...]:
+    """Products with weights in 8 bits whose mean error stays, ``operator name`` each: they have no bias to take it."""
+    constants = dequantized_constants(quantized.graph)
+    return tuple(
+        f"{node.op_type} {node.name}"
+        for node in quantized.graph.node
+        if node.op_type in PRODUCTS
+        and constants.keys() & set(node.input[:2])
+        and not _has_corrigible_bias(node, constants)
+    )
 
 
 def _has_corrigible_bias(node: onnx.NodeProto, constants: dict[str, Dequantized]) -> bool:

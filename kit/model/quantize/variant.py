@@ -42,6 +42,9 @@ MAKERS: dict[Precision, Maker] = {
 INT8 = ("int8", "int8-dynamic")
 """Precisions with int8 sums, which can saturate."""
 
+_NAMED = 5
+"""Most nodes that a note names."""
+
 _CHECKED_ROWS = 4
 """Calibration rows that each new variant must run on."""
 
@@ -150,7 +153,7 @@ class VariantMaker:
             rows = row_count(self.feeds) if self.feeds else 0
             made = replace(made, notes=(*made.notes, overflow_note(ranges, rows, self._no_ranges)))
         if recipe.correct_bias:
-            made = replace(made, proto=_corrected(made.proto, prepared, self.feeds or {}))
+            made = _corrected(made, prepared, self.feeds or {})
         return made
 
     def _ranges_for(self, recipe: Recipe, progress: Progress | None) -> Ranges | None:
@@ -208,12 +211,26 @@ class VariantMaker:
                 rows = spread_rows(self.feeds, _CHECKED_ROWS)
                 self._check_finite(session.run(rows), rows)
         except ModelError as error:
+            self._check_reference()
             raise ConversionError(
                 f"the quantized model does not run: {error}",
                 where=self.reference.record.name,
                 next_step=error.next_step or "try another recipe",
             ) from None
         return () if recipe.precision not in INT8 or runs_exactly(data) else (_NOT_EXACT,)
+
+    def _check_reference(self) -> None:
+        """Raises ModelError where it is the float model that does not run on these rows."""
+        try:
+            session = HostSession(self.reference.data)
+            if self.feeds is not None:
+                session.run(spread_rows(self.feeds, _CHECKED_ROWS))
+        except ModelError as error:
+            raise ModelError(
+                f"the float model itself does not run on the calibration rows: {error}",
+                where=self.reference.record.name,
+                next_step=error.next_step or "look at the model, and at these rows",
+            ) from None
 
     def _check_finite(self, outputs: Mapping[str, Array], rows: Feeds) -> None:
         """What overflows in fewer bits would be no number, or infinite: never a score. Raises ModelError."""
@@ -261,11 +278,13 @@ def _equalized(prepared: Prepared) -> Prepared:
     return replace(done.prepared, skipped=(*prepared.skipped, *(f"not equalized: {line}" for line in done.fixed)))
 
 
-def _corrected(quantized: onnx.ModelProto, prepared: Prepared, feeds: Feeds) -> onnx.ModelProto:
-    from kit.model.quantize.bias import correct_bias
+def _corrected(made: Quantized, prepared: Prepared, feeds: Feeds) -> Quantized:
+    from kit.model.quantize.bias import correct_bias, uncorrected
 
-    corrected: onnx.ModelProto = correct_bias(quantized, prepared, feeds)
-    return corrected
+    rest = uncorrected(made.proto)
+    named = ", ".join(rest[:_NAMED]) + (f" and {len(rest) - _NAMED} more" if len(rest) > _NAMED else "")
+    notes = (f"biases not corrected, since these have none of their own: {named}",) if rest else ()
+    return replace(made, proto=correct_bias(made.proto, prepared, feeds), notes=(*made.notes, *notes))
 
 
 def _lineage(reference: LoadedModel, recipe: Recipe, calibration_digest: str | None, rows: int) -> dict[str, str]:
