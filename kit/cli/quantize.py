@@ -32,7 +32,12 @@ Examples:
     "--keep-float", multiple=True, metavar="SELECTOR",
     help="Nodes that stay in float: a name, type:LSTM or name:/head/*; may be repeated.",
 )  # fmt: skip
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="File for one variant, folder for several.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File for one variant (.onnx is added to a plain name), folder for several.",
+)
 @click.option("--force", is_flag=True, help="Replace files that are there; with --search, start anew.")
 @click.option("--search", "searching", is_flag=True, help="Search for the cheapest variant that meets the profile.")
 @click.option(
@@ -71,11 +76,13 @@ def command(
     int8-s8s8, int8-u8u8, int8-dynamic, int8-weights, int4-weights; then +minmax, +moving-average, +percentile=99.9,
     +entropy, +mse, +reduced, +per-channel, +equalize, +bias, +block=64.
 
-    Figures are estimates; edgeproof certify gives the verdict.
+    Figures are estimates; edgeproof certify gives the verdict. Exit code: 0 made (if only some could be, the last line
+    says so, and not_made in JSON); 2 refused input; 4 the device failed; 6 none could be made.
 
     With --search, precision is given back where the profile needs it, and nowhere else; -o is a folder then, with
     best.onnx, search.json and every variant that was evaluated. Exit code: 0 one meets the profile, on other rows too;
-    3 on the other rows an estimate is beyond its limit; 1 none meets it, or the other rows contradict.
+    3 open: on the other rows an estimate is beyond its limit, a slice has too few rows to tell, or nothing was
+    evaluated in the time; 1 none meets it, or the other rows contradict; 130 interrupted, and --resume goes on.
     """
     from kit.pipeline.material import Request
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kit import __version__
 from kit.cli.figures import bytes_text, duration
 from kit.cli.output import columns, emulated_lines, say, tell
-from kit.judge.gaps import excess, is_met
+from kit.judge.gaps import Untested, excess, is_met
 from kit.judge.sentences import count, interval, percent, quantity, slice_name
 from kit.records import Finding, SearchGap, VariantRecord
 
@@ -42,7 +42,7 @@ def tell_outcome(outcome: "Outcome", files: Mapping[str, Path]) -> None:
     say("")
     say(_COLUMNS)
     for made in outcome.variants:
-        say(_row(made))
+        _row(made)
     for made in outcome.variants:
         say("")
         say(made.record.recipe.name)
@@ -54,9 +54,13 @@ def tell_outcome(outcome: "Outcome", files: Mapping[str, Path]) -> None:
     if any(made.assessment for made in outcome.variants):
         say("")
         tell("Estimates on rows, without a verdict: edgeproof certify decides on a device, with stated confidence.")
+    if outcome.not_made:
+        say("")
+        asked = len(outcome.variants) + len(outcome.not_made)
+        say(f"{len(outcome.variants)} of {asked} made; not made: {', '.join(outcome.not_made)}")
 
 
-def _row(made: "Made") -> str:
+def _row(made: "Made") -> None:
     record, assessment = made.record, made.assessment
     inside = "/".join(map(str, products(record) or ()))
     share = record.model.size_bytes / (record.parent_size_bytes or record.model.size_bytes)
@@ -64,11 +68,25 @@ def _row(made: "Made") -> str:
     worst = assessment.worst_slice if assessment else None
     slices = f"{slice_name(worst.subject)} {100 * (worst.estimate or 0.0):.1f} pp".replace("-", "−") if worst else ""
     size = bytes_text(record.model.size_bytes)
-    row = f"  {record.recipe.name:<26} {size:>8} {100 * share:>3.0f} % {inside:>10} {lost:>7}  {slices}".rstrip()
-    return row if len(row) <= columns() else row[: columns() - 1] + "…"
+    table_row("  ", record.recipe.name, 26, f" {size:>8} {100 * share:>3.0f} % {inside:>10} {lost:>7}  ", slices)
+
+
+def table_row(mark: str, name: str, width: int, figures: str, last: str) -> None:
+    """A row of a table: a name too long has a line of its own, and so has what does not fit at the end."""
+    if len(name) > width:
+        say(mark + name)
+        name, mark = "", " " * len(mark)
+    line = f"{mark}{name:<{width}}{figures}"
+    if len(line + last) <= columns():
+        say((line + last).rstrip())
+    else:
+        say(line.rstrip())
+        tell(last, " " * (len(mark) + 2))
 
 
 def _lines(outcome: "Outcome", made: "Made", files: Mapping[str, Path]) -> list[tuple[str, str]]:
+    from kit.pipeline.variant_files import record_path
+
     record, lines = made.record, list[tuple[str, str]]()
     if made.assessment:
         lines += _accuracy(made.assessment)
@@ -83,9 +101,10 @@ def _lines(outcome: "Outcome", made: "Made", files: Mapping[str, Path]) -> list[
     lines += [("note", text) for text in record.notes if not text.startswith("larger than its parent")]
     if record.saturation.can_saturate:
         lines.append(("processors", _processors(record, made.assessment)))
-    if made.assessment and made.assessment.meets is not None:
+    if made.assessment and made.assessment.state is not None:
         lines.append(("profile", _profile(outcome, made.assessment)))
-    return [*lines, ("file", str(files[record.recipe.name]))]
+    path = files[record.recipe.name]
+    return [*lines, ("file", str(path)), ("record", str(record_path(path)))]
 
 
 def _accuracy(assessment: "Assessment") -> list[tuple[str, str]]:
@@ -149,11 +168,21 @@ def _profile(outcome: "Outcome", assessment: "Assessment") -> str:
     profile = outcome.material.profile
     assert profile is not None
     rest = f"; not estimated here: {', '.join(assessment.not_estimated)}" if assessment.not_estimated else ""
-    if assessment.meets:
+    if assessment.not_tested:
+        rest = f"; not tested: {'; '.join(map(untested_text, assessment.not_tested))}{rest}"
+    if assessment.state == "met":
         return f"{profile.name}: met by these estimates{rest}"
+    if assessment.state == "not shown":
+        unproved = "; ".join(gap_text(gap, assessment.requirements) for gap in assessment.unproved)
+        return f"{profile.name}: not shown by these estimates{': ' if unproved else ''}{unproved}{rest}"
     broken = sorted((gap for gap in assessment.gaps if not is_met(gap)), key=excess, reverse=True)
     more = f" and {count(len(broken) - 1, 'other')}" if len(broken) > 1 else ""
     return f"{profile.name}: NOT met by these estimates: {gap_text(broken[0], assessment.requirements)}{more}{rest}"
+
+
+def untested_text(each: Untested) -> str:
+    """``subjects part=rare: 9 rows, minimum 30``."""
+    return f"{each.requirement} {slice_name(each.subject)}: {count(each.found, each.unit)}, minimum {each.minimum}"
 
 
 def gap_text(gap: SearchGap, findings: Iterable[Finding] = ()) -> str:
@@ -202,11 +231,13 @@ def _variant_object(made: "Made", files: Mapping[str, Path]) -> dict[str, Any]:
             "slices": [asdict(each) for each in assessment.slices],
             "processors": asdict(assessment.flips),
         },
-        "profile": None if assessment is None or assessment.meets is None else {
-            "meets": assessment.meets,
+        "profile": None if assessment is None or assessment.state is None else {
+            "meets": {"met": True, "not met": False, "not shown": None}[assessment.state],
+            "state": assessment.state,
             "gaps": [asdict(each) for each in assessment.gaps],
             "findings": [asdict(each) for each in assessment.requirements],
             "not_estimated": list(assessment.not_estimated),
+            "not_tested": [asdict(each) for each in assessment.not_tested],
         },
         "agreement": None if compared is None else {
             "rows": compared.rows,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from kit import __version__
 from kit.cli.figures import bytes_text, duration
-from kit.cli.output import columns, emulated_lines, say, tell
-from kit.cli.quantize_text import gap_text
+from kit.cli.output import emulated_lines, say, tell
+from kit.cli.quantize_text import gap_text, table_row, untested_text
 from kit.judge.gaps import excess, is_met
 from kit.judge.sentences import count, interval, percent, quantity, slice_name
 from kit.records import Finding, SearchGap, SearchPoint, Verdict
 
 if TYPE_CHECKING:
-    from kit.judge.gaps import Untested
     from kit.pipeline.material import Request
     from kit.pipeline.search import Found
     from kit.pipeline.search_folder import SearchFolder
@@ -71,11 +70,6 @@ def tell_search(found: "Found", folder: "SearchFolder", request: "Request") -> N
             say(f"again        {again}")
 
 
-def untested_text(each: "Untested") -> str:
-    """``subjects part=rare: 9 rows, minimum 30``."""
-    return f"{each.requirement} {slice_name(each.subject)}: {count(each.found, each.unit)}, minimum {each.minimum}"
-
-
 def _notes(found: "Found") -> list[str]:
     """What was decided for the user, and what an estimate alone may hide."""
     from kit.pipeline.search import HALVED
@@ -114,22 +108,11 @@ def _table(found: "Found") -> None:
         mark = "›" if index == record.chosen else "·" if index in record.front else " "
         meets = "yes" if all(map(is_met, point.gaps)) else "no"
         cost = bytes_text(point.cost) if point.cost_unit == "B" else quantity(point.cost, point.cost_unit)
-        row(f"{mark} ", _base(point), 34, f" {cost:>8} {point.nodes_in_float:>5}  {meets:<5}  ", _tightest(point.gaps))
+        table_row(
+            f"{mark} ", _base(point), 34, f" {cost:>8} {point.nodes_in_float:>5}  {meets:<5}  ", _tightest(point.gaps)
+        )
     tell("› chosen, · on the front: no other is both cheaper and further inside its limits; float: how many products "
          "(Conv, MatMul, Gemm) stay in float")  # fmt: skip
-
-
-def row(mark: str, name: str, width: int, figures: str, last: str) -> None:
-    """A row of a table: a name too long has a line of its own, and so has what does not fit at the end."""
-    if len(name) > width:
-        say(mark + name)
-        name, mark = "", " " * len(mark)
-    line = f"{mark}{name:<{width}}{figures}"
-    if len(line + last) <= columns():
-        say((line + last).rstrip())
-    else:
-        say(line.rstrip())
-        tell(last, " " * (len(mark) + 2))
 
 
 def _tightest(gaps: tuple[SearchGap, ...]) -> str:

@@ -83,7 +83,11 @@ class RowGaps:
     def untested(self) -> tuple[Untested, ...]:
         """The slices and groups of which all these rows together are too few, or from too few clusters, to tell."""
         return tuple(
-            each for asked in self.requirements for column in asked.by for each in self._untested(asked, column)
+            each
+            for asked in self.requirements
+            for column in asked.by
+            if column in self._data.columns
+            for each in self._untested(asked, column)
         )
 
     def _untested(self, asked: Requirement, column: str) -> Iterator[Untested]:

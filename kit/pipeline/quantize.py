@@ -6,12 +6,13 @@ What is found here informs; a verdict with confidence, on the device, is what ce
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from kit.device import Device, open_device
 from kit.errors import ConversionError, DeviceError, LinkError, MeasurementError
-from kit.judge.gaps import is_met
+from kit.judge.gaps import Untested, is_met
 from kit.measure import measure_latency
 from kit.model.convert.verify import Comparison, compare, deciding_output
 from kit.model.feeds import Feeds, as_feeds, row_count
@@ -32,6 +33,10 @@ SLOWER = 1.05
 
 QUICK = MeasurePlan(latency_inferences=300, latency_min_s=0.3)
 CONFIDENCE = 0.95
+State = Literal["met", "not met", "not shown"]
+"""Of a profile, by estimates. not shown: nothing seen is beyond a limit, but a slice has too few rows to tell, or
+only a proof passes and there is none."""
+
 DROP, SLICES, FLIPS = "(accuracy)", "(slices)", "(processor)"
 """What is looked at whatever the profile asks; a profile's own requirements cannot have such names."""
 
@@ -40,8 +45,9 @@ DROP, SLICES, FLIPS = "(accuracy)", "(slices)", "(processor)"
 class Assessment:
     """What a variant loses on labelled rows, as findings of the judge and as gaps against the profile.
 
-    drop: on all rows; slices: on each slice; flips: decisions that depend on the processor. `meets` is None without a
-    profile; `not_estimated` names requirements that only a device or a meter can tell of.
+    drop: on all rows; slices: on each slice; flips: decisions that depend on the processor. `state` is None without a
+    profile; `not_estimated` names requirements that only a device or a meter can tell of, `not_tested` slices with too
+    few rows.
     """
 
     drop: Finding
@@ -50,7 +56,18 @@ class Assessment:
     requirements: tuple[Finding, ...] = ()
     gaps: tuple[SearchGap, ...] = ()
     not_estimated: tuple[str, ...] = ()
-    meets: bool | None = None
+    not_tested: tuple[Untested, ...] = ()
+    state: State | None = None
+
+    @property
+    def unproved(self) -> tuple[SearchGap, ...]:
+        """Gaps that no row showed: a decision may depend on the processor, and only a proof from the weights passes."""
+        flips = {
+            (each.requirement, each.subject)
+            for each in self.requirements
+            if each.metric == "numerics.processor_flips" and each.estimate == 0.0
+        }
+        return tuple(gap for gap in self.gaps if (gap.requirement, gap.subject) in flips and not is_met(gap))
 
     @property
     def worst_slice(self) -> Finding | None:
@@ -240,11 +257,19 @@ def _assessed(material: Material, variant: Variant, on: Yardstick, bench: Bench,
     rest = tuple(each for each in found if each.requirement not in ours)
     asked = replace(on, profile=material.profile)
     rows = np.arange(on.part.record.rows)
-    gaps = (*asked.row_gaps(1.0)(evidence.predictions.decisions, rows), *other_gaps(rest, evidence, len(rows)))
-    meets = all(is_met(gap) for gap in gaps)
-    return replace(
-        plain, requirements=rest, gaps=gaps, not_estimated=not_estimated(material.profile, rest), meets=meets
-    )
+    of_rows = asked.row_gaps(1.0)
+    gaps = (*of_rows(evidence.predictions.decisions, rows), *other_gaps(rest, evidence, len(rows)))
+    whole = replace(
+        plain, requirements=rest, gaps=gaps, not_estimated=not_estimated(material.profile, rest),
+        not_tested=of_rows.untested(),
+    )  # fmt: skip
+    return replace(whole, state=_state(whole))
+
+
+def _state(assessment: Assessment) -> State:
+    if any(not is_met(gap) for gap in assessment.gaps if gap not in assessment.unproved):
+        return "not met"
+    return "not shown" if assessment.unproved or assessment.not_tested or not assessment.gaps else "met"
 
 
 def _agreement(material: Material, variant: Variant) -> Comparison:

@@ -182,7 +182,7 @@ def _check_content(path: Path) -> None:
 
 
 _ORDER = ("journal.jsonl", *(name for name in _OURS if name not in ("journal.jsonl", "run.json")), "run.json")
-"""The journal is moved away first and back late, the plan always last: a kill leaves no doubt whose points these are."""
+"""The journal is moved away first and back late, the plan always last: no kill leaves doubt whose points these are."""
 
 
 def _set_aside(path: Path) -> None:

@@ -12,6 +12,8 @@ RECORD_SUFFIX = ".quantize.json"
 def plan_files(model: Path, recipes: Iterable[str], out: Path | None, *, force: bool) -> dict[str, Path]:
     """The file of each recipe: `out` itself for one recipe, else a file in the folder `out` (the current one).
 
+    A file without a suffix gets ``.onnx``.
+
     Raises:
         UsageError: a file or its record is there already and `force` is not given, it would be the model itself, or
             `out` is a file where a folder is needed.
@@ -23,6 +25,8 @@ def plan_files(model: Path, recipes: Iterable[str], out: Path | None, *, force: 
         raise UsageError(
             f"{len(names)} variants need a folder", where=str(base), next_step="give a folder as -o, or one --recipe"
         )
+    if not folder and not base.suffix:
+        base = base.with_name(f"{base.name}.onnx")
     files = {recipe: base / name if folder else base for recipe, name in names.items()}
     for path in files.values():
         _check_free(path, model, force=force)

@@ -149,6 +149,22 @@ def test_what_breaks_is_said_to_break_and_by_how_much(tmp_path: Path, edgeproof:
     assert "desk: NOT met by these estimates: digits digit: 3 is 89.4 points, allowed 8.0 points and" in text
 
 
+def test_what_is_neither_met_nor_broken_is_not_shown(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
+    case.respell('"8 points"\nminimum_rows = 30', '"8 points"\nminimum_rows = 108')
+    (one,) = made(edgeproof, *case.words("--recipe", "int8-per-channel"), cwd=tmp_path)["variants"]
+    profile = one["profile"]
+    assert (profile["meets"], profile["state"]) == (None, "not shown")
+    small = profile["not_tested"]
+    assert small
+    assert all(each["requirement"] == "digits" and each["found"] < each["minimum"] == 108 for each in small)
+    done = edgeproof("quantize", *case.words("--recipe", "int8-per-channel", "--force"), cwd=tmp_path)
+    text = " ".join(done.stdout.split())
+    assert "desk: not shown by these estimates; not tested: digits digit: " in text
+    assert "NOT met" not in text
+    assert all(len(line) <= 80 for line in done.stdout.splitlines() if str(tmp_path) not in line)
+    assert "…" not in done.stdout
+
+
 def test_host_and_saturating_processors_are_told_apart(tmp_path: Path, watch: Path, edgeproof: Edgeproof) -> None:
     words = (
         CNN,
@@ -248,6 +264,15 @@ def test_one_recipe_of_several_that_cannot_be_applied_is_told_and_the_rest_are_m
     said = made(edgeproof, "conv.onnx", "--recipe", "int8-weights", "--recipe", "fp16", "-o", "out", cwd=tmp_path)
     assert [each["variant"]["recipe"]["name"] for each in said["variants"]] == ["fp16"]
     assert list(said["not_made"]) == ["int8-weights"]
+    words = ("--recipe", "int8-weights", "--recipe", "fp16", "-o", "out", "--force")
+    done = edgeproof("quantize", "conv.onnx", *words, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "1 of 2 made; not made: int8-weights"
+    assert "record        out/conv.fp16.quantize.json" in done.stdout
+    words = ("--recipe", "int8-weights", "--recipe", "int4-weights", "-o", "none")
+    done = edgeproof("quantize", "conv.onnx", *words, cwd=tmp_path)
+    assert done.returncode == 6, done.stdout
+    assert not (tmp_path / "none").exists()
     text = refused(edgeproof, "conv.onnx", "--recipe", "int8-weights", cwd=tmp_path, code=6)
     assert "error[conversion]" in text
 

@@ -108,6 +108,24 @@ def test_the_least_number_of_rows_goes_down_with_the_share_that_they_are() -> No
     assert len(gaps[1]) == 9
 
 
+@pytest.mark.parametrize(("rows", "clusters"), [(400, 5), (30, 40)])
+def test_what_the_judge_could_not_test_is_told_with_what_is_missing(rows: int, clusters: int) -> None:
+    evidence = builders.evidence(plans=(builders.INT8_TENSOR,))
+    asked = replace(SLICES, minimum_rows=rows, minimum_clusters=clusters)
+    case = Case(asked, evidence.variants[0], evidence, builders.profile((asked,)), builders.device())
+    reasons = {
+        found.subject: found.reason for found in JUDGES[asked.metric](case) if found.reason.startswith("NOT TESTED")
+    }
+    reference = evidence.reference_predictions.decisions
+    told = {each.subject: each for each in RowGaps((asked,), evidence.dataset, reference).untested()}
+    assert told.keys() == reasons.keys()
+    assert told
+    for subject, each in told.items():
+        assert f"{each.found:,} {each.unit}" in reasons[subject]
+        assert f"minimum {each.minimum:,}" in reasons[subject]
+    assert RowGaps((replace(asked, minimum_rows=1, minimum_clusters=1),), evidence.dataset, reference).untested() == ()
+
+
 def test_what_lies_at_the_limit_is_within_it() -> None:
     """Shares of rows are no binary fractions: 0.8 - 0.75 is more than 0.05 in floating point."""
     data = builders.dataset(rows=100, clusters=20)

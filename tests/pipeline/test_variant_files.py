@@ -26,6 +26,7 @@ def test_one_variant_is_a_file_and_several_are_in_a_folder() -> None:
     assert plan(ONE) == ["net.int8-per-channel.onnx"]
     assert plan(ONE, "small.onnx") == ["small.onnx"]
     assert plan(ONE, "new/small.bin") == ["new/small.bin"]
+    assert plan(ONE, "new/small") == ["new/small.onnx"]
     assert plan(ONE, "there") == ["there/net.int8-per-channel.onnx"]
     assert plan(TWO) == ["net.int8-per-channel.onnx", "net.fp16+x=99.9.onnx"]
     assert plan(TWO, "new") == ["new/net.int8-per-channel.onnx", "new/net.fp16+x=99.9.onnx"]
