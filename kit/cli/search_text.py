@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import __version__
@@ -68,6 +69,7 @@ def tell_search(found: "Found", folder: "SearchFolder", request: "Request") -> N
         say(f"file         {folder.path / BEST}")
         if again := remake(record.points[record.chosen], request):
             say(f"again        {again}")
+            say(f"certify      {_certify(request, folder.path / BEST)}")
 
 
 def _notes(found: "Found") -> list[str]:
@@ -163,6 +165,13 @@ def remake(point: SearchPoint, request: "Request") -> str:
     words += ["--recipe", _base(point)]
     words += [word for each in recipe.keep_float for word in ("--keep-float", each)]
     return shlex.join([*words, "-o", f"{request.model.stem}.again.onnx"])
+
+
+def _certify(request: "Request", best: Path) -> str:
+    """The command that certifies the variant that was chosen."""
+    given = {"--data": request.data, "--profile": request.profile, "--device": request.device, "--recipe-from": best}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return shlex.join(["edgeproof", "certify", str(request.model), *options])
 
 
 def _base(point: SearchPoint) -> str:
