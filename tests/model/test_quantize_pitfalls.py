@@ -1,5 +1,7 @@
 """Graphs of which onnxruntime's quantizer makes another function: the int8 model must still be near the float one."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -56,7 +58,7 @@ def branching(rectifier: str, read: str) -> LoadedModel:
         helper.make_node("If", ["condition"], ["y"], "if", then_branch=branches[0], else_branch=branches[1]),
     ]
     constants = {"w": normal(1, 8, 16), "b": normal(2, 16), "w2": normal(3, 16, 4), "w3": normal(4, 16, 4)}
-    constants |= {"b2": normal(5, 4), "zero": np.float32(0)}
+    constants |= {"b2": normal(5, 4), "zero": np.zeros((), np.float32)}
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
@@ -88,9 +90,7 @@ def near(reference: LoadedModel, recipe: str, rows: NDArray[np.float32]) -> tupl
     return variant.record.left_in_float
 
 
-def two_gemms(
-    constants: dict[str, NDArray[np.float32]], first: dict[str, float], second: dict[str, float]
-) -> LoadedModel:
+def two_gemms(constants: dict[str, NDArray[np.float32]], first: dict[str, Any], second: dict[str, Any]) -> LoadedModel:
     """x [rows, 8] through Gemm, Relu and Gemm with those constants (w, b, w2 and b2) and attributes to y [rows, 4]."""
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["a"], "first", **first),

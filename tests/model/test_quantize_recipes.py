@@ -239,18 +239,18 @@ def test_gemm_takes_part_where_it_is_the_same_sum(name: str, transposed: int, bi
     assert variant.record.model.size_bytes < 0.5 * reference.record.size_bytes
 
 
-@pytest.mark.parametrize("factor", [{"alpha": 0.5}, {"beta": 2.0}])
-def test_a_gemm_with_factors_is_left_as_it_is(factor: dict[str, float]) -> None:
+@pytest.mark.parametrize(("factor", "left"), [({"alpha": 0.5}, True), ({"beta": 2.0}, False)], ids=["alpha", "beta"])
+def test_a_gemm_with_a_factor_of_its_product_is_left_as_it_is(factor: dict[str, float], left: bool) -> None:
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["a"], "odd", **factor),
         helper.make_node("Tanh", ["a"], ["t"], "tanh"),
         helper.make_node("MatMul", ["t", "v"], ["y"], "plain"),
     ]
     constants = {"w": normal(1, 64, 64), "b": normal(2, 64), "v": normal(3, 64, 64)}
-    variant = make_variant(
-        load(nodes, constants, {"x": ["n", 64]}, {"y": ["n", 64]}), parse_recipe("int8-weights"), None, None
-    )
-    assert any(line.startswith("Gemm odd: ") for line in variant.record.left_in_float)
+    reference = load(nodes, constants, {"x": ["n", 64]}, {"y": ["n", 64]})
+    variant = make_variant(reference, parse_recipe("int8-weights"), None, None)
+    assert any(line.startswith("Gemm odd: ") for line in variant.record.left_in_float) == left
+    assert error(variant, reference, normal(4, 16, 64)) < 0.03
 
 
 def branches() -> LoadedModel:
