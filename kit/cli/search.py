@@ -110,9 +110,10 @@ def _kept(folder: "SearchFolder", words: str) -> str:
     from kit.pipeline.search import best_so_far
 
     try:
+        folder.mend()
         points, files = folder.points(), folder.files()
     except StoreError:
-        return ""
+        return f"what is in {folder.path}; go on with: {words}"
     best = best_so_far(points)
     if best is not None:
         return f"{len(points)} evaluated; best so far {folder.path / files[best]}; go on with: {words}"

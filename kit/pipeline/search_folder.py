@@ -96,7 +96,8 @@ class SearchFolder:
         return tuple(f"{POINTS}/{file_name(number, point)}" for number, point in enumerate(self.points(), 1))
 
     def mend(self) -> None:
-        """Write the points' files that a kill prevented, or that are not what was written."""
+        """Read the journal again, and write the points' files that an interrupt prevented or that have changed."""
+        self._run.steps = Run.load(self.path).steps
         for name, point in zip(self.files(), self.points(), strict=True):
             path, data = self.path / name, self.data_of(point)
             if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
