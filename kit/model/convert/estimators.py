@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.errors import ConversionError, MissingExtraError
+from kit.model.convert.base import Source
 from kit.model.convert.boosters import register_boosters
-from kit.model.convert.tabular import INPUT, ML_OPSET, SCORES, tidy
+from kit.model.convert.tabular import INPUT, ML_OPSET, SCORES, tabular_source, tidy
 from kit.model.metadata import PREFIX, serialized, with_properties
 from kit.records import ModelRecord
 
@@ -48,6 +49,29 @@ def predict_estimator(model: Any, rows: NDArray[Any], output: str) -> NDArray[An
         warnings.simplefilter("ignore")
         values = model.predict_proba(rows) if output == SCORES else model.predict(rows)
     return np.asarray(values).reshape(len(rows), -1)
+
+
+def estimator_source(
+    path: Path,
+    data: bytes,
+    model: Any,
+    described: str,
+    features: int,
+    output: str,
+    opset: int,
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """The source that a fitted estimator, read from `data`, is."""
+    return tabular_source(
+        path,
+        data,
+        described,
+        features,
+        output,
+        lambda rows: predict_estimator(model, rows, output),
+        lambda record: export_estimator(model, record, opset, path),
+        notes,
+    )
 
 
 def export_estimator(model: Any, record: ModelRecord, opset: int, path: Path) -> bytes:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.digest import digest_bytes
 from kit.errors import ConversionError, ModelError
 from kit.model.convert.base import Options, Source, library_versions
-from kit.model.convert.tabular import INPUT, SCORES, VALUES, tabular_record, tidy
+from kit.model.convert.tabular import INPUT, SCORES, VALUES, tabular_source, tidy
 from kit.model.load import read_limited
 from kit.model.metadata import PREFIX, serialized, with_properties
 from kit.records import ModelRecord
@@ -48,14 +47,14 @@ class LightGBMConverter:
         data = read_limited(path)
         booster, objective = _loaded(data, path)
         output = SCORES if objective in _CLASSIFIES else VALUES
-        features = int(booster.num_feature())
-        width = _predict(booster, np.zeros((1, features), np.float32), output).shape[1]
-        described = f"LightGBM {objective}"
-        record = tabular_record(path.name, digest_bytes(data), len(data), described, features, output, width)
-        return Source(
-            record,
-            lambda feeds: {output: _predict(booster, feeds[INPUT], output)},
-            lambda: _export(booster, record, options.target_opset, path),
+        return tabular_source(
+            path,
+            data,
+            f"LightGBM {objective}",
+            int(booster.num_feature()),
+            output,
+            lambda rows: _predict(booster, rows, output),
+            lambda record: _export(booster, record, options.target_opset, path),
         )
 
 

@@ -8,13 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kit.digest import digest_bytes
 from kit.errors import ConversionError, ModelError
 from kit.model.convert.base import Options, Source, library_versions
-from kit.model.convert.estimators import export_estimator, forget_names, predict_estimator, refuse_without_extra
-from kit.model.convert.tabular import INPUT, SCORES, VALUES, tabular_record
+from kit.model.convert.estimators import estimator_source, forget_names, refuse_without_extra
+from kit.model.convert.tabular import SCORES, VALUES
 from kit.model.load import read_limited
 
 
@@ -47,16 +44,10 @@ class SklearnConverter:
         refuse_without_extra(model)
         forget_names(model)
         output, features = _task(model, path), _features(model, path)
-        width = predict_estimator(model, np.zeros((1, features), np.float32), output).shape[1]
-        described = f"scikit-learn {_described(model)}"
-        record = tabular_record(path.name, digest_bytes(data), len(data), described, features, output, width)
         dropped = "The output of labels was dropped: decisions come from the probabilities."
-        return Source(
-            record,
-            lambda feeds: {output: predict_estimator(model, feeds[INPUT], output)},
-            lambda: export_estimator(model, record, options.target_opset, path),
-            (dropped,) if output == SCORES else (),
-        )
+        notes = (dropped,) if output == SCORES else ()
+        described = f"scikit-learn {_described(model)}"
+        return estimator_source(path, data, model, described, features, output, options.target_opset, notes)
 
 
 def _unpickled(path: Path, data: bytes) -> Any:

@@ -16,10 +16,8 @@ from kit.model.convert.torch_export import Traced, source_of
 from kit.model.convert.torch_inputs import (
     LIBRARIES,
     dynamic_shapes,
-    dynamic_sizes,
-    example_of,
+    examples_of,
     first_words,
-    given_symbols,
     inputs_in_order,
     quiet_torch,
     refusing,
@@ -206,8 +204,7 @@ def _is_counter(name: str) -> bool:
 def _traced(module: Any, options: Options, notes: list[str], path: Path) -> Traced:
     torch = quiet_torch()
     inputs = inputs_in_order(_arguments(module), options, str(path))
-    sizes = dynamic_sizes(inputs)
-    examples = tuple(example_of(each, sizes) for each in inputs)
+    examples = examples_of(inputs)
     shapes = ", ".join(str(list(each.shape)) for each in examples)
     next_step = "describe its inputs as its forward takes them: --input NAME=SHAPE:DTYPE"
     with torch.no_grad(), refusing(f"the module does not run on inputs of shape {shapes}", str(path), next_step):
@@ -217,14 +214,7 @@ def _traced(module: Any, options: Options, notes: list[str], path: Path) -> Trac
     )
     with torch.no_grad(), refusing("PyTorch cannot export the module", str(path), next_step):
         program = torch.export.export(module, examples, dynamic_shapes=_by_argument(module, dynamic_shapes(inputs)))
-    return Traced(
-        program,
-        module,
-        f"PyTorch {type(module).__name__} with weights",
-        tuple(notes),
-        tuple(each.name for each in inputs),
-        given_symbols(inputs),
-    )
+    return Traced.of_inputs(program, module, f"PyTorch {type(module).__name__} with weights", notes, inputs)
 
 
 def _by_argument(module: Any, shapes: tuple[dict[int, Any], ...]) -> Any:

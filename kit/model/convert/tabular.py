@@ -1,7 +1,15 @@
 """What the converters of tabular models share: one float32 input of features, one output of scores or values."""
 
-import onnx
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kit.digest import digest_bytes
+from kit.model.convert.base import Source
 from kit.model.graph import drop_unused_domains, keep_output
 from kit.records import ModelRecord, TensorInfo
 
@@ -23,6 +31,22 @@ def tabular_record(
         inputs=(TensorInfo(INPUT, "float32", ("rows", features)),),
         outputs=(TensorInfo(output, "float32", ("rows", width)),),
     )  # fmt: skip
+
+
+def tabular_source(
+    path: Path,
+    data: bytes,
+    described: str,
+    features: int,
+    output: str,
+    predict: Callable[[NDArray[Any]], NDArray[Any]],
+    export: Callable[[ModelRecord], bytes],
+    notes: tuple[str, ...] = (),
+) -> Source:
+    """The source that a model of `features` columns is; how wide its output is, it shows on a row of zeros."""
+    width = predict(np.zeros((1, features), np.float32)).shape[1]
+    record = tabular_record(path.name, digest_bytes(data), len(data), described, features, output, width)
+    return Source(record, lambda feeds: {output: predict(feeds[INPUT])}, lambda: export(record), notes)
 
 
 def tidy(proto: onnx.ModelProto, output: str, width: int, opset: int) -> None:

@@ -1,7 +1,7 @@
 """What PyTorch's converters share: an exported program becomes a source with deliberate names, sizes and opset."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from kit.digest import digest_bytes
 from kit.errors import ConversionError
 from kit.model.convert.base import Arrays, Options, Source
-from kit.model.convert.torch_inputs import cleaned, example_inputs, input_names, quiet_torch, refusing
+from kit.model.convert.torch_inputs import cleaned, example_inputs, given_symbols, input_names, quiet_torch, refusing
 from kit.model.convert.torch_opset import EXPORTED, lowered
 from kit.model.convert.torch_state import mode_notes, stateless
 from kit.model.graph import drop_unused_domains
 from kit.model.inspect import graphs_of
 from kit.model.metadata import record_of, serialized
 from kit.model.quiet import quiet_logging
-from kit.records import ModelRecord
+from kit.records import ModelRecord, TensorInfo
 
 ROWS = "rows"
 """Name of the dimension that counts rows, where nobody gave it one."""
@@ -40,6 +40,14 @@ class Traced:
     notes: tuple[str, ...] = ()
     input_names: tuple[str, ...] = ()
     symbols: Mapping[tuple[int, int], str] | None = None
+
+    @classmethod
+    def of_inputs(
+        cls, program: Any, run: Callable[..., Any], described: str, notes: Iterable[str], inputs: tuple[TensorInfo, ...]
+    ) -> "Traced":
+        """One whose inputs and dynamic dimensions have the names that the user gave them."""
+        names = tuple(each.name for each in inputs)
+        return cls(program, run, described, tuple(notes), names, given_symbols(inputs))
 
 
 def source_of(path: Path, traced: Traced, options: Options) -> Source:

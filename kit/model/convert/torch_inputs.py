@@ -46,7 +46,7 @@ def first_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(text.split())}"[:300].rstrip(": ")
 
 
-def example_of(info: TensorInfo, sizes: Mapping[str, int]) -> Any:
+def _example_of(info: TensorInfo, sizes: Mapping[str, int]) -> Any:
     """A tensor as `info` describes; dynamic dimensions are of the given sizes."""
     torch = quiet_torch()
     shape = [size if isinstance(size, int) else sizes[size] for size in info.shape]
@@ -60,7 +60,13 @@ def example_of(info: TensorInfo, sizes: Mapping[str, int]) -> Any:
     return torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
 
 
-def dynamic_sizes(inputs: tuple[TensorInfo, ...]) -> dict[str, int]:
+def examples_of(inputs: tuple[TensorInfo, ...]) -> tuple[Any, ...]:
+    """A tensor for each of `inputs`; dimensions of the same name are of the same size."""
+    sizes = _dynamic_sizes(inputs)
+    return tuple(_example_of(each, sizes) for each in inputs)
+
+
+def _dynamic_sizes(inputs: tuple[TensorInfo, ...]) -> dict[str, int]:
     """A size for each named dimension of `inputs`, each another one; UsageError if there are absurdly many."""
     names = list(dict.fromkeys(size for each in inputs for size in each.shape if isinstance(size, str)))
     if len(names) > len(_SIZES):
@@ -71,7 +77,7 @@ def dynamic_sizes(inputs: tuple[TensorInfo, ...]) -> dict[str, int]:
 def dynamic_shapes(inputs: tuple[TensorInfo, ...]) -> tuple[dict[int, Any], ...]:
     """For `torch.export.export`: a dimension of the same name is the same size everywhere."""
     torch = quiet_torch()
-    dims = {name: torch.export.Dim(re.sub(r"\W", "_", f"d_{name}")) for name in dynamic_sizes(inputs)}
+    dims = {name: torch.export.Dim(re.sub(r"\W", "_", f"d_{name}")) for name in _dynamic_sizes(inputs)}
     return tuple({axis: dims[size] for axis, size in enumerate(each.shape) if isinstance(size, str)} for each in inputs)
 
 

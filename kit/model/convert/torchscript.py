@@ -19,10 +19,8 @@ from kit.model.convert.torch_export import Traced, source_of
 from kit.model.convert.torch_inputs import (
     LIBRARIES,
     dynamic_shapes,
-    dynamic_sizes,
-    example_of,
+    examples_of,
     first_words,
-    given_symbols,
     inputs_in_order,
     quiet_torch,
     refusing,
@@ -71,7 +69,7 @@ class TorchScriptConverter:
         module, notes = _loaded(archive, path)
         arguments = [each.name for each in module.forward.schema.arguments[1:] if str(each.type) != "NoneType"]
         inputs = inputs_in_order(_required(module, arguments), options, str(path))
-        examples = _examples(inputs)
+        examples = examples_of(inputs)
         _check_run(module, examples, path)
         program, branches = _program(_loaded(archive, path)[0], inputs, path)  # which changes it: so another copy
         note = (
@@ -79,14 +77,8 @@ class TorchScriptConverter:
             if branches
             else ""
         )
-        traced = Traced(
-            program,
-            module,
-            "TorchScript",
-            tuple(each for each in (*notes, note) if each),
-            tuple(each.name for each in inputs),
-            given_symbols(inputs),
-        )
+        said = (each for each in (*notes, note) if each)
+        traced = Traced.of_inputs(program, module, "TorchScript", said, inputs)
         return source_of(path, traced, options)
 
 
@@ -125,11 +117,6 @@ def _required(module: Any, names: list[str]) -> list[str]:
     return [name for name in names if name not in optional] or names
 
 
-def _examples(inputs: tuple[TensorInfo, ...]) -> tuple[Any, ...]:
-    sizes = dynamic_sizes(inputs)
-    return tuple(example_of(each, sizes) for each in inputs)
-
-
 def _check_run(module: Any, examples: tuple[Any, ...], path: Path) -> None:
     torch = quiet_torch()
     shapes = ", ".join(str(list(each.shape)) for each in examples)
@@ -143,7 +130,7 @@ def _program(module: Any, inputs: tuple[TensorInfo, ...], path: Path) -> tuple[A
     torch = quiet_torch()
     from torch._export.converter import TS2EPConverter
 
-    examples, shapes = _examples(inputs), dynamic_shapes(inputs)
+    examples, shapes = examples_of(inputs), dynamic_shapes(inputs)
 
     class Converter(TS2EPConverter):
         """Retraces with our dynamic dimensions, where PyTorch's own makes every dimension dynamic."""

@@ -5,13 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kit.digest import digest_bytes
 from kit.errors import ConversionError, ModelError
 from kit.model.convert.base import Options, Source, library_versions
-from kit.model.convert.estimators import export_estimator, forget_names, predict_estimator
-from kit.model.convert.tabular import INPUT, SCORES, VALUES, tabular_record
+from kit.model.convert.estimators import estimator_source, forget_names
+from kit.model.convert.tabular import SCORES, VALUES
 from kit.model.load import read_limited
 
 _LIBRARIES = {"xgboost": "xgboost-cpu|xgboost", "onnxmltools": "onnxmltools", "skl2onnx": "skl2onnx"}
@@ -59,14 +56,7 @@ class XGBoostConverter:
         model, objective = _loaded(data, path)
         output = SCORES if objective in _CLASSIFIES else VALUES
         features = int(model.get_booster().num_features())
-        width = predict_estimator(model, np.zeros((1, features), np.float32), output).shape[1]
-        described = f"XGBoost {objective}"
-        record = tabular_record(path.name, digest_bytes(data), len(data), described, features, output, width)
-        return Source(
-            record,
-            lambda feeds: {output: predict_estimator(model, feeds[INPUT], output)},
-            lambda: export_estimator(model, record, options.target_opset, path),
-        )
+        return estimator_source(path, data, model, f"XGBoost {objective}", features, output, options.target_opset)
 
 
 def _loaded(data: bytes, path: Path) -> tuple[Any, str]:
