@@ -1,6 +1,7 @@
 """`certify --recipe-from`: a file's recipe is read, made again and held against its bytes; the file is never run."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from kit.model.load import load_onnx
 from kit.model.metadata import properties, serialized, with_properties
 from kit.model.quantize import VariantMaker
 from kit.model.search.treatment import Treatment
-from kit.pipeline.added import MAX_RECIPE_CHARS, MAX_SELECTORS, read_added
+from kit.pipeline.added import MAX_RECIPE_CHARS, MAX_SELECTORS, make_added, read_added
 from kit.pipeline.order import Order
 from kit.records import Recipe
 from kit.spec import load_dataset
@@ -165,6 +166,21 @@ def test_a_run_is_resumed_from_another_folder_without_the_file(
     after = json.loads(done.stdout)
     assert after["lineage"]["variants"] == before["lineage"]["variants"]
     assert edgeproof("verify", run, cwd=tmp_path).returncode == 0
+
+
+def test_a_search_ends_with_the_command_that_certifies_its_choice(tmp_path: Path, edgeproof: Edgeproof) -> None:
+    case = write_case(tmp_path / "case", sigma=3.0, parts=WITH_SELECTION)
+    done = edgeproof("quantize", *case.words("--search", "-q", "-o", "found"), cwd=tmp_path)
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    (told,) = [line.removeprefix("certify") for line in done.stdout.splitlines() if line.startswith("certify ")]
+    assert shlex.split(told) == ["edgeproof", "certify", *case.words("--recipe-from", "found/best.onnx")]
+    found = json.loads((tmp_path / "found/search.json").read_text())
+    chosen = found["points"][found["chosen"]]["variant"]
+    added = read_added(tmp_path / "found/best.onnx")
+    assert json.loads(json.dumps(asdict(added.recipe))) == chosen["recipe"]
+    dataset = load_dataset(case.data)
+    made = make_added(added, load_onnx(case.model), dataset)
+    assert made.record.model.digest == chosen["model"]["digest"] == digest_file(tmp_path / "found/best.onnx")
 
 
 def test_another_reference_is_named(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
