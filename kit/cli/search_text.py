@@ -60,6 +60,8 @@ def tell_search(found: "Found", folder: "SearchFolder", request: "Request") -> N
         tell(note, "note         ")
     if found.record.chosen is None:
         tell(_next_step(found), "next         ")
+    if folder.is_put_back:
+        tell("the search that --force was to replace is still there", "kept         ")
     tell(f"{count(record.full_evaluations, 'variant')} tried on all rows that choose; {record.partial_rows:,} rows "
          f"simulated besides; quantized {count(record.quantizer_calls, 'time')}; {duration(record.seconds)}; "
          f"{_STOPPED[record.stopped]}",
@@ -86,7 +88,7 @@ def _notes(found: "Found") -> list[str]:
 
 def _next_step(found: "Found") -> str:
     if not found.record.points:
-        return "give it more time: the same command with --resume and a longer --time-limit"
+        return "a longer --time-limit; --resume goes on where this ended"
     if found.record.stopped == "budget":
         return "the same command with --resume and more --evaluations (or a longer --time-limit), or ease the limit"
     return "ease the limit that binds, give more calibration rows, or train the model to bear less precision"

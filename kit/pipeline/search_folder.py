@@ -31,7 +31,7 @@ class SearchFolder:
     """
 
     def __init__(self, path: Path, identity: RunRecord, *, resume: bool, force: bool) -> None:
-        self.path = path
+        self.path, self.is_put_back = path, False
         with _writing(path):
             _check_place(path, resume=resume)
             path.mkdir(parents=True, exist_ok=True)
@@ -116,6 +116,7 @@ class SearchFolder:
     def release(self) -> None:
         """Let another process have the folder; a search that was to be replaced is back if no new point exists."""
         if self._run.is_held:
+            self.is_put_back = self.replaces
             _put_back(self.path)
         self._run.release()
 

@@ -269,8 +269,8 @@ def test_one_recipe_of_several_that_cannot_be_applied_is_told_and_the_rest_are_m
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "1 of 2 made; not made: int8-weights"
     assert "record        out/conv.fp16.quantize.json" in done.stdout
-    words = ("--recipe", "int8-weights", "--recipe", "int4-weights", "-o", "none")
-    done = edgeproof("quantize", "conv.onnx", *words, cwd=tmp_path)
+    neither = ("--recipe", "int8-weights", "--recipe", "int4-weights", "-o", "none")
+    done = edgeproof("quantize", "conv.onnx", *neither, cwd=tmp_path)
     assert done.returncode == 6, done.stdout
     assert not (tmp_path / "none").exists()
     text = refused(edgeproof, "conv.onnx", "--recipe", "int8-weights", cwd=tmp_path, code=6)

@@ -77,6 +77,7 @@ def test_force_replaces_at_the_first_new_point_and_not_before(tmp_path: Path) ->
     assert folder.points() == ()
     assert folder.replaces
     folder.release()
+    assert folder.is_put_back
     assert {each.relative_to(path): each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
     folder = opened(path, force=True, seed=1)
     folder.remember(point(b"three"), b"three")

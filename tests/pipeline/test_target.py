@@ -117,7 +117,7 @@ def test_what_cannot_saturate_scores_alike_in_both(maker: VariantMaker, dataset:
         HostBench(host_target(arithmetic, everywhere=False), None).scores(safe, dataset.test)
         for arithmetic in ("exact", "saturating")
     ]
-    np.testing.assert_array_equal(*both)
+    np.testing.assert_array_equal(both[0], both[1])
 
 
 def test_an_operator_of_unknown_arithmetic_is_refused_or_run_where_the_host_itself_saturates(
