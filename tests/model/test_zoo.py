@@ -149,7 +149,7 @@ CASES = Path(onnx.__file__).parent / "backend" / "test" / "data"
 TRUE_REASONS = (
     r"Could not find an implementation for \w+\(\d+\)",  # an opset that the runtime has no kernels of any more
     r"is of the unknown domain 'ai\.onnx\.preview\.training'",
-    r"string_normalizer|the rows are object, the model wants string",
+    r"StringNormalizer|the rows are object, the model wants string",
     r"(static int8|dynamic int8) is for .*, and this model has only|int8 is for .*, and this model has only",
     r"its weights are made at run time",
     r"has no (int8|dynamic) form",
