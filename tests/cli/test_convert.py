@@ -11,10 +11,11 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 
+from kit.cli.convert import _verified
 from kit.digest import digest_file
 from kit.errors import UsageError
 from kit.pipeline.convert import Request, parse_input, record_path
-from kit.records import TensorInfo
+from kit.records import ConversionRecord, ModelRecord, OutputDifference, TensorInfo
 from tests.cli.words import edgeproof, is_for_people, start
 
 
@@ -189,3 +190,26 @@ def test_the_record_lies_beside_the_model() -> None:
     assert record_path(Path("a/net.onnx")) == Path("a/net.convert.json")
     assert record_path(Path("a/net")) == Path("a/net.convert.json")
     assert Request(Path("net.pt2")).output is None
+
+
+@pytest.mark.parametrize(
+    ("agree", "words"),
+    [(9, "1 decision differs"), (7, "3 decisions differ"), (10, "every decision agrees")],
+    ids=["one", "several", "none"],
+)
+def test_how_many_decisions_differ_is_said_in_good_english(agree: int, words: str) -> None:
+    lines = [text for _, text in _verified(record(agree, OutputDifference("p", 1e-6, 2e-5, 1e-8)))]
+    assert lines[0] == f"on 10 rows: {words}"
+    assert lines[1] == "p: at most 1e-06 apart (2e-05 of the value), 1e-08 on average"
+
+
+def test_no_relative_difference_is_said_where_there_is_none() -> None:
+    _, (_, near_0) = _verified(record(10, OutputDifference("p", 1e-8, 0.0, 1e-9)))[:2]
+    assert near_0 == "p: at most 1e-08 apart, 1e-09 on average"
+    _, (_, equal) = _verified(record(10, OutputDifference("p", 0.0, 0.0, 0.0)))[:2]
+    assert equal == "p: equal in every value"
+
+
+def record(agree: int, difference: OutputDifference) -> ConversionRecord:
+    model = ModelRecord("m", "sha256:00", 10, "ONNX")
+    return ConversionRecord(model, model, "c", "1", 10, 0.0, 0.0, agree, (), (difference,), "dataset")
