@@ -6,6 +6,7 @@ import json
 import marshal
 import os
 import pickle
+import random
 import struct
 import zipfile
 from collections.abc import Callable
@@ -28,6 +29,11 @@ class Bomb:
 
 def bomb(outside: Path) -> bytes:
     return pickle.dumps(Bomb(outside / MARKER), protocol=2)
+
+
+def noise(size: int) -> bytes:
+    """Bytes that mean nothing, the same each time."""
+    return random.Random(size).randbytes(size)
 
 
 def file(name: str, data: Callable[[Path, Path], bytes]) -> Make:
@@ -228,7 +234,7 @@ SOURCE_CASES: dict[str, tuple[Make, str]] = {
         archive("model.pt", lambda f, o: {"../../evil": SECRET, "archive/data.pkl": b"\x80\x02}q\x00."}),
         "'../../evil' in it lies outside",
     ),
-    "torch-export-of-noise": (file("model.pt2", lambda f, o: os.urandom(2000)), "not an archive that PyTorch writes"),
+    "torch-export-of-noise": (file("model.pt2", lambda f, o: noise(2000)), "not an archive that PyTorch writes"),
     "torch-export-empty-zip": (file("model.pt2", lambda f, o: zipped({})), "holds 0 files"),
     "torch-export-pickle-inside": (
         archive(
@@ -273,7 +279,7 @@ SOURCE_CASES: dict[str, tuple[Make, str]] = {
         ),
         "no JSON",
     ),
-    "h5-of-noise": (file("model.h5", lambda f, o: b"\x89HDF\r\n\x1a\n" + os.urandom(4000)), "no complete HDF5 file"),
+    "h5-of-noise": (file("model.h5", lambda f, o: b"\x89HDF\r\n\x1a\n" + noise(4000)), "no complete HDF5 file"),
     "saved-model-empty": (_saved_folder(lambda f, o: b""), "does not parse"),
     "saved-model-without-graph": (_saved_folder(lambda f, o: None), "no converter: a folder"),
     "saved-model-of-noise": (_saved_folder(lambda f, o: b"\xff" * 500), "does not parse"),
@@ -288,7 +294,7 @@ SOURCE_CASES: dict[str, tuple[Make, str]] = {
     ),
     "saved-model-calls-python": (saved_model("PyFunc", lambda o: "x"), "the node 'harm' is of type PyFunc"),
     "tflite-of-noise": (
-        file("model.tflite", lambda f, o: b"\x1c\0\0\0TFL3" + os.urandom(3000)),
+        file("model.tflite", lambda f, o: b"\x1c\0\0\0TFL3" + noise(3000)),
         "an offset or size in it is wrong",
     ),
     "tflite-root-beyond": (
@@ -299,7 +305,7 @@ SOURCE_CASES: dict[str, tuple[Make, str]] = {
     "xgboost-empty-object": (file("model.json", lambda f, o: b"{}"), "JSON text, and nothing here reads that"),
     "xgboost-deep-json": (file("model.json", lambda f, o: _deep_json()), "nothing here reads that"),
     "xgboost-ubj-noise": (file("model.ubj", lambda f, o: b"{L" + b"\xff" * 300), "nothing here reads that"),
-    "lightgbm-noise": (file("model.lgb", lambda f, o: b"tree\nversion=v4\n" + os.urandom(500)), "its trees do not end"),
+    "lightgbm-noise": (file("model.lgb", lambda f, o: b"tree\nversion=v4\n" + noise(500)), "its trees do not end"),
     "lightgbm-absurd-tree": (
         file("model.txt", lambda f, o: (LIGHTGBM % (1 << 40, 1 << 40)).encode()),
         "its trees do not end",
