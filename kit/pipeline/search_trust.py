@@ -9,7 +9,7 @@ from kit.model.load import LoadedModel, load_onnx_bytes
 from kit.model.quantize import Variant
 from kit.model.saturation import saturation_record
 from kit.model.search import Evaluation, SearchOutcome
-from kit.model.search.front import choose, pareto_front, worst_excess, worst_gap
+from kit.model.search.front import choose, pareto_front
 from kit.pipeline.search_folder import SearchFolder
 from kit.records import SearchGap, SearchPoint
 
@@ -59,7 +59,7 @@ class Trust:
             points=tuple(points),
             front=pareto_front(points),
             chosen=chosen,
-            why=_amounts(outcome.why if same and chosen is None else why, points, chosen),
+            why=outcome.why if same and chosen is None else why,
             full_evaluations=len(points),
         )
 
@@ -98,12 +98,3 @@ class Trust:
 
     def _of_file(self, gaps: tuple[SearchGap, ...]) -> list[SearchGap]:
         return [gap for gap in gaps if gap.requirement in self.stated]
-
-
-def _amounts(why: str, points: list[SearchPoint], chosen: int | None) -> str:
-    """A file of many bytes does not lose them: it is so large."""
-    if chosen is not None or not points:
-        return why
-    binding = worst_gap(min(points, key=lambda point: worst_excess(point.gaps)).gaps)
-    sampled = binding is None or binding.unit in ("points", "share")
-    return why if sampled else why.replace(" loses ", " is ")

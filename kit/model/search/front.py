@@ -109,7 +109,8 @@ def _nothing(points: Sequence[SearchPoint]) -> str:
     if gap is None:
         return "nothing was measured"
     where = f" on {gap.subject}" if gap.subject else ""
-    amounts = f"loses {_amount(gap.loss, gap.unit)}, allowed {_amount(gap.allowed, gap.unit)}"
+    verb = "loses" if gap.unit in SAMPLED else "is"
+    amounts = f"{verb} {_amount(gap.loss, gap.unit)}, allowed {_amount(gap.allowed, gap.unit)}"
     name = nearest.variant.recipe.name
     return f"nothing meets the profile: {gap.requirement}{where} binds: the nearest, {name}, {amounts}"
 
