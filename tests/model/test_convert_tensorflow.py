@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import msgspec
 import numpy as np
 import onnx
@@ -23,6 +22,8 @@ from kit.model.load import load_onnx_bytes
 from kit.model.session import HostSession
 from kit.records import ModelRecord
 from tests.model.tensorflow_fixtures import Jobs, arrays, jobs_of, needs_tensorflow, nets
+
+h5py = pytest.importorskip("h5py", reason="TensorFlow is not installed: make converters")
 
 __all__ = ["nets"]  # a fixture
 

@@ -18,9 +18,9 @@ from kit.model.convert.xgboost import XGBoostConverter
 from kit.model.metadata import properties
 from kit.model.session import HostSession
 
-xgboost = pytest.importorskip("xgboost")
-lightgbm = pytest.importorskip("lightgbm")
-pytest.importorskip("onnxmltools")
+xgboost = pytest.importorskip("xgboost", reason="xgboost is not installed: make converters")
+lightgbm = pytest.importorskip("lightgbm", reason="lightgbm is not installed: make converters")
+pytest.importorskip("onnxmltools", reason="onnxmltools is not installed: make converters")
 
 DATA = {"wine": load_wine, "cancer": load_breast_cancer, "diabetes": load_diabetes}
 
