@@ -292,7 +292,10 @@ def test_every_truncation_is_refused_or_leaves_the_graph_whole(converted: dict[s
         if model is not None:
             survivors += 1
             assert model.proto.graph.SerializeToString() == whole
-    assert survivors <= 3
+    properties = onnx.ModelProto.FromString(data).metadata_props
+    assert (
+        survivors <= len(properties) + 2
+    )  # cut between two of them, or before the versions, all of the graph is there
     assert len(offsets) > 900
 
 
