@@ -68,9 +68,16 @@ class Watcher(Protocol):
 
 
 class _Nobody:
-    def start(self, step: str) -> None: ...
-    def update(self, done: int, total: int) -> None: ...
-    def finish(self, step: str) -> None: ...
+    """Watches nothing."""
+
+    def start(self, step: str) -> None:
+        """A step begins."""
+
+    def update(self, done: int, total: int) -> None:
+        """So much of it is done."""
+
+    def finish(self, step: str) -> None:
+        """It has ended."""
 
 
 @dataclass(frozen=True, slots=True)

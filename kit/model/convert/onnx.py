@@ -143,6 +143,7 @@ class _Session:
         self._names = [value.name for value in self._session.get_outputs()]
 
     def predict(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """Every output by name; ConversionError if the runtime fails."""
         try:
             values = self._session.run(None, dict(feeds))
         except Exception as error:

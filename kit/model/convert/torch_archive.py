@@ -154,15 +154,19 @@ class _Bounded(io.RawIOBase):
         self._stream = stream
 
     def seekable(self) -> bool:
+        """It is."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """As of the file."""
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
+        """As of the file."""
         return self._stream.tell()
 
     def read(self, size: int = -1) -> bytes:
+        """At most a directory of bounded size; BadZipFile beyond."""
         data = self._stream.read(min(size, MAX_DIRECTORY_BYTES + 1) if size >= 0 else MAX_DIRECTORY_BYTES + 1)
         if len(data) > MAX_DIRECTORY_BYTES:
             raise zipfile.BadZipFile(f"its directory is larger than {MAX_DIRECTORY_BYTES >> 20} MiB")

@@ -52,6 +52,7 @@ class _Reader:
         self._options2 = _by_value(self._schema.BuiltinOptions2)
 
     def file(self) -> File:
+        """Everything that the file says, each size and offset checked; ModelError where one is wrong."""
         count = _limited(self._model.SubgraphsLength(), MAX_GRAPHS, "graphs")
         if not count:
             raise ModelError("the TensorFlow Lite model has no graph", next_step="convert it again")
