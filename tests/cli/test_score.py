@@ -155,7 +155,7 @@ def test_a_pickle_is_refused_before_the_device_is_opened(tmp_path: Path, name: s
     done = score(str(tmp_path / name), "--device", "/dev/ttyNOT0", "--data", str(data))
     assert done.returncode == 2
     assert "a pickle is not an ONNX model" in done.stderr
-    assert "edgeproof certify" in done.stderr
+    assert "edgeproof convert" in done.stderr
     assert "--trust-pickle" not in done.stderr
 
 
