@@ -101,7 +101,7 @@ def search(
         chosen=chosen,
         why=why,
         full_evaluations=len(run.points),
-        partial_rows=sum(ground.rows_run for ground in run.grounds) + (run.estimator.rows_run if run.estimator else 0),
+        partial_rows=sum(ground.rows_run for ground in run.grounds) + run.estimator.rows_run,
         quantizer_calls=maker.calls - calls,
         seconds=time.monotonic() - started_s,
         stopped=cast(Stopped, stopped),

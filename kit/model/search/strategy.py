@@ -1,7 +1,7 @@
 """The search itself: the best treatment of each base, then evaluations of the cheapest that may hold."""
 
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -55,7 +55,10 @@ class Search:
     refused: str = ""
     """Why a base could not be quantized."""
     wholes: list[Whole] = field(default_factory=list)
-    estimator: Estimator | None = None
+    estimator: Estimator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.estimator = Estimator(self.selection, self.seed, self._check_time)
 
     def run(self) -> str:
         """Fill `points`; how it ended: met, budget or exhausted."""
@@ -83,23 +86,22 @@ class Search:
     def _treat(self) -> None:
         """A course for each base that can be quantized, with the treatment that changes scores least."""
         self.maker.want(METHODS)
-        estimator = Estimator(self.selection, self.seed, self._check_time)
         bases = [name for name in bases_for(self.target) if name not in WHOLE]
+        ways = equalizations(self.maker) if bases else ()
         for number, base in enumerate(bases):
             self.told("treatments", number, len(bases))
-            treated = [_best_treatment(ground, estimator) for ground in self._grounds(base)]
+            treated = [_best_treatment(ground, self.estimator) for ground in self._grounds(base, ways)]
             if treated:
                 _, ground, treatment = min(treated, key=lambda each: each[0])
-                ladder = Ladder(ground, treatment, estimator, self.told)
-                guess = estimator.gaps(ground, treatment, frozenset())
+                ladder = Ladder(ground, treatment, self.estimator, self.told)
+                guess = self.estimator.gaps(ground, treatment, frozenset())
                 self.courses.append(Course(ground, treatment, ladder, guess))
-        self.wholes = list(self._weigh_wholes(estimator))
-        self.estimator = estimator
+        self.wholes = list(self._weigh_wholes())
         self.told("treatments", len(bases), len(bases))
 
-    def _grounds(self, base: str) -> Iterator[Ground]:
+    def _grounds(self, base: str, ways: tuple[bool, ...]) -> Iterator[Ground]:
         """A base as it is, and equalized; none where it cannot be quantized."""
-        for equalize in equalizations(self.maker):
+        for equalize in ways:
             self._check_time()
             try:
                 ground = Ground(self.maker, base, self.selection.output, equalize=equalize)
@@ -109,16 +111,13 @@ class Search:
             self.grounds.append(ground)
             yield ground
 
-    def _weigh_wholes(self, estimator: Estimator) -> Iterator[Whole]:
+    def _weigh_wholes(self) -> Iterator[Whole]:
         """The whole model in each precision that it can be made in."""
-        for name in self._bases(WHOLE):
+        for name in [name for name in bases_for(self.target) if name in WHOLE]:
             self._check_time()
             with suppress(ConversionError, MissingExtraError, ModelError):
                 variant = self.maker.make(RECIPES[name])
-                yield Whole(variant, estimator.divergence_of(variant, self.selection.output))
-
-    def _bases(self, kinds: Container[str]) -> list[str]:
-        return [name for name in bases_for(self.target) if name in kinds]
+                yield Whole(variant, self.estimator.divergence_of(variant, self.selection.output))
 
     def _evaluate_candidates(self) -> str:
         """Evaluate the cheapest that may hold, while there is one that is cheaper than what held; how it ended."""
