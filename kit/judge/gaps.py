@@ -144,16 +144,3 @@ def gap_of(found: Finding) -> SearchGap | None:
     if found.direction == "at_least":
         return SearchGap(found.requirement, found.subject, _rest(found.estimate), _rest(found.limit), found.unit)
     return SearchGap(found.requirement, found.subject, found.estimate, found.limit, found.unit)
-
-
-def is_met(gap: SearchGap) -> bool:
-    """Whether the estimate is within the limit."""
-    return gap.loss <= gap.allowed
-
-
-def excess(gap: SearchGap) -> float:
-    """By how much of what is allowed a gap is beyond it (negative: within); 1 means twice as much.
-
-    Where nothing is allowed, a point (or one unit) stands for it.
-    """
-    return (gap.loss - gap.allowed) / (abs(gap.allowed) or (0.01 if gap.unit in ("points", "share") else 1.0))

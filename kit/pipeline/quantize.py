@@ -12,7 +12,7 @@ import numpy as np
 
 from kit.device import Device, open_device
 from kit.errors import ConversionError, DeviceError, LinkError, MeasurementError
-from kit.judge.gaps import Untested, is_met
+from kit.judge.gaps import Untested
 from kit.measure import measure_latency
 from kit.model.convert.verify import Comparison, compare, deciding_output
 from kit.model.feeds import Feeds, as_feeds, row_count
@@ -27,6 +27,7 @@ from kit.pipeline.watcher import Watcher, waiting_for
 from kit.records import DeviceRecord, Finding, ModelRecord, SearchGap, VariantRecord
 from kit.spec import load_device
 from kit.spec.types import Dataset, DeviceSpec, MeasurePlan, Profile, Requirement
+from kit.stats.gap import is_met
 
 SLOWER = 1.05
 """A median that is longer than its parent's by less is not called slower: two runs differ by as much."""

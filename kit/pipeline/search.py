@@ -11,7 +11,7 @@ import numpy as np
 from kit.device import open_device
 from kit.errors import UsageError
 from kit.judge.choice import cost_of
-from kit.judge.gaps import BY_ROWS, Untested, is_met
+from kit.judge.gaps import BY_ROWS, Untested
 from kit.model.feeds import as_feeds
 from kit.model.predict import predict_on_host
 from kit.model.quantize import Variant, VariantMaker
@@ -28,6 +28,7 @@ from kit.pipeline.target import Bench, DeviceBench, HostBench, host_target
 from kit.pipeline.watcher import Watcher, waiting_for
 from kit.records import Arithmetic, DeviceRecord, Finding, SearchGap, SearchPoint, SearchRecord, Verdict
 from kit.spec.types import Dataset, Metric, Profile
+from kit.stats.gap import is_met
 
 SearchVerdict = Literal["met", "untested", "unconfirmed", "contradicted", "nothing meets it", "not known"]
 """met: within every limit on the selection rows, and on the others. untested: so too, but a slice has too few rows to

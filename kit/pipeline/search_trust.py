@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from kit.errors import ModelError, StoreError
-from kit.judge.gaps import is_met
 from kit.model.load import LoadedModel, load_onnx_bytes
 from kit.model.quantize import Variant
 from kit.model.saturation import saturation_record
@@ -12,6 +11,7 @@ from kit.model.search import Evaluation, SearchOutcome
 from kit.model.search.front import choose, pareto_front
 from kit.pipeline.search_folder import SearchFolder
 from kit.records import SearchGap, SearchPoint
+from kit.stats.gap import is_met
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 import json
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import onnx
 import pytest
 
-from kit.cli.app import main
 from kit.digest import digest_file
 from kit.model.calibrate import Method
 from kit.model.load import load_onnx
@@ -28,27 +26,15 @@ from kit.spec.recipe import parse_recipe
 from kit.store import Run
 from tests.digits_case import WITH_SELECTION, Case, write_case
 from tests.integration.conftest import Edgeproof
+from tests.integration.in_process import edgeproof
+
+__all__ = ["edgeproof"]  # a fixture
 
 RECIPE = Treatment("int8-per-tensor", Method("percentile", 99.9), equalize=False, correct_bias=True).recipe(
     frozenset({"second"})
 )
 
 PARTS = WITH_SELECTION | {"test": slice(1500, 1797)}
-
-
-@pytest.fixture
-def edgeproof(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Edgeproof:
-    """The command in this process, where every warning is an error."""
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(cwd)
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
-
-    return run
 
 
 @pytest.fixture

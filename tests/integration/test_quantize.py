@@ -18,28 +18,15 @@ import onnxruntime
 import psutil
 import pytest
 
-from kit.cli.app import main
 from kit.digest import digest_file
 from kit.model.metadata import properties
 from tests.digits_case import Case, write_case
 from tests.integration.conftest import ROOT, Edgeproof
+from tests.integration.in_process import edgeproof
+
+__all__ = ["edgeproof"]  # a fixture
 
 CNN = ROOT / "examples/watch/watch-cnn.onnx"
-
-
-@pytest.fixture
-def edgeproof(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Edgeproof:
-    """The command in this process, where every warning is an error."""
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(cwd)
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
-
-    return run
 
 
 @pytest.fixture

@@ -18,30 +18,18 @@ import onnxruntime
 import psutil
 import pytest
 
-from kit.cli.app import main
 from kit.digest import digest_file
-from kit.judge.gaps import Untested, is_met
+from kit.judge.gaps import Untested
 from kit.model.search import SearchOutcome
 from kit.pipeline.search import Confirmation, _verdict
 from kit.records import SearchGap, SearchPoint, Verdict
+from kit.stats.gap import is_met
 from kit.store import Run
 from tests.digits_case import WITH_SELECTION, Case, write_case, write_data
 from tests.integration.conftest import ROOT, Edgeproof
+from tests.integration.in_process import edgeproof
 
-
-@pytest.fixture
-def edgeproof(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Edgeproof:
-    """The command in this process, where every warning is an error."""
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(cwd)
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out, err)
-
-    return run
+__all__ = ["edgeproof"]  # a fixture
 
 
 @pytest.fixture

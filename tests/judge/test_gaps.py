@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.judge.base import Case
-from kit.judge.gaps import LEAST_ROWS, RowGaps, excess, gap_of, is_met
+from kit.judge.gaps import LEAST_ROWS, RowGaps, gap_of
 from kit.judge.registry import JUDGES
 from kit.records import Evidence, Int64Array, SearchGap
 from kit.spec.types import Requirement
+from kit.stats.gap import excess, is_met
 from tests import builders
 
 DROP = Requirement("drop", "accuracy.drop", "at_most", 0.03, "3 points", 0.95)

@@ -16,12 +16,13 @@ from kit.model.quantize import Variant
 from kit.model.search import Budget, Evaluation, SearchOutcome, Target, search
 from kit.model.search.course import Aim, strain
 from kit.model.search.estimate import Estimator
-from kit.model.search.front import GUARD, PRICE, choose, excess, meets, pareto_front, worst_excess
+from kit.model.search.front import GUARD, PRICE, choose, meets, pareto_front, worst_excess
 from kit.model.search.sensitivity import LOST, row_losses, spread_subset
 from kit.model.search.treatment import Ground
 from kit.model.session import HostSession, score_output
 from kit.records import Arithmetic, ModelRecord, SaturationRecord, SearchGap, SearchPoint, VariantRecord
 from kit.spec.recipe import BASES
+from kit.stats.gap import excess
 from tests.model.search_nets import DATA, Asked, Layers, network
 
 EXACT = Target("exact", "a processor with exact sums")

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 from kit.model.graph import PRODUCTS
 from kit.model.quantize import Variant
-from kit.model.search.front import GUARD, SAMPLED, guarded_loss, meets
+from kit.model.search.front import GUARD, guarded_loss, meets
 from kit.model.search.ladder import Ladder
 from kit.model.search.treatment import Ground, Treatment
 from kit.records import SearchGap
+from kit.stats.gap import SAMPLED
 
 STEP = 4.0
 """A failure at least quarters the divergence that is aimed at: that halves the scores' errors."""

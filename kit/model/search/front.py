@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from kit.records import SearchGap, SearchPoint
+from kit.stats.gap import SAMPLED, excess
 
 GUARD, LITTLE_GUARD = 1.28, 0.64
 """Standard errors that a choice keeps from each limit where it can (1.28: nine in ten of a normal distribution): the
@@ -14,17 +15,6 @@ PRICE = 1.3
 
 NEAR = 1.01
 """Costs within a hundredth count as equal: files differ by a few bytes for their recipes' names."""
-
-SAMPLED = ("points", "share")
-"""Units of what is estimated from rows; bytes and seconds are what they are."""
-
-
-def excess(gap: SearchGap) -> float:
-    """By how much of what is allowed a gap is beyond it (negative: within); 1 means twice as much.
-
-    Where nothing is allowed, a point (or one unit) stands for it.
-    """
-    return (gap.loss - gap.allowed) / (abs(gap.allowed) or (0.01 if gap.unit in SAMPLED else 1.0))
 
 
 def worst_gap(gaps: Sequence[SearchGap]) -> SearchGap | None:
