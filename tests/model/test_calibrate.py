@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
 from kit.errors import ModelError
-from kit.model.calibrate import Method, Ranges, calibrate
+from kit.model.calibrate import Method, Ranges, calibrate, observe
+from kit.model.calibrate.observe import Observer
 from kit.model.feeds import Feeds
 from tests.calibration_nets import CONV_TENSORS, Rows, conv_net, conv_rows, model_of, two_input_net
 
@@ -56,6 +57,12 @@ def by_onnxruntime(model: onnx.ModelProto, rows: Rows, folder: Path, method: str
 @pytest.fixture(scope="module")
 def model() -> onnx.ModelProto:
     return conv_net(batch=1)
+
+
+@pytest.fixture(scope="module")
+def shaped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With the shapes of its tensors, as preparing a model for quantization leaves it."""
+    return onnx.shape_inference.infer_shapes(model)
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +108,54 @@ def test_a_real_face_detector_has_the_ranges_that_onnxruntime_finds(rnet_path: P
         assert ours[tensor] == pytest.approx(pair, abs=2e-6 * max(1e-9, *map(abs, pair))), tensor
 
 
-def test_every_method_at_once_is_each_alone(model: onnx.ModelProto) -> None:
+def test_every_method_at_once_is_each_alone(model: onnx.ModelProto, shaped: onnx.ModelProto) -> None:
     rows = {"x": conv_rows(20)}
     together = calibrate(model, CONV_TENSORS, rows, ALL)
     assert list(together) == list(ALL)
     for method in ALL:
-        assert calibrate(model, CONV_TENSORS, rows, [method]) == {method: together[method]}
+        for net in (model, shaped):
+            assert calibrate(net, CONV_TENSORS, rows, [method]) == {method: together[method]}
+
+
+@pytest.mark.parametrize("batch", [1, "rows"])
+def test_extremes_are_found_in_the_graph_where_shapes_are_known(batch: int | str) -> None:
+    shaped = onnx.shape_inference.infer_shapes(conv_net(batch))
+    rows = [{"x": row[np.newaxis]} for row in conv_rows(9)]
+    watched, reduced = Observer(shaped, CONV_TENSORS), Observer(shaped, CONV_TENSORS, extremes=True)
+    for whole, found in zip(watched.rows(rows), reduced.rows(rows), strict=True):
+        assert whole.keys() == found.keys()
+        for name in whole.keys() - {"x"}:
+            assert found[name].size == 3 < whole[name].size
+            assert (found[name].min(), found[name].max()) == (whole[name].min(), whole[name].max())
+
+
+def test_rows_in_threads_come_in_their_order(monkeypatch: pytest.MonkeyPatch, shaped: onnx.ModelProto) -> None:
+    rows = [{"x": np.full((1, 3, 16, 16), number, dtype=np.float32)} for number in range(40)]
+    for worth_s, extremes in ((0.0, True), (0.0, False), (1e9, True)):
+        monkeypatch.setattr(observe, "_WORTH_A_THREAD_S", worth_s)
+        found = [row["x"].max() for row in Observer(shaped, CONV_TENSORS, extremes=extremes).rows(rows)]
+        assert found == list(range(40))
+
+
+def test_a_tensor_of_unknown_size_is_looked_at_whole() -> None:
+    nodes = [helper.make_node("NonZero", ["x"], ["where"]), helper.make_node("Cast", ["where"], ["y"], to=1)]
+    net = onnx.shape_inference.infer_shapes(model_of(nodes, {"x": [1, 4]}, ["y"], {}))
+    rows = np.array([[0, 0, 0, 0], [0, 0, 5, 1]], dtype=np.float32)
+    assert calibrate(net, ["y"], {"x": rows}, [MINMAX]) == {MINMAX: {"y": (0.0, 3.0)}}
+    assert calibrate(net, ["y"], {"x": rows[:1]}, [MINMAX]) == {MINMAX: {}}
+
+
+@pytest.mark.parametrize("size", [3, 8, 17, 100, 1001])
+def test_a_hidden_nan_is_seen_where_extremes_pass_over_it(size: int) -> None:
+    nodes = [helper.make_node("Sqrt", ["x"], ["root"]), helper.make_node("Max", ["root", "one"], ["y"])]
+    net = onnx.shape_inference.infer_shapes(
+        model_of(nodes, {"x": [1, size]}, ["y"], {"one": np.ones(1, dtype=np.float32)})
+    )
+    rows = np.random.default_rng(size).uniform(1, 2, (20, size)).astype(np.float32)
+    rows[13, size // 2] = -1
+    with pytest.raises(ModelError, match="'root' is not finite: it holds nan") as caught:
+        calibrate(net, ["root", "y"], {"x": rows}, [MINMAX])
+    assert caught.value.where == "row 13"
 
 
 @pytest.mark.parametrize("sizes", [(30,), (1,) * 30, (7, 7, 7, 7, 2), (29, 1)], ids=["one", "rows", "sevens", "last"])
@@ -225,21 +274,23 @@ def test_the_model_is_not_changed(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", [0, 1, 6])
-def test_what_is_not_finite_is_named_with_tensor_and_row(where: int, bad: float, model: onnx.ModelProto) -> None:
+def test_what_is_not_finite_is_named_with_tensor_and_row(where: int, bad: float, shaped: onnx.ModelProto) -> None:
     rows = conv_rows(8)
     rows[where, 1, 2, 3] = bad
-    with pytest.raises(ModelError, match=r"tensor '\w+' is not finite") as caught:
-        calibrate(model, CONV_TENSORS, {"x": rows}, ALL)
-    assert caught.value.where == f"row {where}"
-    assert caught.value.next_step
+    for methods in (ALL, [MINMAX]):
+        with pytest.raises(ModelError, match=r"tensor '\w+' is not finite") as caught:
+            calibrate(shaped, CONV_TENSORS, {"x": rows}, methods)
+        assert caught.value.where == f"row {where}"
+        assert caught.value.next_step
 
 
-def test_what_overflows_inside_is_named(model: onnx.ModelProto) -> None:
+def test_what_overflows_inside_is_named(model: onnx.ModelProto, shaped: onnx.ModelProto) -> None:
     rows = conv_rows(4)
     rows[2] = 3e38
-    with pytest.raises(ModelError, match="'conv1' is not finite") as caught:
-        calibrate(model, ["x", "conv1"], iter({"x": row[np.newaxis]} for row in rows), [MINMAX])
-    assert caught.value.where == "row 2"
+    for net in (model, shaped):
+        with pytest.raises(ModelError, match="'conv1' is not finite") as caught:
+            calibrate(net, ["x", "conv1"], iter({"x": row[np.newaxis]} for row in rows), [MINMAX])
+        assert caught.value.where == "row 2"
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def calibrate(
         ModelError: there are no rows, they do not fit the model, there is no such tensor, or a value is not finite.
     """
     batches = (feeds,) if isinstance(feeds, Mapping) else feeds
-    observer = Observer(proto, tensors)
     total = row_count(feeds) if isinstance(feeds, Mapping) and feeds else total_rows
     counted = any(method.name in COUNTING for method in methods)
+    observer = Observer(proto, tensors, extremes=not counted)
     kept = {name: TensorStatistics(counted=counted) for name in observer.tensors}
     done = 0
     with closing(observer.rows(batches)) as rows:
