@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 import kit
 from kit.device import clock, transfer
-from kit.device.base import BusyWindow, LatencySamples, MemorySamples, Progress, Telemetry
+from kit.device.base import BusyWindow, LatencySamples, MemorySamples, Progress
 from kit.device.conversation import Conversation
 from kit.device.link import Link, LinkHealth
 from kit.device.texts import conditions, device_record, text
 from kit.digest import digest_bytes
 from kit.errors import DeviceError, LinkError
-from kit.records import Conditions, DeviceRecord, Float32Array, Int64Array
+from kit.records import Conditions, DeviceRecord, Float32Array, Int64Array, Telemetry
 from kit.spec.types import DeviceSpec
 from kit.wire import PROTOCOLS, Message
 

@@ -1,13 +1,23 @@
 """What a device is to the rest: load a model by digest, run it, time it, tell its state. Drivers are one file each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.records import Conditions, DeviceRecord, Float32Array, Int64Array
+from kit.files import Files
+from kit.records import (
+    SINGLE_STREAM,
+    Conditions,
+    DeviceRecord,
+    Float32Array,
+    Int64Array,
+    OperatorTime,
+    Telemetry,
+    Workload,
+)
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) in the unit of the work: bytes sent, rows predicted, inferences timed."""
@@ -15,7 +25,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class LatencySamples:
-    """What a device's clock said: samples_ns int64 [n] in order; `cpu_ns` is the process's CPU time over the loop."""
+    """What a device's clock said: samples_ns, starts_ns int64 [n] in order; `cpu_ns` is the process's over the loop.
+
+    sampled_rows: int64 [k], which of the given rows had their outputs kept; sampled_scores: float32 [k, outputs], those
+    of the first output, flattened. None: the device cannot tell.
+    """
 
     samples_ns: Int64Array
     clock: str
@@ -23,16 +37,34 @@ class LatencySamples:
     load_ns: int
     first_run_ns: int
     cpu_ns: int
+    starts_ns: Int64Array | None = None
+    late_count: int = 0
+    sampled_rows: Int64Array | None = None
+    sampled_scores: Float32Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStartSamples:
+    """A fresh process a session, int64 [sessions] each: until its runtime is there, loading, first inference."""
+
+    ready_ns: Int64Array
+    load_ns: Int64Array
+    first_run_ns: Int64Array
+    method: str
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySamples:
-    """Bytes above the baseline, one value a fresh session: int64 [sessions]."""
+    """Bytes above the baseline, one value a fresh session: int64 [sessions]; see MemoryRecord for what each is."""
 
     peak_bytes: Int64Array
     steady_bytes: Int64Array
     baseline_bytes: int
     method: str
+    load_peak_bytes: Int64Array | None = None
+    first_run_peak_bytes: Int64Array | None = None
+    steady_proportional_bytes: Int64Array | None = None
+    arena_bytes: Int64Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +75,6 @@ class BusyWindow:
     end_ns: int
     inferences: int
     cpu_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Telemetry:
-    """A device's state at `clock_ns` of its own monotonic clock, while it worked."""
-
-    clock_ns: int
-    conditions: Conditions
 
 
 @runtime_checkable
@@ -82,9 +106,29 @@ class Device(Protocol):
         ...
 
     def time_inferences(
-        self, digest: str, inputs: NDArray[np.generic], *, count: int, min_s: float, progress: Progress | None = None
+        self,
+        digest: str,
+        inputs: NDArray[np.generic],
+        *,
+        count: int,
+        min_s: float,
+        workload: Workload = SINGLE_STREAM,
+        progress: Progress | None = None,
     ) -> LatencySamples:
-        """Time single inferences, one row each in turn, with bound buffers, on the device's monotonic clock."""
+        """Time inferences under `workload`, rows in turn, with bound buffers, on the device's monotonic clock.
+
+        At least `count` samples and `min_s` seconds. Raises DeviceError for a workload that it cannot run.
+        """
+        ...
+
+    def measure_cold_start(self, digest: str, inputs: NDArray[np.generic], *, sessions: int) -> ColdStartSamples | None:
+        """From a fresh process to the first answer; None where the device has no method."""
+        ...
+
+    def profile_operators(
+        self, digest: str, inputs: NDArray[np.generic], *, inferences: int
+    ) -> tuple[OperatorTime, ...] | None:
+        """Mean time by node, longest first, in a session of its own; None where the device has no method."""
         ...
 
     def measure_memory(self, digest: str, inputs: NDArray[np.generic], *, sessions: int) -> MemorySamples | None:
@@ -93,6 +137,20 @@ class Device(Protocol):
 
     def run_busy(self, digest: str, inputs: NDArray[np.generic], *, duration_s: float) -> BusyWindow:
         """Run back to back for `duration_s` so that a meter can watch; duration 0 s loads the model and stays idle."""
+        ...
+
+    def run_pattern(
+        self, digest: str, inputs: NDArray[np.generic], *, pattern_s: Sequence[tuple[float, float]]
+    ) -> tuple[BusyWindow, ...] | None:
+        """Work and rest by `pattern_s` ([busy, idle] in s, in turn): each busy stretch as it was; None: it cannot."""
+        ...
+
+    def telemetry(self) -> list[Telemetry]:
+        """Its state while it worked, in order, since this was last asked; empty where it does not tell."""
+        ...
+
+    def files(self) -> Files | None:
+        """Its files that tell power; None where it does not let them be read."""
         ...
 
     def clock_offset_ns(self) -> tuple[int, int]:

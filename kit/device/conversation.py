@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from kit.device.base import Progress, Telemetry
+from kit.device.base import Progress
 from kit.device.link import Link
 from kit.device.patience import IS_IT_ALIVE, LateError, Patience, least_rate_bytes_per_s
 from kit.device.texts import telemetry, text
 from kit.errors import DeviceError, LinkError
+from kit.records import Telemetry
 from kit.spec.text import shown
 from kit.spec.types import DeviceSpec
 from kit.wire import (

@@ -6,14 +6,14 @@ read back by the board file's policy. docs/boards.md says what is accepted, and 
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.device.base import BusyWindow, LatencySamples, MemorySamples, Progress
+from kit.device.base import BusyWindow, ColdStartSamples, LatencySamples, MemorySamples, Progress
 from kit.device.link import Link
 from kit.device.mlperf import grammar
 from kit.device.mlperf.dialogue import Dialogue
@@ -23,7 +23,8 @@ from kit.device.mlperf.results import encode
 from kit.device.mlperf.timing import Laps
 from kit.device.serial import open_port
 from kit.errors import DeviceError, LinkError
-from kit.records import Conditions, DeviceRecord, Float32Array
+from kit.files import Files
+from kit.records import SINGLE_STREAM, Conditions, DeviceRecord, Float32Array, OperatorTime, Telemetry, Workload
 from kit.spec.types import BoardSpec, DeviceSpec
 
 TIMED_ROWS = 5
@@ -119,7 +120,14 @@ class MlperfTinyDevice:
         return np.asarray(scores, dtype=np.float32)
 
     def time_inferences(
-        self, digest: str, inputs: NDArray[np.generic], *, count: int, min_s: float, progress: Progress | None = None
+        self,
+        digest: str,
+        inputs: NDArray[np.generic],
+        *,
+        count: int,
+        min_s: float,
+        workload: Workload = SINGLE_STREAM,
+        progress: Progress | None = None,
     ) -> LatencySamples:
         """Samples of single inferences, or of means over a few where the counter is coarse; `clock` says which.
 
@@ -128,6 +136,9 @@ class MlperfTinyDevice:
         that damages replies.
         """
         self._check(digest, inputs)
+        if workload != SINGLE_STREAM:
+            what = f"the board infers back to back, one row each, and not as {workload.scenario}"
+            raise DeviceError(what, where=self._where, next_step="measure it as a single stream")
         laps = Laps(self._session)
         chosen = np.linspace(0, len(inputs) - 1, min(len(inputs), TIMED_ROWS)).astype(np.intp)
         data = [encode(inputs[index], self._board) for index in chosen]
@@ -163,6 +174,36 @@ class MlperfTinyDevice:
         count = max(1, round(duration_s * 1e6 * count / max(1, end_us - start_us)))
         start_us, end_us = laps.window_us(count)
         return BusyWindow(start_us * 1000, end_us * 1000, count, (end_us - start_us) * 1000)
+
+    def measure_cold_start(self, digest: str, inputs: NDArray[np.generic], *, sessions: int) -> ColdStartSamples | None:
+        """None: there is no process to start."""
+        del digest, inputs, sessions
+        return None
+
+    def profile_operators(
+        self, digest: str, inputs: NDArray[np.generic], *, inferences: int
+    ) -> tuple[OperatorTime, ...] | None:
+        """None: the protocol has no method."""
+        del digest, inputs, inferences
+        return None
+
+    def run_pattern(
+        self, digest: str, inputs: NDArray[np.generic], *, pattern_s: Sequence[tuple[float, float]]
+    ) -> tuple[BusyWindow, ...]:
+        """Each busy stretch as `run_busy`; between them the board waits for its next command."""
+        windows = []
+        for busy_s, idle_s in pattern_s:
+            windows.append(self.run_busy(digest, inputs, duration_s=busy_s))
+            time.sleep(idle_s)
+        return tuple(windows)
+
+    def telemetry(self) -> list[Telemetry]:
+        """Nothing: the protocol tells no state."""
+        return []
+
+    def files(self) -> Files | None:
+        """None: a board has no files."""
+        return None
 
     def clock_offset_ns(self) -> tuple[int, int]:
         """Offset of the board's counter from the fastest of 8 round trips (Cristian 1989); an altered lap is refused.

@@ -2,8 +2,7 @@
 
 from datetime import UTC, datetime
 
-from kit.device.base import Telemetry
-from kit.records import Conditions, DeviceRecord
+from kit.records import Conditions, DeviceRecord, Telemetry
 from kit.spec.link import link_name
 from kit.spec.text import shown
 from kit.spec.types import DeviceSpec

@@ -7,12 +7,11 @@ with a real instrument.
 
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from kit.errors import MeasurementError, SpecError
-from kit.meter.base import PowerTrace
+from kit.meter.base import PowerTrace, Watched
 from kit.meter.model import PowerModel, read_parameters
 from kit.records import Float64Array, MeterRecord
 from kit.spec.types import MeterSpec
@@ -27,8 +26,7 @@ class EmulatedMeter:
     noise_w is one standard deviation; resolution_w the quantization step; accuracy_share the largest gain error.
     """
 
-    def __init__(self, spec: MeterSpec, cpu_time_ns: Callable[[], int], process_id: int | None) -> None:
-        del cpu_time_ns  # the agent cannot answer while it computes; its process's clock can be read any time
+    def __init__(self, spec: MeterSpec, watched: Watched) -> None:
         values = read_parameters(spec, ("idle_power_w", "active_power_w"), _OPTIONAL)
         if not 1 <= values["sample_rate_hz"] <= 1000 or values["accuracy_share"] >= 1:
             raise SpecError(
@@ -36,6 +34,7 @@ class EmulatedMeter:
                 where="meter emulated",
                 next_step="state sample_rate_hz from 1 to 1000 and accuracy_share below 1",
             )
+        process_id = watched.process_id  # its clock can be read any time; the agent cannot answer while it computes
         if process_id is None:
             raise MeasurementError(
                 "the emulated meter watches a process on this machine, and the agent runs elsewhere",

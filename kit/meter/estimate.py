@@ -1,12 +1,11 @@
 """Power estimated from the agent's CPU time and a declared power model: it informs and never certifies."""
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from kit.errors import MeasurementError
-from kit.meter.base import PowerTrace
+from kit.meter.base import PowerTrace, Watched
 from kit.meter.model import PowerModel, read_parameters
 from kit.records import MeterRecord
 from kit.spec.types import MeterSpec
@@ -18,11 +17,12 @@ class EstimateMeter:
     Parameters: idle_power_w, active_power_w (what one busy core adds).
     """
 
-    def __init__(self, spec: MeterSpec, cpu_time_ns: Callable[[], int], process_id: int | None = None) -> None:
-        del process_id  # the agent tells its CPU time itself, wherever it runs
+    def __init__(self, spec: MeterSpec, watched: Watched) -> None:
         self._parameters = read_parameters(spec, ("idle_power_w", "active_power_w"), {})
+        if watched.cpu_time_ns is None:
+            raise MeasurementError("there is no processor time to estimate power from", where="meter estimate")
         self._model = PowerModel(**self._parameters)
-        self._cpu_time_ns = cpu_time_ns
+        self._cpu_time_ns = watched.cpu_time_ns
         self._start: tuple[int, int] | None = None
 
     def describe(self) -> MeterRecord:

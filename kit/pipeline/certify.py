@@ -16,6 +16,7 @@ from kit.model.quantize import INT8, make_variant
 from kit.model.session import runs_exactly
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
+from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
     ConversionRecord,
@@ -201,5 +202,5 @@ def _energy(work: Work, device: Device, digest: str) -> EnergyRecord | None:
     spec, inputs = work.inputs.device.meter, work.inputs
     if spec is None:
         return None
-    with closing(open_meter(spec, cpu_time_ns=device.cpu_time_ns, process_id=device.process_id())) as meter:
+    with closing(open_meter(spec, watched_on(device))) as meter:
         return measure_energy(device, meter, digest, inputs.dataset.test.inputs, inputs.profile.measure)

@@ -20,6 +20,7 @@ from kit.model.integer import NotModelledError
 from kit.model.quantize import Variant
 from kit.model.search import Target, everywhere_bases
 from kit.model.session import HostSession, score_output
+from kit.pipeline.watched import watched_on
 from kit.records import Arithmetic, DeviceRecord, Float32Array, PredictionRecord, VariantEvidence
 from kit.spec.types import DatasetPart, DeviceSpec, Metric, Profile
 
@@ -133,8 +134,7 @@ class DeviceBench:
         if _asks(profile, ("memory.peak",)):
             memory = measure_memory(self.opened, self.spec, digest, rows, plan)
         if self.spec.meter is not None and (profile.cheapest_by == "energy" or _asks(profile, ("battery.share",))):
-            cpu_time_ns, process_id = self.opened.cpu_time_ns, self.opened.process_id()
-            with closing(open_meter(self.spec.meter, cpu_time_ns=cpu_time_ns, process_id=process_id)) as meter:
+            with closing(open_meter(self.spec.meter, watched_on(self.opened))) as meter:
                 energy = measure_energy(self.opened, meter, digest, rows, plan)
         return VariantEvidence(variant.record, latency, memory, energy, own, exact, saturating)
 

@@ -34,7 +34,12 @@ class DeviceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The device's state at one moment; None is what it could not tell."""
+    """The device's state at one moment; None is what it could not tell.
+
+    cooling_share: the most engaged cooling device, 0 to 1 of its highest state. throttle_count: events that the
+    processor counted since it started. cpu_pressure_share, memory_pressure_share: time that some task waited for it, of
+    the last 10 s (Linux, accounting/psi.rst).
+    """
 
     utc: str
     load_1min: float | None
@@ -43,3 +48,15 @@ class Conditions:
     temperature_celsius: float | None
     available_memory_bytes: int | None
     battery_share: float | None
+    cooling_share: float | None = None
+    throttle_count: int | None = None
+    cpu_pressure_share: float | None = None
+    memory_pressure_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """A device's state at `clock_ns` of its own monotonic clock, while it worked."""
+
+    clock_ns: int
+    conditions: Conditions

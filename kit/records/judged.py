@@ -7,8 +7,10 @@ from typing import Literal
 from kit.records.base import Obtained
 from kit.records.data import DatasetRecord
 from kit.records.device import DeviceRecord
-from kit.records.measured import EnergyRecord, LatencyRecord, MemoryRecord, PredictionRecord
+from kit.records.latency import LatencyRecord
+from kit.records.measured import MemoryRecord, PredictionRecord
 from kit.records.model import ConversionRecord, ModelRecord, VariantRecord
+from kit.records.power import EnergyRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Device files: how a device is reached, its meter and battery, and what of it is emulated (``devices/*.toml``)."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,38 +8,18 @@ from msgspec import Meta
 
 from kit.errors import SpecError
 from kit.spec import units
+from kit.spec.battery import BatteryTable, read_battery
 from kit.spec.find import find, named_files
 from kit.spec.link import BOARD_PREFIX, MAX_BAUD, device_at, is_link, link_kind
-from kit.spec.shapes import Charge, Energy, Name, Power, Rate, Share, Size, Text, Time, Voltage, quantity
+from kit.spec.meter import MeterTable, read_meter
+from kit.spec.shapes import Name, Share, Size, Text, Time, quantity
 from kit.spec.toml import Document, decode, read
-from kit.spec.types import BatterySpec, BoardSpec, DeviceSpec, EmulateSpec, LineSpec, MeterSpec
+from kit.spec.types import BoardSpec, DeviceSpec, EmulateSpec, LineSpec
 
 Emulated = Annotated[
     Literal["device", "processor", "memory", "meter", "battery", "link"],
     Meta(description="a part that is not the real thing; every output says so"),
 ]
-
-METER_KEYS: dict[str, dict[str, tuple[str, units.Kind, bool]]] = {
-    "estimate": {
-        "idle_power": ("idle_power_w", "power", True),
-        "active_power": ("active_power_w", "power", True),
-    },
-    "emulated": {
-        "idle_power": ("idle_power_w", "power", True),
-        "active_power": ("active_power_w", "power", True),
-        "accuracy": ("accuracy_share", "share", False),
-        "noise": ("noise_w", "power", False),
-        "resolution": ("resolution_w", "power", False),
-        "sample_rate": ("sample_rate_hz", "rate", False),
-    },
-}
-"""For each meter driver: the keys of [meter], the parameter that each sets, its unit, and whether it must be there."""
-
-METER_BOUNDS = {
-    "sample_rate_hz": (1.0, 1000.0, "from 1 Hz to 1 kHz"),
-    "accuracy_share": (0.0, math.nextafter(1, 0), "below 100 %"),
-}
-"""Least and most that the emulated meter takes, and in words: said when the file is read, not after a long run."""
 
 
 class DeviceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,29 +54,6 @@ class LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Annotated[str, Meta(max_length=1000, description="path of the key file that a TCP agent demands")] = ""
     threads: Annotated[int, Meta(ge=1, le=1024, description="threads that the runtime may use")] = 1
     timeout: Time = "30 s"
-
-
-class MeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What tells power, and its declared constants."""
-
-    driver: Annotated[Literal["estimate", "emulated"], Meta(description="the meter's driver")]
-    idle_power: Power | None = None
-    active_power: Power | None = None
-    accuracy: Share | None = None
-    noise: Power | None = None
-    resolution: Power | None = None
-    sample_rate: Rate | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**53, description="seed of the emulated noise")] | None = None
-
-
-class BatteryTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The battery: `capacity` with `voltage`, or `energy`."""
-
-    other_load: Power
-    capacity: Charge | None = None
-    voltage: Voltage | None = None
-    energy: Energy | None = None
-    reserve: Share = "0 %"
 
 
 Rarity = Annotated[float, Meta(ge=0, le=0.1, description="how often it happens, 0 to 0.1")]
@@ -171,8 +127,8 @@ def load_device(name_or_path: str | Path) -> DeviceSpec:
         timeout_s=quantity(document, ("link", "timeout"), file.link.timeout, "time"),
         emulated=file.device.emulated,
         timing_is_real=file.device.timing_is_real,
-        meter=None if file.meter is None else _meter(document, file.meter),
-        battery=None if file.battery is None else _battery(document, file.battery),
+        meter=None if file.meter is None else read_meter(document, file.meter),
+        battery=None if file.battery is None else read_battery(document, file.battery),
         emulate=None if file.emulate is None else _emulate(document, file.emulate),
         board=None if file.board is None else BoardSpec(**msgspec.structs.asdict(file.board)),
     )
@@ -257,54 +213,3 @@ def _emulate(document: Document, table: EmulateTable) -> EmulateSpec:
     if cpu is not None and cpu < 0.01:
         raise document.error(("emulate", "cpu"), "is less than the kernel can share out", "write 1 % or more")
     return EmulateSpec(None if memory is None else int(memory), cpu, None if storage is None else int(storage), line)
-
-
-def _meter(document: Document, table: MeterTable) -> MeterSpec:
-    """Declared constants by their parameter names, in SI units; those left out are the driver's own."""
-    keys = METER_KEYS[table.driver]
-    parameters: dict[str, float] = {}
-    for name in ("idle_power", "active_power", "accuracy", "noise", "resolution", "sample_rate"):
-        value, key = getattr(table, name), ("meter", name)
-        if value is not None and name not in keys:
-            raise document.error(key, f'the meter "{table.driver}" has no such constant', f"known: {', '.join(keys)}")
-        if value is None:
-            if name in keys and keys[name][2]:
-                what = f'the meter "{table.driver}" needs it'
-                raise document.error(key, what, units.UNITS[keys[name][1]].example)
-            continue
-        parameter, kind, _ = keys[name]
-        parameters[parameter] = quantity(document, key, value, kind)
-        _check_bounds(document, key, str(value), parameter, parameters[parameter])
-    if table.seed is not None:
-        if table.driver != "emulated":
-            raise document.error(("meter", "seed"), f'the meter "{table.driver}" has nothing random', "remove it")
-        parameters["seed"] = float(table.seed)
-    if parameters["active_power_w"] < parameters["idle_power_w"]:
-        raise document.error(("meter", "active_power"), "is less than idle_power", "check both")
-    return MeterSpec(table.driver, parameters)
-
-
-def _check_bounds(document: Document, key: tuple[str, str], text: str, parameter: str, value: float) -> None:
-    least, most, words = METER_BOUNDS.get(parameter, (-math.inf, math.inf, ""))
-    if not least <= value <= most:
-        raise document.error(key, f"{text} is not {words}", f"state one {words}")
-
-
-def _battery(document: Document, table: BatteryTable) -> BatterySpec:
-    return BatterySpec(
-        capacity_j=_battery_energy_j(document, table),
-        other_load_w=quantity(document, ("battery", "other_load"), table.other_load, "power"),
-        reserve_share=quantity(document, ("battery", "reserve"), table.reserve, "share"),
-    )
-
-
-def _battery_energy_j(document: Document, table: BatteryTable) -> float:
-    """Energy when full, J: as stated, or charge (C) times nominal voltage (V)."""
-    by_charge = (table.capacity, table.voltage)
-    if table.energy is not None and by_charge == (None, None):
-        return quantity(document, ("battery", "energy"), table.energy, "energy")
-    if table.energy is not None or table.capacity is None or table.voltage is None:
-        example = 'write capacity = "300 mAh" and voltage = "3.85 V", or energy = "1.1 Wh"'
-        raise document.error(("battery",), "needs capacity and voltage together, or energy alone", example)
-    charge_c = quantity(document, ("battery", "capacity"), table.capacity, "charge")
-    return charge_c * quantity(document, ("battery", "voltage"), table.voltage, "voltage")

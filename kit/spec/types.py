@@ -98,10 +98,14 @@ class BatterySpec:
 
 @dataclass(frozen=True, slots=True)
 class MeterSpec:
-    """A meter's driver name (a row of kit.meter's registry) and its declared constants in SI units."""
+    """A meter's driver name (a row of kit.meter's registry), its declared constants in SI units, and its words.
+
+    Words are what is no number: a port, a rail's name, a file.
+    """
 
     driver: str
     parameters: dict[str, float] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from kit.device import open_device
 from kit.errors import MeasurementError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.measure.obtained import obtained_on, weakest
-from kit.meter import open_meter
+from kit.meter import Watched, open_meter
 from kit.records import DatasetRecord
 from kit.spec.types import DatasetPart, MeasurePlan, MeterSpec
 from tests import device_kit as kits
@@ -41,7 +41,7 @@ def part(inputs, classes=kits.CLASSES):
 
 def meter_of(device, driver, **parameters):
     spec = MeterSpec(driver, POWERS | parameters)
-    return open_meter(spec, cpu_time_ns=device.cpu_time_ns, process_id=device.process_id())
+    return open_meter(spec, Watched(device.cpu_time_ns, device.process_id()))
 
 
 class TestObtained:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kit.errors import EdgeproofError, MeasurementError, SpecError
-from kit.meter import METERS, open_meter
+from kit.meter import METERS, Watched, open_meter
 from kit.meter.model import PowerModel
 from kit.spec.types import MeterSpec
 
@@ -17,9 +17,7 @@ POWERS = {"idle_power_w": 0.05, "active_power_w": 0.4}
 
 
 def open_one(driver, process_id=None, cpu_time_ns=time.process_time_ns, **parameters):
-    return open_meter(
-        MeterSpec(driver, POWERS | parameters), cpu_time_ns=cpu_time_ns, process_id=process_id or os.getpid()
-    )
+    return open_meter(MeterSpec(driver, POWERS | parameters), Watched(cpu_time_ns, process_id or os.getpid()))
 
 
 @pytest.fixture
@@ -96,7 +94,7 @@ class TestEveryMeter:
     def test_a_missing_constant(self, driver, missing):
         parameters = {name: value for name, value in POWERS.items() if name != missing}
         with pytest.raises(SpecError, match=f"parameter '{missing}' is missing") as caught:
-            open_meter(MeterSpec(driver, parameters), cpu_time_ns=time.process_time_ns, process_id=os.getpid())
+            open_meter(MeterSpec(driver, parameters), Watched(time.process_time_ns, os.getpid()))
         assert missing in caught.value.next_step
 
     def test_an_unknown_constant(self, driver):
@@ -111,8 +109,8 @@ class TestEveryMeter:
 
 
 def test_an_unknown_meter_lists_the_known():
-    with pytest.raises(SpecError, match="unknown meter 'joulescope'") as caught:
-        open_meter(MeterSpec("joulescope"), cpu_time_ns=time.process_time_ns, process_id=None)
+    with pytest.raises(SpecError, match="unknown meter 'voltmeter'") as caught:
+        open_meter(MeterSpec("voltmeter"), Watched(time.process_time_ns, None))
     assert "emulated, estimate" in caught.value.next_step
 
 
@@ -132,7 +130,7 @@ class TestEstimate:
         assert energy_j(trace) == pytest.approx(0.05 * wall_s + 0.4 * 0.025)
 
     def test_it_needs_no_process_here(self):
-        meter = open_meter(MeterSpec("estimate", POWERS), cpu_time_ns=lambda: 0, process_id=None)
+        meter = open_meter(MeterSpec("estimate", POWERS), Watched(lambda: 0, None))
         meter.start()
         assert meter.stop().power_w[1] == pytest.approx(0.05)
 
@@ -207,7 +205,7 @@ class TestEmulated:
 
     def test_a_device_elsewhere_cannot_be_watched(self):
         with pytest.raises(MeasurementError, match="runs elsewhere") as caught:
-            open_meter(MeterSpec("emulated", POWERS), cpu_time_ns=lambda: 0, process_id=None)
+            open_meter(MeterSpec("emulated", POWERS), Watched(lambda: 0, None))
         assert "estimate" in caught.value.next_step
 
     @pytest.mark.parametrize("wrong", [{"sample_rate_hz": 0.0}, {"sample_rate_hz": 1e6}, {"accuracy_share": 1.0}])

@@ -128,26 +128,26 @@ def test_times_that_are_not_real_are_of_something_emulated(tmp_path: Path, devic
 def test_the_emulated_meter_takes_what_the_file_may_say(
     tmp_path: Path, rate: float, accuracy: str, taken: bool
 ) -> None:
-    from kit.meter import open_meter
+    from kit.meter import Watched, open_meter
 
     path = write(tmp_path, GOOD.replace('"1 kHz"', f'"{rate} Hz"').replace('"2 %"', f'"{accuracy}"'))
     if taken:
         meter = load_device(path).meter
         assert meter is not None
-        open_meter(meter, cpu_time_ns=time.process_time_ns, process_id=os.getpid()).close()
+        open_meter(meter, Watched(time.process_time_ns, os.getpid())).close()
         return
     with pytest.raises(SpecError):
         load_device(path)
     parameters = {"idle_power_w": 1.0, "active_power_w": 1.0, "sample_rate_hz": rate}
     spec = MeterSpec("emulated", parameters | {"accuracy_share": float(accuracy.removesuffix(" %")) / 100})
     with pytest.raises(SpecError, match="out of range"):
-        open_meter(spec, cpu_time_ns=time.process_time_ns, process_id=os.getpid())
+        open_meter(spec, Watched(time.process_time_ns, os.getpid()))
 
 
 def test_an_estimate_has_nothing_random(tmp_path: Path) -> None:
     keys = 'idle_power = "1 W"\nactive_power = "2 W"\nseed = 1\n'
     text = f'[device]\nname = "d"\n[link]\nurl = "subprocess:"\n[meter]\ndriver = "estimate"\n{keys}'
-    with pytest.raises(SpecError, match=r"meter\.seed.*nothing random"):
+    with pytest.raises(SpecError, match=r"meter\.seed.*no such constant"):
         load_device(write(tmp_path, text))
 
 
@@ -191,12 +191,12 @@ def test_a_name_that_is_not_there_suggests_the_nearest() -> None:
 
 
 def test_meters_take_the_parameters_of_the_shipped_files() -> None:
-    from kit.meter import open_meter
+    from kit.meter import Watched, open_meter
 
     for device in list_devices()[0]:
         if device.meter is None:
             continue
-        meter = open_meter(device.meter, cpu_time_ns=time.process_time_ns, process_id=os.getpid())
+        meter = open_meter(device.meter, Watched(time.process_time_ns, os.getpid()))
         try:
             record = meter.describe()
         finally:
