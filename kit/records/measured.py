@@ -11,8 +11,8 @@ class MemoryRecord:
 
     peak_bytes, steady_bytes: int64 [sessions], above `baseline_bytes` of the runtime without a model; the highest of
     all phases, and resident after the last run. load_peak_bytes, first_run_peak_bytes: the high-water marks of loading
-    and of the first inference alone. steady_proportional_bytes: shared pages counted by their sharers' number (PSS), above
-    the baseline's. arena_bytes: what the runtime's arena holds, in itself. model_bytes: the file on storage;
+    and of the first inference alone. steady_proportional_bytes: shared pages counted by their sharers' number (PSS),
+    above the baseline's. arena_bytes: what the runtime's arena holds, in itself. model_bytes: the file on storage;
     weight_bytes: of those, initializers.
     """
 
