@@ -1,0 +1,78 @@
+"""Turns that a drift cannot favour, and an interval of a ratio that holds as often as it says."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.pipeline.interleave import paired_ratio, turns
+
+
+@given(models=st.integers(1, 6), windows=st.integers(1, 12), seed=st.integers(0, 2**32 - 1))
+def test_every_model_has_one_window_a_round(models: int, windows: int, seed: int) -> None:
+    order = turns(models, windows, seed)
+    assert len(order) == windows
+    assert all(sorted(each) == list(range(models)) for each in order)
+    assert order == turns(models, windows, seed)
+
+
+@given(models=st.integers(2, 6), pairs=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
+def test_a_linear_drift_weighs_on_all_alike(models: int, pairs: int, seed: int) -> None:
+    sequence = [model for each in turns(models, 2 * pairs, seed) for model in each]
+    place = np.arange(len(sequence))
+    means = [place[np.array(sequence) == model].mean() for model in range(models)]
+    assert means == pytest.approx([means[0]] * models)
+
+
+def test_two_models_go_a_b_b_a() -> None:
+    for seed in range(20):
+        (first, second, *_) = turns(2, 4, seed)
+        assert first == second[::-1]
+    assert {turns(2, 2, seed)[0] for seed in range(20)} == {(0, 1), (1, 0)}
+
+
+def test_the_ratio_is_of_the_second_to_the_first() -> None:
+    ratio = paired_ratio([1.0, 2.0, 4.0], [0.5, 1.0, 2.0], 0.95)
+    assert ratio is not None
+    assert (ratio.estimate, ratio.lower, ratio.upper) == pytest.approx((0.5, 0.5, 0.5))
+    assert ratio.differs
+    assert ratio.pairs == 3
+
+
+def test_what_a_round_does_to_both_cancels() -> None:
+    rounds = np.array([1.0, 3.0, 1.1, 0.4, 2.0, 1.0])
+    ratio = paired_ratio(list(rounds), list(1.05 * rounds * [1.001, 0.999, 1.0, 1.002, 0.998, 1.0]), 0.95)
+    assert ratio is not None
+    assert 1.04 < ratio.lower < ratio.estimate < ratio.upper < 1.06
+
+
+def test_too_few_rounds_have_no_interval() -> None:
+    assert paired_ratio([1.0, 1.0], [2.0, 2.1], 0.95) is None
+    assert paired_ratio([], [], 0.95) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [([1.0, 1.0, 1.0], [1.0, 1.0]), ([0.0, 1.0, 1.0], [1.0] * 3), ([1.0] * 3, [float("nan"), 1, 1])],
+    ids=["unpaired", "zero", "nan"],
+)
+def test_what_is_no_pair_of_medians_is_refused(one: list[float], other: list[float]) -> None:
+    with pytest.raises(ValueError, match="pairs"):
+        paired_ratio(one, other, 0.95)
+
+
+@pytest.mark.parametrize("rounds", [3, 6, 10], ids="{} rounds".format)
+def test_the_interval_covers_as_often_as_it_says(rounds: int) -> None:
+    random = np.random.default_rng(rounds)
+    held = told = 0
+    for _ in range(2000):
+        shared = np.exp(random.normal(0, 0.2, rounds))  # what the machine does to both
+        one, other = (shared * np.exp(random.normal(0, 0.03, rounds)) for _ in range(2))
+        ratio = paired_ratio(list(one), list(other * 0.9), 0.95)
+        same = paired_ratio(list(one), list(other), 0.95)
+        assert ratio is not None
+        assert same is not None
+        held += ratio.lower <= 0.9 <= ratio.upper
+        told += same.differs
+    assert 0.93 * 2000 < held < 0.97 * 2000
+    assert told < 0.07 * 2000
