@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kit.agent import allowance
 from kit.agent.cpu import describe_processor
+from kit.agent.strain import strain
 from kit.digest import digest_bytes
 
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
@@ -73,7 +74,7 @@ def battery() -> str | None:
 
 
 def conditions() -> dict[str, float | str | None]:
-    """Load, clock frequency in Hz, governor, hottest zone in degrees Celsius, free memory in B, battery share."""
+    """Load, clock in Hz, governor, hottest zone in degrees Celsius, free memory in B, battery share, strain."""
     frequency_khz = _number(_CPUFREQ / "scaling_cur_freq")
     charge_percent = _largest(_POWER, "*/capacity")
     hottest_millicelsius = _largest(_THERMAL, "thermal_zone*/temp")
@@ -84,6 +85,7 @@ def conditions() -> dict[str, float | str | None]:
         "temperature_celsius": None if hottest_millicelsius is None else hottest_millicelsius / 1e3,
         "available_memory_bytes": allowance.available_bytes(),
         "battery_share": None if charge_percent is None else charge_percent / 100,
+        **strain(),
     }
 
 

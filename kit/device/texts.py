@@ -58,13 +58,27 @@ def conditions(message: Message) -> Conditions:
     def number(name: str) -> float | None:
         return None if message.absent(name) else message.number(name, -1e3)
 
-    free = "available_memory_bytes"
+    def share(name: str) -> float | None:
+        return None if message.absent(name) else message.number(name, 0, 1)
+
+    def count(name: str) -> int | None:
+        return None if message.absent(name) else message.integer(name)
+
+    def seconds(name: str) -> float | None:
+        return None if message.absent(name) else message.number(name, 0, 1e12)
+
     return Conditions(
         utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
         load_1min=number("load_1min"),
         frequency_hz=number("frequency_hz"),
         governor=None if message.absent("governor") else text(message, "governor", 64),
         temperature_celsius=number("temperature_celsius"),
-        available_memory_bytes=None if message.absent(free) else message.integer(free),
+        available_memory_bytes=count("available_memory_bytes"),
         battery_share=number("battery_share"),
+        cooling_share=share("cooling_share"),
+        throttle_count=count("throttle_count"),
+        cpu_pressure_share=share("cpu_pressure_share"),
+        memory_pressure_share=share("memory_pressure_share"),
+        busy_cpu_s=seconds("busy_cpu_s"),
+        process_cpu_s=seconds("process_cpu_s"),
     )

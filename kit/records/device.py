@@ -38,7 +38,8 @@ class Conditions:
 
     cooling_share: the most engaged cooling device, 0 to 1 of its highest state. throttle_count: events that the
     processor counted since it started. cpu_pressure_share, memory_pressure_share: time that some task waited for it, of
-    the last 10 s (Linux, accounting/psi.rst).
+    the last 10 s (Linux, accounting/psi.rst). busy_cpu_s: CPU time that everything used on all processors since the
+    device started, process_cpu_s: of it, the agent; their differences between two moments are what others took.
     """
 
     utc: str
@@ -52,6 +53,8 @@ class Conditions:
     throttle_count: int | None = None
     cpu_pressure_share: float | None = None
     memory_pressure_share: float | None = None
+    busy_cpu_s: float | None = None
+    process_cpu_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
