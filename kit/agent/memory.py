@@ -1,9 +1,5 @@
-"""Memory that a model adds to a process, in a fresh process a session: ``python -m kit.agent.memory MODEL THREADS``.
+"""Memory that a model adds to a process, in a fresh process a session; see kit.agent.footprint for what it does."""
 
-One row arrives on standard input as .npy, from the agent itself; the answer is one line of JSON.
-"""
-
-import contextlib
 import io
 import json
 import os
@@ -11,32 +7,47 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kit
+from kit.agent import footprint
 from kit.agent.work import RefusalError
 from kit.errors import DeviceError
 
-METHOD = (
-    "a fresh process a session; baseline: VmRSS after a one-node model was loaded, run and released; "
-    "then the high-water mark is reset (/proc/self/clear_refs), the model loaded from file and run 21 times; "
-    "peak: VmHWM, steady: VmRSS, both less the baseline and with the library pages that the model touches; "
-    "MALLOC_MMAP_THRESHOLD_=65536, MALLOC_ARENA_MAX=1"
-)
-_RUNS = 20
 _TIMEOUT_S = 300
 _TICK_S = 0.1
 _ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One fresh session's figures in bytes, above `baseline_bytes`; None is what this system does not tell.
+
+    peak_bytes is None too where the high-water mark cannot be reset and was higher before the model was loaded.
+    """
+
+    baseline_bytes: int | None
+    peak_bytes: int | None
+    steady_bytes: int | None
+    load_peak_bytes: int | None = None
+    first_run_peak_bytes: int | None = None
+    steady_proportional_bytes: int | None = None
+    arena_bytes: int | None = None
+
+
+OPTIONAL = tuple(each.name for each in fields(Session))[3:]
+"""Figures that a device may lack."""
+
+
 def measure_session(
     path: Path, threads: int, row: NDArray[np.generic], tick: Callable[[], None] = lambda: None
-) -> tuple[int, int, int]:
-    """Peak and steady bytes above the baseline, and the baseline, of one fresh session in a fresh process.
+) -> Session:
+    """The figures of one fresh session in a fresh process.
 
     `tick` is called while it works, and may raise, which ends it. Raises DeviceError if the worker fails, with its
     last words.
@@ -44,7 +55,7 @@ def measure_session(
     stream = io.BytesIO()
     np.save(stream, row, allow_pickle=False)
     with subprocess.Popen(
-        [sys.executable, "-m", "kit.agent.memory", os.fspath(path), str(threads)],
+        [sys.executable, "-m", "kit.agent.footprint", os.fspath(path), str(threads)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
     ) as worker:  # fmt: skip
         try:
@@ -52,10 +63,49 @@ def measure_session(
         except BaseException:
             worker.kill()
             raise
-    if worker.returncode:
+    lines = out.splitlines()
+    if not lines:  # with its first line all is told but the arena, whose session may have been one too many
         raise _failure(worker.returncode, err)
-    answer = json.loads(out)
-    return answer["peak_bytes"], answer["steady_bytes"], answer["baseline_bytes"]
+    return Session(**{name: value for line in lines for name, value in json.loads(line).items()})
+
+
+def told(sessions: Sequence[Session]) -> tuple[dict[str, object], list[NDArray[np.int64]]]:
+    """The fields and parts of a reply (docs/wire.md): `method`, null where a session has no peak; int64 [sessions]."""
+    whole = [_column(sessions, name) for name in ("baseline_bytes", "peak_bytes", "steady_bytes")]
+    known = [each for each in whole if each is not None]
+    if len(known) < len(whole):
+        return {"method": None}, []
+    more = {name: values for name in OPTIONAL if (values := _column(sessions, name)) is not None}
+    baseline, *parts = known
+    told_fields = {"method": _method(set(more)), "baseline_bytes": int(np.median(baseline)), "more": list(more)}
+    return told_fields, [*parts, *more.values()]
+
+
+def _column(sessions: Sequence[Session], name: str) -> NDArray[np.int64] | None:
+    values = [getattr(each, name) for each in sessions]
+    return None if None in values else np.array(values, np.int64)
+
+
+def _method(known: set[str]) -> str:
+    """What was read, and what could not be."""
+    by_phase = {"load_peak_bytes", "first_run_peak_bytes"} <= known
+    runs = f"loading from file, the first run, {footprint.RUNS} more runs"
+    if by_phase:
+        peak = f"the high-water mark is reset (/proc/self/clear_refs) before each of: {runs}; peak: VmHWM, the highest"
+    else:
+        peak = f"the high-water mark cannot be reset here, so that no phase has its own; after {runs}: peak: VmHWM"
+    proportional = "Pss of /proc/self/smaps_rollup" if "steady_proportional_bytes" in known else "not told here"
+    arena = "mem_arena_held of the runtime's profiler, in a session of its own, weights included"
+    return "; ".join(
+        (
+            "a fresh process a session; baseline: VmRSS after a one-node model was loaded, run and released",
+            f"{peak}; steady: VmRSS after the last",
+            "all less the baseline and with the library pages that the model touches",
+            f"proportional: {proportional}",
+            f"arena: {arena if 'arena_bytes' in known else 'not told here'}",
+            ", ".join(f"{name}={value}" for name, value in list(_ENVIRONMENT.items())[:2]),
+        )
+    )
 
 
 def _talk(worker: "subprocess.Popen[bytes]", data: bytes, tick: Callable[[], None]) -> tuple[bytes, bytes]:
@@ -87,60 +137,5 @@ def _environment() -> dict[str, str]:
 
 
 def available() -> bool:
-    """Whether this kernel can reset and tell the high-water mark."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return _status_bytes("VmHWM") is not None
-
-
-def one_node_model() -> bytes:
-    """An ONNX model of a single Identity node on float [1], written by hand: the agent has no onnx package.
-
-    Field numbers from onnx.proto: ModelProto ir_version 1, graph 7, opset_import 8; GraphProto node 1, name 2,
-    input 11, output 12; NodeProto input 1, output 2, op_type 4; ValueInfoProto name 1, type 2.
-    """
-
-    def nested(number: int, payload: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(payload)]) + payload
-
-    shape = nested(2, nested(1, b"\x08\x01"))
-    value_type = nested(2, nested(1, b"\x08\x01" + shape))
-    node = nested(1, b"x") + nested(2, b"y") + nested(4, b"Identity")
-    graph = nested(1, node) + nested(2, b"g") + nested(11, nested(1, b"x") + value_type)
-    return b"\x08\x08" + nested(7, graph + nested(12, nested(1, b"y") + value_type)) + nested(8, b"\x10\x0d")
-
-
-def _work(path: str, threads: int) -> None:
-    import gc
-
-    import onnxruntime as ort
-
-    with contextlib.suppress(OSError):  # where memory runs out, this process ends and not the agent, which tells it
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    row = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    providers = ["CPUExecutionProvider"]
-    ort.InferenceSession(one_node_model(), options, providers=providers).run(None, {"x": np.zeros(1, np.float32)})
-    gc.collect()
-    baseline_bytes = _status_bytes("VmRSS") or 0
-    Path("/proc/self/clear_refs").write_text("5")
-    session = ort.InferenceSession(path, options, providers=providers)
-    feed = {session.get_inputs()[0].name: row}
-    for _ in range(1 + _RUNS):
-        session.run(None, feed)
-    steady_bytes, peak_bytes = _status_bytes("VmRSS") or 0, _status_bytes("VmHWM") or 0
-    answer = {"peak_bytes": peak_bytes, "steady_bytes": steady_bytes}
-    answer = {name: max(0, value - baseline_bytes) for name, value in answer.items()}
-    sys.stdout.write(json.dumps(answer | {"baseline_bytes": baseline_bytes}))
-
-
-def _status_bytes(key: str) -> int | None:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), None)
-
-
-if __name__ == "__main__":
-    _work(sys.argv[1], int(sys.argv[2]))
+    """Whether this kernel tells a process's high-water mark."""
+    return footprint.high_water_bytes() is not None

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from kit.agent import memory, runner, state, transfer
 from kit.agent.cache import ModelCache
 from kit.agent.telemetry import Telemetry
@@ -110,9 +108,7 @@ class Agent:
             work.tell(done, sessions)
             tick = lambda done=done: telemetry.tick(done, sessions)  # noqa: E731
             measured.append(memory.measure_session(path, self._runner.threads, rows[:1], tick))
-        peak, steady, baseline = np.array(measured, np.int64).T
-        fields = {"method": memory.METHOD, "baseline_bytes": int(np.median(baseline))}
-        return Message("memory", fields, [np.ascontiguousarray(peak), np.ascontiguousarray(steady)])
+        return Message("memory", *memory.told(measured))
 
     def _busy(self, work: Work) -> Message:
         digest = work.request.text("digest")

@@ -6,6 +6,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import fields as fields_of
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,7 @@ MAX_TIMED_ROWS = 1024
 LEASE_S = 0.5, 86400.0
 """The shortest and the longest lease that a device may grant."""
 _CLOCK_SHARE, _CLOCK_SLACK_NS = 0.1, 100_000_000  # how far a device's clock may be from the host's, and its start
+_MEMORY_FIGURES = {each.name for each in fields_of(MemorySamples)} - {"baseline_bytes", "method"}
 
 
 class AgentDevice:
@@ -154,10 +156,11 @@ class AgentDevice:
         reply = self._talk.request("memory", fields, [np.ascontiguousarray(inputs[:1])], steps=sessions)
         if reply.absent("method"):
             return None
-        peak_bytes, steady_bytes = self._int64(reply, 0), self._int64(reply, 1)
-        if not len(peak_bytes) == len(steady_bytes) == sessions:
-            raise self._talk.wrong(f"the device measured {len(peak_bytes)} sessions, {sessions} were asked for")
-        return MemorySamples(peak_bytes, steady_bytes, reply.integer("baseline_bytes"), text(reply, "method"))
+        names = ["peak_bytes", "steady_bytes", *(() if reply.absent("more") else reply.texts("more", limit=8))]
+        figures = {name: self._int64(reply, index) for index, name in enumerate(names) if name in _MEMORY_FIGURES}
+        if wrong := next((name for name, values in figures.items() if len(values) != sessions), None):
+            raise self._talk.wrong(f"{wrong} has {len(figures[wrong])} sessions, {sessions} were asked for")
+        return MemorySamples(baseline_bytes=reply.integer("baseline_bytes"), method=text(reply, "method"), **figures)
 
     def run_busy(self, digest: str, inputs: NDArray[np.generic], *, duration_s: float) -> BusyWindow:
         """Run back to back; 0 s only loads the model."""
