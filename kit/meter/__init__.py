@@ -10,6 +10,10 @@ from kit.spec.types import MeterSpec
 METERS = {
     "estimate": "kit.meter.estimate:EstimateMeter",
     "emulated": "kit.meter.emulated:EmulatedMeter",
+    "ppk2": "kit.meter.ppk2:Ppk2Meter",
+    "lpm01a": "kit.meter.lpm01a:Lpm01aMeter",
+    "usb-meter": "kit.meter.usb_meter:UsbMeter",
+    "joulescope": "kit.meter.joulescope:JoulescopeMeter",
 }
 """How to open a meter (a callable of a MeterSpec and a Watched), by its driver's name; imported when it is used."""
 

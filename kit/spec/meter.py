@@ -59,13 +59,15 @@ METER_KEYS: dict[Driver, dict[str, Key]] = {
     },
     "replay": _FILE | _STATED,
     "ppk2": _PORT
+    | _RATE
+    | _STATED
     | {
         "voltage": ("voltage_v", "voltage", True),
         "mode": ("mode", "text", False),
         "trigger": ("trigger_line", "count", False),
     },
-    "lpm01a": _PORT | _RATE | {"voltage": ("voltage_v", "voltage", True), "mode": ("mode", "text", False)},
-    "joulescope": {"serial": ("serial", "text", False), "trigger": ("trigger_line", "count", False)},
+    "lpm01a": _PORT | _RATE | _STATED | {"voltage": ("voltage_v", "voltage", True), "mode": ("mode", "text", False)},
+    "joulescope": _RATE | _STATED | {"serial": ("serial", "text", False), "trigger": ("trigger_line", "count", False)},
     "usb-meter": _PORT | _STATED,
     "rapl": _PART | _RATE | _STATED,
     "ina": _PART | _RATE | _STATED,
