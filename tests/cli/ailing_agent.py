@@ -31,7 +31,7 @@ def slower(self: Agent, work: Work) -> Message:
     COUNTS["busy"] += 1
     reply = BUSY(self, work)
     fields = dict(reply.fields)
-    fields["inferences"] = int(fields["inferences"] * 0.97 ** COUNTS["busy"])  # type: ignore[call-overload]
+    fields["inferences"] = int(fields["inferences"] * 0.9 ** COUNTS["busy"])  # type: ignore[call-overload]
     return Message("busy", fields)
 
 
