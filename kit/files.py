@@ -88,8 +88,7 @@ class LocalFiles:
 
     def sample(self, paths: Sequence[str], *, period_s: float) -> "Sampler":
         """See Files; at most 1000 times a second. Raises MeasurementError if none of them can be read now."""
-        places = [self._place(path) for path in paths]
-        return Sampler(lambda: tuple(map(_text, places)), period_s, clock_ns=self._clock_ns, what=", ".join(paths))
+        return Sampler.of_files([self._place(path) for path in paths], period_s, clock_ns=self._clock_ns)
 
     def _place(self, path: str) -> Path:
         return self._root / path.lstrip("/")
@@ -118,10 +117,22 @@ class Sampler:
         self._thread = threading.Thread(target=self._sample, name="sample files", daemon=True)
         self._thread.start()
 
-    def stop(self) -> FileSamples:
-        """See Sampling. Readings that were interrupted (8 times the median's length) are late ones."""
+    @classmethod
+    def of_files(
+        cls, places: Sequence[Path], period_s: float, *, clock_ns: Callable[[], int], kept_bytes: int = _MAX_KEPT_BYTES
+    ) -> "Sampler":
+        """The texts of files; None for one that cannot be read."""
+        what = ", ".join(map(str, places))
+        return cls(lambda: tuple(map(_text, places)), period_s, clock_ns=clock_ns, what=what, kept_bytes=kept_bytes)
+
+    def end(self) -> None:
+        """End without a result; may be called twice."""
         self._halt.set()
         self._thread.join()
+
+    def stop(self) -> FileSamples:
+        """See Sampling. Readings that were interrupted (8 times the median's length) are late ones."""
+        self.end()
         widest_ns = _WIDE * np.median([after - before for before, after, _ in self._rows]) + _SLACK_NS
         for _ in range(_LAST_TRIES):
             self._take()

@@ -1,10 +1,12 @@
 """Answer requests, one at a time: each handler takes a request under way and returns its reply; a refusal is raised."""
 
+import json
 import time
 from collections.abc import Callable
 
-from kit.agent import memory, runner, state, transfer
+from kit.agent import busy, coldstart, memory, profile, runner, series, state, transfer, workloads
 from kit.agent.cache import ModelCache
+from kit.agent.files import FileRequests
 from kit.agent.telemetry import Telemetry
 from kit.agent.work import RefusalError, Work
 from kit.errors import EdgeproofError
@@ -23,10 +25,11 @@ class Agent:
         self.is_link_slow = False
         self._runner = runner.Runner(threads=1)
         self._identity: dict[str, object] = {}
+        self._files = FileRequests()
         self._handlers: dict[str, Callable[[Work], Message]] = {
             "hello": self._hello, "has": self._has, "put": self._put, "predict": self._predict, "time": self._time,
             "memory": self._memory, "busy": self._busy, "clock": self._clock, "conditions": self._conditions,
-            "echo": self._echo, "forget": self._forget, "bye": self._bye,
+            "cold": self._cold, "profile": self._profile, "pattern": self._pattern, "echo": self._echo, "forget": self._forget, "bye": self._bye, **self._files.handlers,
         }  # fmt: skip
 
     def answer(self, work: Work) -> Message:
@@ -39,12 +42,13 @@ class Agent:
             )
         return handler(work)
 
-    def describe(self, busy: dict[str, object] | None) -> Message:
+    def describe(self, taken: dict[str, object] | None) -> Message:
         """Who this is and whether it is taken, for a host without the lease; safe from any thread."""
-        return Message("describe", {"protocols": list(PROTOCOLS), "busy": busy} | self._who())
+        return Message("describe", {"protocols": list(PROTOCOLS), "busy": taken} | self._who())
 
     def close(self) -> None:
         """Let go of the models; they stay for the next agent."""
+        self._files.close()
         self.cache.close()
 
     def _who(self) -> dict[str, object]:
@@ -54,12 +58,14 @@ class Agent:
 
     def _hello(self, work: Work) -> Message:
         protocol = _common_protocol(work.request)
+        self._files.close()  # what another host asked for
         rate = work.request.fields.get("link_bytes_per_s")
         self.is_link_slow = rate is not None and (
             work.request.number("link_bytes_per_s", 1, 1e12) < SLOW_LINK_BYTES_PER_S
         )
         self._runner = runner.Runner(work.request.integer("threads", 1, 1024))
-        return Message("hello", {"protocol": protocol, "lease_s": self.lease_s} | self._who())
+        fields = {"protocol": protocol, "lease_s": self.lease_s, "scenarios": list(workloads.SCENARIOS)}
+        return Message("hello", fields | self._who())
 
     def _has(self, work: Work) -> Message:
         digest = work.request.text("digest")
@@ -76,25 +82,50 @@ class Agent:
         return Message("predict", parts=[runner.predict(session, request.tensor(), output, Telemetry(work).tick)])
 
     def _time(self, work: Work) -> Message:
-        path = self.cache.path(work.request.text("digest"))
-        self._runner.forget()
-        timing = runner.time_rows(
-            path,
-            self._runner.threads,
-            work.request.tensor(),
-            count=work.request.integer("count", 1, runner.MAX_SAMPLES),
-            min_s=work.request.number("min_s", 0, runner.MAX_BUSY_S),
-            tick=Telemetry(work).tick,
-        )
+        request, digest = work.request, work.request.text("digest")
+        path, workload = self.cache.path(digest), workloads.workload_of(work.request)
+        count, min_s = request.integer("count", 1, series.MAX_SAMPLES), request.number("min_s", 0, busy.MAX_BUSY_S)
+        goal, fresh = series.Goal(count, int(min_s * 1e9)), request.absent("fresh") or request.flag("fresh")
+        timed = self._runner.timed(digest, path, fresh=fresh)
+        timing = workloads.time_session(timed, request.tensor(), workload, goal, Telemetry(work).tick)
         info = time.get_clock_info("perf_counter")
         fields = {
+            "scenario": workload.scenario,
             "clock": f"time.perf_counter_ns ({info.implementation})",
             "clock_resolution_ns": max(1, round(info.resolution * 1e9)),
-            "load_ns": timing.load_ns,
-            "first_run_ns": timing.first_run_ns,
+            "load_ns": timed.load_ns,
+            "first_run_ns": timed.first_run_ns,
             "cpu_ns": timing.cpu_ns,
+            "late_count": timing.late_count,
+            "scores_name": timing.scores_name,
         }
-        return Message("time", fields, [timing.samples_ns])
+        return Message("time", fields, [timing.samples_ns, timing.starts_ns, timing.rows, timing.scores])
+
+    def _cold(self, work: Work) -> Message:
+        request, digest = work.request, work.request.text("digest")
+        sessions, rows, path = request.integer("sessions", 1, 1000), request.tensor(), self.cache.path(digest)
+        if self._who()["emulator"] or not coldstart.available():  # a fresh process would not be emulated
+            return Message("cold", {"method": None})
+        runner.check_rows(self._runner.session(digest, path, exact=False), rows[:1])
+        self._runner.forget()
+        telemetry, measured, evicted = Telemetry(work), [], 0
+        for done in range(sessions):
+            work.tell(done, sessions)
+            evicted += coldstart.evict(path)
+            tick = lambda done=done: telemetry.tick(done, sessions)  # noqa: E731
+            measured.append(coldstart.measure_start(path, self._runner.threads, rows[:1], tick))
+        method = f"{coldstart.METHOD}; the model's file was out of the system's cache before {evicted} of {sessions}"
+        return Message("cold", {"method": method}, list(np.array(measured, np.int64).T.copy()))
+
+    def _profile(self, work: Work) -> Message:
+        request, digest = work.request, work.request.text("digest")
+        inferences, path = request.integer("inferences", 1, profile.MAX_INFERENCES), self.cache.path(digest)
+        self._runner.forget()
+        threads, tick = self._runner.threads, Telemetry(work).tick
+        nodes = profile.profile(path, threads, request.tensor(), inferences, tick)
+        texts = [[node.name, node.op_type, node.output_shapes, node.provider] for node in nodes]
+        total_ns = np.array([node.total_ns for node in nodes], np.int64)
+        return Message("profile", {"method": profile.METHOD}, [json.dumps(texts).encode(), total_ns])
 
     def _memory(self, work: Work) -> Message:
         request, digest = work.request, work.request.text("digest")
@@ -113,10 +144,16 @@ class Agent:
     def _busy(self, work: Work) -> Message:
         digest = work.request.text("digest")
         session = self._runner.session(digest, self.cache.path(digest), exact=False)
-        duration_s = work.request.number("duration_s", 0, runner.MAX_BUSY_S)
+        duration_s = work.request.number("duration_s", 0, busy.MAX_BUSY_S)
         tick = Telemetry(work).tick
-        start_ns, end_ns, inferences, cpu_ns = runner.keep_busy(session, work.request.tensor(), duration_s, tick)
+        start_ns, end_ns, inferences, cpu_ns = busy.keep_busy(session, work.request.tensor(), duration_s, tick)
         return Message("busy", {"start_ns": start_ns, "end_ns": end_ns, "inferences": inferences, "cpu_ns": cpu_ns})
+
+    def _pattern(self, work: Work) -> Message:
+        digest, pattern_s = work.request.text("digest"), busy.pattern_of(work.request)
+        session = self._runner.session(digest, self.cache.path(digest), exact=False)
+        stretches = busy.keep_pattern(session, work.request.tensor(), pattern_s, Telemetry(work).tick)
+        return Message("pattern", {}, [np.array(stretches, np.int64)])
 
     def _clock(self, work: Work) -> Message:
         cpu_ns = time.process_time_ns()

@@ -15,7 +15,7 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _THERMAL, _POWER = Path("/sys/class/thermal"), Path("/sys/class/power_supply")
 _DEVICETREE_MODEL, _DMI = Path("/proc/device-tree/model"), Path("/sys/class/dmi/id")
 _NO_NAMES = ("none", "to be filled by o.e.m.", "default string", "system product name", "not specified")
-_SHARED_WITH_HOST = ("interface.py", "digest.py", "errors.py")
+_SHARED_WITH_HOST = ("interface.py", "digest.py", "errors.py", "files.py")
 
 
 def agent_digest() -> str:

@@ -36,7 +36,7 @@ def test_every_module_of_the_package_is_in_a_layer() -> None:
 
 def test_the_agent_imports_only_what_a_bare_board_has() -> None:
     allowed = {"kit", "numpy", "onnxruntime", "psutil"} | set(sys.stdlib_module_names)
-    shared = {"kit.wire", "kit.records", "kit.errors", "kit.digest", "kit.interface", "kit.agent", "kit"}
+    shared = {"kit.wire", "kit.files", "kit.records", "kit.errors", "kit.digest", "kit.interface", "kit.agent", "kit"}
     shared_files = {ROOT / "kit" / f"{name.split('.')[1]}.py" for name in shared if "." in name}
     for path in sorted((ROOT / "kit" / "agent").rglob("*.py")) + sorted(p for p in shared_files if p.exists()):
         for name in imports(path):
