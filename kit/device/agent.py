@@ -5,7 +5,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import replace
 
@@ -16,13 +16,14 @@ import kit
 from kit.device import clock, transfer
 from kit.device.base import BusyWindow, LatencySamples, MemorySamples, Progress
 from kit.device.conversation import Conversation
+from kit.device.files import DeviceFiles
 from kit.device.link import Link, LinkHealth
 from kit.device.texts import conditions, device_record, text
 from kit.digest import digest_bytes
 from kit.errors import DeviceError, LinkError
 from kit.records import Conditions, DeviceRecord, Float32Array, Int64Array, Telemetry
 from kit.spec.types import DeviceSpec
-from kit.wire import PROTOCOLS, Message
+from kit.wire import PROTOCOLS, Message, Part
 
 ROWS_BYTES = 4 << 20
 """Most that the rows of one message take; on a slow line, what it moves in about a second."""
@@ -179,6 +180,15 @@ class AgentDevice:
                 f"in {window_ns / 1e9:g} s"
             )
         return window
+
+    def files(self) -> DeviceFiles | None:
+        """Its files that tell power; None where the agent is of an earlier release."""
+
+        def ask(kind: str, fields: Mapping[str, object], parts: list[Part]) -> Message:
+            return self._talk.request(kind, fields, parts)  # of the link that is open then
+
+        files = DeviceFiles(ask, self.clock_offset_ns, self._talk.where)
+        return files if files.is_there() else None
 
     def clock_offset_ns(self) -> tuple[int, int]:
         """Device clock less host's time.monotonic_ns, and its error bound, ns (see kit.device.clock)."""
