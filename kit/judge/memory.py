@@ -24,7 +24,7 @@ def judge_memory(case: Case) -> tuple[Finding, ...]:
             f"at least {least} are needed."
         )
         return (undecided(found, reason, f"{count(least - sessions, 'more session')}"),)
-    return (certifying(case, explained(found, _reason(found), _need(found, least))),)
+    return (certifying(case, explained(found, _reason(found, _when(record)), _need(found, least))),)
 
 
 def _measured(case: Case, record: MemoryRecord) -> Measured:
@@ -39,17 +39,42 @@ def _measured(case: Case, record: MemoryRecord) -> Measured:
         f"order statistics of session peaks; {record.method}",
         len(peaks),
         record.obtained,
-        details={"baseline_bytes": float(record.baseline_bytes), "largest_bytes": float(peaks[-1])},
+        details={"baseline_bytes": float(record.baseline_bytes), "largest_bytes": float(peaks[-1])} | _medians(record),
     )
 
 
-def _reason(found: Finding) -> str:
-    limit = f"limit {quantity(found.limit, 'B')}"
+def _medians(record: MemoryRecord) -> dict[str, float]:
+    """Over sessions, of what the device tells beside the peak; and the file's own sizes."""
+    phases = {
+        "load_peak_bytes": record.load_peak_bytes,
+        "first_run_peak_bytes": record.first_run_peak_bytes,
+        "steady_bytes": record.steady_bytes,
+        "steady_proportional_bytes": record.steady_proportional_bytes,
+        "arena_bytes": record.arena_bytes,
+    }
+    file = {"model_bytes": record.model_bytes, "weight_bytes": record.weight_bytes}
+    medians = {name: float(np.median(values)) for name, values in phases.items() if values is not None and len(values)}
+    return medians | {name: float(size) for name, size in file.items() if size is not None}
+
+
+def _when(record: MemoryRecord) -> str:
+    """A clause for the phase that has the peak in most sessions; empty where phases were not told apart."""
+    load, first, peak = record.load_peak_bytes, record.first_run_peak_bytes, record.peak_bytes
+    if load is None or first is None:
+        return ""
+    in_load, in_first = load >= peak, first >= peak
+    if 2 * in_load.sum() > len(peak):
+        return ", while it loads"
+    return ", in its first run" if 2 * in_first.sum() > len(peak) else ", as it runs on"
+
+
+def _reason(found: Finding, when: str) -> str:
+    limit, peak = f"limit {quantity(found.limit, 'B')}", f"{how(found.obtained)} at its peak{when}"
     if found.verdict is Verdict.PASS and found.upper is not None:
         end = f"(upper end, {percent(found.confidence)} confidence)"
-        return f"the model adds at most {quantity(found.upper, 'B')}{how(found.obtained)} at its peak {end}; {limit}."
+        return f"the model adds at most {quantity(found.upper, 'B')}{peak} {end}; {limit}."
     ends = interval(found.lower, found.upper, "B")
-    return f"the model adds {quantity(found.estimate or 0.0, 'B')}{how(found.obtained)} at its peak {ends}; {limit}."
+    return f"the model adds {quantity(found.estimate or 0.0, 'B')}{peak} {ends}; {limit}."
 
 
 def _need(found: Finding, least: int) -> str:

@@ -76,12 +76,21 @@ def check_latency(record: LatencyRecord, where: str) -> None:
 
 
 def check_memory(record: MemoryRecord, where: str) -> None:
-    """int64 peaks and steady values [sessions] in B, none negative."""
-    sessions = record.peak_bytes.shape[:1]
-    for name, array in (("peak_bytes", record.peak_bytes), ("steady_bytes", record.steady_bytes)):
+    """int64 figures [sessions] in B, none negative and no phase above the peak; no more weights than there is file."""
+    sessions, peak = record.peak_bytes.shape[:1], record.peak_bytes
+    names = ("peak_bytes", "steady_bytes", "load_peak_bytes", "first_run_peak_bytes", "steady_proportional_bytes")
+    for name in (*names, "arena_bytes"):
+        array = getattr(record, name)
+        if array is None:
+            continue
         _array(name, array, np.int64, sessions, where)
         if (array < 0).any():
             raise refuse(f"{name} has a negative amount of memory", where)
+        if name.endswith("_peak_bytes") and (array > peak).any():
+            raise refuse(f"{name} is above the peak of all phases", where)
+    model, weights = record.model_bytes, record.weight_bytes
+    if min(model or 0, weights or 0) < 0 or (model is not None and weights is not None and weights > model):
+        raise refuse(f"{weights} B of weights in a file of {model} B", where)
 
 
 def check_energy(record: EnergyRecord, where: str) -> None:

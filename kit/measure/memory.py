@@ -1,4 +1,4 @@
-"""Memory that a model adds to the agent's process."""
+"""Memory that a model adds to the agent's process, by phase, and what of its file is weights."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,19 @@ from kit.spec.types import DeviceSpec, MeasurePlan
 
 
 def measure_memory(
-    device: Device, spec: DeviceSpec, digest: str, inputs: NDArray[np.generic], plan: MeasurePlan
+    device: Device,
+    spec: DeviceSpec,
+    digest: str,
+    inputs: NDArray[np.generic],
+    plan: MeasurePlan,
+    *,
+    model_bytes: int | None = None,
+    weight_bytes: int | None = None,
 ) -> MemoryRecord | None:
-    """Peak and steady memory of `plan.memory_sessions` fresh sessions; None where the device has no method."""
+    """Memory of `plan.memory_sessions` fresh sessions; None where the device has no method.
+
+    model_bytes, weight_bytes: of the file as it was deployed, and of its initializers (kit.model.weights), where known.
+    """
     del spec  # the device's own record says what is emulated, and may know more than its file
     samples = device.measure_memory(digest, inputs, sessions=plan.memory_sessions)
     if samples is None:
@@ -24,4 +34,10 @@ def measure_memory(
         baseline_bytes=samples.baseline_bytes,
         method=samples.method,
         obtained=obtained_on(device.identify().emulated, "memory"),
+        load_peak_bytes=samples.load_peak_bytes,
+        first_run_peak_bytes=samples.first_run_peak_bytes,
+        steady_proportional_bytes=samples.steady_proportional_bytes,
+        arena_bytes=samples.arena_bytes,
+        model_bytes=model_bytes,
+        weight_bytes=weight_bytes,
     )
