@@ -4,6 +4,8 @@ import json
 import time
 from collections.abc import Callable
 
+import numpy as np
+
 from kit.agent import busy, coldstart, memory, profile, runner, series, state, transfer, workloads
 from kit.agent.cache import ModelCache
 from kit.agent.files import FileRequests
@@ -29,7 +31,8 @@ class Agent:
         self._handlers: dict[str, Callable[[Work], Message]] = {
             "hello": self._hello, "has": self._has, "put": self._put, "predict": self._predict, "time": self._time,
             "memory": self._memory, "busy": self._busy, "clock": self._clock, "conditions": self._conditions,
-            "cold": self._cold, "profile": self._profile, "pattern": self._pattern, "echo": self._echo, "forget": self._forget, "bye": self._bye, **self._files.handlers,
+            "cold": self._cold, "profile": self._profile, "pattern": self._pattern, "echo": self._echo,
+            "forget": self._forget, "bye": self._bye, **self._files.handlers,
         }  # fmt: skip
 
     def answer(self, work: Work) -> Message:

@@ -4,24 +4,32 @@ import contextlib
 import os
 import platform
 import secrets
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from dataclasses import fields as fields_of
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 import kit
 from kit.device import clock, transfer
-from kit.device.base import BusyWindow, LatencySamples, MemorySamples, Progress
-from kit.device.conversation import Conversation
+from kit.device.base import BusyWindow, ColdStartSamples, LatencySamples, MemorySamples, Progress
+from kit.device.conversation import Conversation, RefusedError
 from kit.device.files import DeviceFiles
 from kit.device.link import Link, LinkHealth
 from kit.device.texts import conditions, device_record, text
+from kit.device.timings import Answers, int64
 from kit.digest import digest_bytes
 from kit.errors import DeviceError, LinkError
-from kit.records import Conditions, DeviceRecord, Float32Array, Int64Array, Telemetry
+from kit.records import (
+    SINGLE_STREAM,
+    Conditions,
+    DeviceRecord,
+    Float32Array,
+    OperatorTime,
+    Telemetry,
+    Workload,
+)
 from kit.spec.types import DeviceSpec
 from kit.wire import PROTOCOLS, Message, Part
 
@@ -31,7 +39,6 @@ ROWS_BYTES = 4 << 20
 MAX_TIMED_ROWS = 1024
 LEASE_S = 0.5, 86400.0
 """The shortest and the longest lease that a device may grant."""
-_CLOCK_SHARE, _CLOCK_SLACK_NS = 0.1, 100_000_000  # how far a device's clock may be from the host's, and its start
 _MEMORY_FIGURES = {each.name for each in fields_of(MemorySamples)} - {"baseline_bytes", "method"}
 
 
@@ -131,25 +138,49 @@ class AgentDevice:
         return np.concatenate(scores)
 
     def time_inferences(
-        self, digest: str, inputs: NDArray[np.generic], *, count: int, min_s: float, progress: Progress | None = None
+        self,
+        digest: str,
+        inputs: NDArray[np.generic],
+        *,
+        count: int,
+        min_s: float,
+        workload: Workload = SINGLE_STREAM,
+        fresh: bool = True,
+        progress: Progress | None = None,
     ) -> LatencySamples:
-        """Time at least `count` inferences and `min_s`; at most 1024 rows, evenly spread, are cycled through."""
+        """Time at least `count` samples and `min_s`; at most 1024 rows, evenly spread, are cycled through.
+
+        An agent of an earlier release times a single stream, in a fresh session; DeviceError for anything else.
+        """
+        if workload.scenario not in self._scenarios:
+            raise self._too_old(f"cannot run a workload as {workload.scenario}", "measure it as a single stream")
         fields = {"digest": digest, "count": count, "min_s": min_s} | self._telemetry_field()
-        steps = count + int(min_s)
-        start_ns = time.monotonic_ns()
-        reply = self._talk.request("time", fields, [self._few_rows(inputs)], progress=progress, steps=steps)
-        samples = self._int64(reply, 0)
-        self._check_time(f"{len(samples)} inferences", float(samples.sum(dtype=np.float64)), start_ns)
-        if len(samples) < count:
-            raise self._talk.wrong(f"the device timed {len(samples)} inferences, {count} were asked for")
-        return LatencySamples(
-            samples_ns=samples,
-            clock=text(reply, "clock", 200),
-            clock_resolution_ns=reply.integer("clock_resolution_ns", 1),
-            load_ns=self._within("load_ns", reply, start_ns),
-            first_run_ns=self._within("first_run_ns", reply, start_ns),
-            cpu_ns=reply.integer("cpu_ns"),
-        )
+        if workload != SINGLE_STREAM:
+            fields |= asdict(workload)
+        sent, answers = self._chosen_rows(inputs), Answers(self._talk.wrong)
+        reply = self._talk.request(
+            "time", fields | {"fresh": fresh}, [np.ascontiguousarray(inputs[sent])],
+            progress=progress, steps=count * workload.batch + int(min_s) + round(_least_s(workload, count)),
+            timeout_s=self._spec.timeout_s + 2 * workload.period_ns / 1e9,
+        )  # fmt: skip
+        timed = answers.latency(reply, workload, count, min_s, sent)
+        return answers.first_timing(timed) if fresh else timed
+
+    def measure_cold_start(self, digest: str, inputs: NDArray[np.generic], *, sessions: int) -> ColdStartSamples | None:
+        """Fresh processes of the device's Python; None where the agent has no method, or is of an earlier release."""
+        fields = {"digest": digest, "sessions": sessions} | self._telemetry_field()
+        row, answers = np.ascontiguousarray(inputs[:1]), Answers(self._talk.wrong)
+        reply = self._if_known("cold", fields, row, steps=sessions)
+        return None if reply is None or reply.absent("method") else answers.cold_start(reply, sessions)
+
+    def profile_operators(
+        self, digest: str, inputs: NDArray[np.generic], *, inferences: int
+    ) -> tuple[OperatorTime, ...] | None:
+        """By the runtime's profiler; None where the agent is of an earlier release."""
+        fields = {"digest": digest, "inferences": inferences} | self._telemetry_field()
+        answers = Answers(self._talk.wrong)
+        reply = self._if_known("profile", fields, self._few_rows(inputs), steps=inferences)
+        return None if reply is None else answers.operators(reply, inferences)
 
     def measure_memory(self, digest: str, inputs: NDArray[np.generic], *, sessions: int) -> MemorySamples | None:
         """Peak and steady memory of fresh sessions; None where the agent has no method."""
@@ -158,7 +189,9 @@ class AgentDevice:
         if reply.absent("method"):
             return None
         names = ["peak_bytes", "steady_bytes", *(() if reply.absent("more") else reply.texts("more", limit=8))]
-        figures = {name: self._int64(reply, index) for index, name in enumerate(names) if name in _MEMORY_FIGURES}
+        figures = {
+            name: int64(reply, index, self._talk.wrong) for index, name in enumerate(names) if name in _MEMORY_FIGURES
+        }
         if wrong := next((name for name, values in figures.items() if len(values) != sessions), None):
             raise self._talk.wrong(f"{wrong} has {len(figures[wrong])} sessions, {sessions} were asked for")
         return MemorySamples(baseline_bytes=reply.integer("baseline_bytes"), method=text(reply, "method"), **figures)
@@ -166,20 +199,18 @@ class AgentDevice:
     def run_busy(self, digest: str, inputs: NDArray[np.generic], *, duration_s: float) -> BusyWindow:
         """Run back to back; 0 s only loads the model."""
         fields = {"digest": digest, "duration_s": duration_s} | self._telemetry_field()
-        timeout_s = self._spec.timeout_s + duration_s
-        asked_ns = time.monotonic_ns()
+        timeout_s, answers = self._spec.timeout_s + duration_s, Answers(self._talk.wrong)
         reply = self._talk.request("busy", fields, [self._few_rows(inputs)], timeout_s=timeout_s)
-        start_ns = reply.integer("start_ns")
-        end_ns = reply.integer("end_ns", start_ns)
-        window = BusyWindow(start_ns, end_ns, reply.integer("inferences"), reply.integer("cpu_ns"))
-        window_ns, least_ns = end_ns - start_ns, (1 - _CLOCK_SHARE) * duration_s * 1e9 - _CLOCK_SLACK_NS
-        self._check_time(f"{window.inferences} inferences", window_ns, asked_ns)
-        if window_ns < least_ns or window.inferences > window_ns:
-            raise self._talk.wrong(
-                f"it was asked to work for {duration_s:g} s, and says that it did {window.inferences} inferences "
-                f"in {window_ns / 1e9:g} s"
-            )
-        return window
+        return answers.busy(reply, duration_s)
+
+    def run_pattern(
+        self, digest: str, inputs: NDArray[np.generic], *, pattern_s: Sequence[tuple[float, float]]
+    ) -> tuple[BusyWindow, ...] | None:
+        """Each stretch starts when the rest before it ends, on the device's clock; None: an earlier release."""
+        fields = {"digest": digest, "pattern_s": [list(pair) for pair in pattern_s]} | self._telemetry_field()
+        timeout_s, answers = self._spec.timeout_s + sum(map(sum, pattern_s)), Answers(self._talk.wrong)
+        reply = self._if_known("pattern", fields, self._few_rows(inputs), timeout_s=timeout_s)
+        return None if reply is None else answers.pattern(reply, pattern_s)
 
     def files(self) -> DeviceFiles | None:
         """Its files that tell power; None where the agent is of an earlier release."""
@@ -224,6 +255,7 @@ class AgentDevice:
             raise self._talk.wrong(
                 f"it answers in protocol {protocol}; this host speaks {', '.join(map(str, PROTOCOLS))}"
             )
+        self._scenarios = SINGLE_STREAM.scenario, *(() if reply.absent("scenarios") else reply.texts("scenarios"))
         if not reply.absent("lease_s"):
             self._talk.beat_every(reply.number("lease_s", *LEASE_S))
         record = replace(device_record(reply, self._spec), limits=self._talk.link.limits())
@@ -253,31 +285,27 @@ class AgentDevice:
     def _telemetry_field(self) -> dict[str, object]:
         return {"telemetry_s": self._telemetry_s}
 
-    def _check_time(self, what: str, took_ns: float, start_ns: int) -> None:
-        """Raises DeviceError if something took longer than the host itself waited for it."""
-        waited_ns = time.monotonic_ns() - start_ns
-        if took_ns > (1 + _CLOCK_SHARE) * waited_ns + _CLOCK_SLACK_NS:
-            raise self._talk.wrong(
-                f"it says that {what} took {took_ns / 1e9:.6g} s, and the host waited {waited_ns / 1e9:.6g} s for them"
-            )
+    def _if_known(
+        self, kind: str, fields: Mapping[str, object], rows: NDArray[np.generic], *,
+        steps: int = 0, timeout_s: float | None = None,
+    ) -> Message | None:  # fmt: skip
+        """The reply to a request that agents of earlier releases do not know; None from one of those."""
+        try:
+            return self._talk.request(kind, fields, [rows], steps=steps, timeout_s=timeout_s)
+        except RefusedError as error:
+            if error.reason == "kind":
+                return None
+            raise
 
-    def _within(self, name: str, reply: Message, start_ns: int) -> int:
-        """A duration of the device's, which the host waited for."""
-        took_ns = reply.integer(name)
-        self._check_time(name.removesuffix("_ns"), took_ns, start_ns)
-        return took_ns
+    def _too_old(self, what: str, next_step: str) -> DeviceError:
+        what = f"its agent is of an earlier release, which {what}"
+        return DeviceError(what, where=self._talk.where, next_step=f"put this release on the device, or {next_step}")
 
     def _scores(self, reply: Message, rows: int) -> Float32Array:
         scores = reply.tensor()
         if scores.dtype != np.float32 or scores.ndim != 2 or len(scores) != rows or not scores.shape[1]:
             raise self._talk.wrong(f"scores are {scores.dtype} {scores.shape}, not float32 [{rows}, classes]")
         return scores.astype(np.float32)
-
-    def _int64(self, reply: Message, index: int) -> Int64Array:
-        values = reply.tensor(index)
-        if values.dtype != np.int64 or values.ndim != 1 or values.astype(np.int64).min(initial=0) < 0:
-            raise self._talk.wrong(f"part {index} is {values.dtype} {values.shape}, not int64 [n] from 0")
-        return values.astype(np.int64)
 
     def _rows_a_message(self, inputs: NDArray[np.generic]) -> int:
         if inputs.ndim < 1 or not len(inputs):
@@ -287,8 +315,16 @@ class AgentDevice:
 
     def _few_rows(self, inputs: NDArray[np.generic]) -> NDArray[np.generic]:
         """As many rows as one message may carry, evenly spread over all."""
+        return np.ascontiguousarray(inputs[self._chosen_rows(inputs)])
+
+    def _chosen_rows(self, inputs: NDArray[np.generic]) -> NDArray[np.intp]:
         few = min(len(inputs), MAX_TIMED_ROWS, self._rows_a_message(inputs))
-        return np.ascontiguousarray(inputs[np.linspace(0, len(inputs) - 1, few).astype(np.intp)])
+        return np.linspace(0, len(inputs) - 1, few).astype(np.intp)
+
+
+def _least_s(workload: Workload, count: int) -> float:
+    """How long `count` samples take at least."""
+    return -(-count // workload.burst) * workload.period_ns / 1e9
 
 
 def _lasting(record: DeviceRecord) -> DeviceRecord:

@@ -28,7 +28,7 @@ class LatencySamples:
     """What a device's clock said: samples_ns, starts_ns int64 [n] in order; `cpu_ns` is the process's over the loop.
 
     sampled_rows: int64 [k], which of the given rows had their outputs kept; sampled_scores: float32 [k, outputs], those
-    of the first output, flattened. None: the device cannot tell.
+    of the output `sampled_output`. None: the device cannot tell.
     """
 
     samples_ns: Int64Array
@@ -41,6 +41,7 @@ class LatencySamples:
     late_count: int = 0
     sampled_rows: Int64Array | None = None
     sampled_scores: Float32Array | None = None
+    sampled_output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,13 @@ class Device(Protocol):
         count: int,
         min_s: float,
         workload: Workload = SINGLE_STREAM,
+        fresh: bool = True,
         progress: Progress | None = None,
     ) -> LatencySamples:
         """Time inferences under `workload`, rows in turn, with bound buffers, on the device's monotonic clock.
 
-        At least `count` samples and `min_s` seconds. Raises DeviceError for a workload that it cannot run.
+        At least `count` samples and `min_s` seconds. `fresh`: in a session made for it, alone on the device; else in
+        that of the last timing of the model, if the device kept it. Raises DeviceError for a workload that it cannot.
         """
         ...
 

@@ -1,0 +1,125 @@
+"""Samples of one timed loop, in order: what it adds to, what tells it that it may end, and which outputs are kept."""
+
+import gc
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.agent.bound import Bound
+from kit.agent.runner import PROGRESS_NS, Tick
+
+MAX_SAMPLES = 1 << 19
+"""So that samples and starts fit into one answer."""
+
+KEPT_OUTPUTS = 16
+_SETTLED_NS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A loop ends once it has `count` samples and has lasted `min_ns`, or at MAX_SAMPLES."""
+
+    count: int
+    min_ns: int
+
+
+class Series:
+    """Samples and starts in ns of `time.perf_counter_ns`, and the time to tell progress.
+
+    `settle` runs the model once, untimed, after whatever came between two samples: what that displaced from the
+    processor's caches is back before the next.
+    """
+
+    __slots__ = ("_begun_ns", "_goal", "_settle", "_told_ns", "done", "late_count", "samples", "starts", "tick")
+
+    def __init__(self, goal: Goal, tick: Tick, settle: Callable[[], object]) -> None:
+        room = bytes(8 * min(MAX_SAMPLES, goal.count))  # written to now, so that no page is new in the loop
+        self.samples, self.starts = array("q", room), array("q", room)
+        self.done = self.late_count = 0
+        self.tick, self._goal, self._settle = tick, goal, settle
+        self._begun_ns = self._told_ns = time.perf_counter_ns()
+
+    def add(self, before_ns: int, after_ns: int) -> bool:
+        """One more sample; whether it was the last."""
+        done = self.done
+        self.samples[done] = after_ns - before_ns
+        self.starts[done] = before_ns
+        self.done = done = done + 1
+        if done >= self._goal.count and (after_ns - self._begun_ns >= self._goal.min_ns or done >= MAX_SAMPLES):
+            return True
+        if done == len(self.samples):
+            self._grow()
+        if after_ns - self._told_ns > PROGRESS_NS:
+            self.tell(after_ns)
+            self.settle(after_ns - before_ns)
+        return False
+
+    def tell(self, now_ns: int) -> None:
+        """Progress, at most every PROGRESS_NS: how many samples there are, and will be at the present rate."""
+        if now_ns - self._told_ns > PROGRESS_NS:
+            expected = self.done * self._goal.min_ns // max(now_ns - self._begun_ns, 1)
+            self.tick(self.done, min(MAX_SAMPLES, max(self._goal.count, expected, self.done + 1)))
+            self._told_ns = time.perf_counter_ns()
+
+    def settle(self, sample_ns: int) -> None:
+        """Run once, untimed; not where an inference lasts so long that caches are no matter."""
+        if sample_ns < _SETTLED_NS:
+            self._settle()
+
+    def taken(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Samples and starts, int64 [done]."""
+        return np.array(self.samples[: self.done], np.int64), np.array(self.starts[: self.done], np.int64)
+
+    def _grow(self) -> None:
+        more = bytes(8 * (min(2 * self.done, MAX_SAMPLES) - self.done))
+        self.samples.frombytes(more)
+        self.starts.frombytes(more)
+
+
+class Kept:
+    """Outputs of a few calls, evenly spread over rows and samples, read from the bound buffers after their sample.
+
+    `due` is the next call whose output is to be kept, -1 for none.
+    """
+
+    def __init__(self, bound: Bound, count: int) -> None:
+        self.rows: list[int] = []
+        self.scores: list[NDArray[np.float32]] = []
+        self._bound, self._left = bound, iter(_schedule(bound, count) if bound.scores_name is not None else ())
+        self.due = next(self._left, -1)
+
+    def take(self, index: int) -> None:
+        """Keep the output of call `index`, which is over; the next call settles before it is timed."""
+        place = len(self.rows) * self._bound.batch // KEPT_OUTPUTS
+        self.rows.append((index * self._bound.batch + place) % self._bound.rows)
+        self.scores.append(self._bound.scores(place))
+        self.due = next(self._left, -1)
+        self._bound.run(self._bound.binding)
+
+
+def _schedule(bound: Bound, count: int) -> list[int]:
+    """At most KEPT_OUTPUTS calls below `count`, spread, each with a row of its own where the rows are enough."""
+    many = min(KEPT_OUTPUTS, count)
+    calls = set()
+    for turn in range(many):
+        call, wanted = turn * count // many, turn * bound.rows // many
+        shifted = call + (wanted - call) % bound.rows if bound.batch == 1 else call
+        calls.add(shifted if shifted < count else call)
+    return sorted(calls)
+
+
+class no_garbage_collection:  # noqa: N801
+    """Collect now, then not until the block ends: a collection in a timed loop is no latency of the model."""
+
+    def __enter__(self) -> None:
+        gc.collect()
+        self._was_enabled = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_enabled:
+            gc.enable()

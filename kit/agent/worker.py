@@ -1,0 +1,66 @@
+"""A fresh process of this agent's Python for one measurement: what it is given, what it says, how it may fail."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import kit
+from kit.agent.work import RefusalError
+from kit.errors import DeviceError
+
+TIMEOUT_S = 300
+_TICK_S = 0.1
+
+
+def run_worker(
+    module: str, arguments: list[str], data: bytes, tick: Callable[[], None], environment: Mapping[str, str]
+) -> bytes:
+    """What ``python -m module`` says on standard output, given `data` on its input; `environment` is added to ours.
+
+    `tick` is called while it works, and may raise, which ends it. Raises DeviceError with its last words if it fails.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(environment),
+    ) as worker:  # fmt: skip
+        try:
+            out, err = _talk(worker, data, tick)
+        except BaseException:
+            worker.kill()
+            raise
+    if worker.returncode:
+        raise _failure(module, worker.returncode, err)
+    return out
+
+
+def _talk(worker: "subprocess.Popen[bytes]", data: bytes, tick: Callable[[], None]) -> tuple[bytes, bytes]:
+    """What it says, on both streams, once it has ended."""
+    deadline_s, unsent = time.monotonic() + TIMEOUT_S, data or None
+    while time.monotonic() < deadline_s:
+        tick()
+        try:
+            return worker.communicate(unsent, timeout=_TICK_S)
+        except subprocess.TimeoutExpired:
+            unsent = None  # it goes on with the rest of it
+    raise DeviceError(f"the worker {worker.args!r} did not end within {TIMEOUT_S} s")
+
+
+def _failure(module: str, status: int, err: bytes) -> DeviceError:
+    name = module.rpartition(".")[2]
+    words = (err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {status}"])[0][:300]
+    if status == -signal.SIGKILL or "MemoryError" in words or "bad_alloc" in words:
+        said = f"the system ended the {name} worker" if status == -signal.SIGKILL else words
+        step = "choose a smaller variant, or give the device more memory"
+        return RefusalError(f"out of memory: {said}", next_step=step, reason="memory")
+    return DeviceError(f"the {name} worker failed: {words}", next_step="is there enough memory?")
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Ours, and where the agent's sources are: a folder, or the zip file that it runs from."""
+    root = str(Path(kit.__file__).parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | dict(added) | {"PYTHONPATH": os.pathsep.join(paths)}
