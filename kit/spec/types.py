@@ -61,7 +61,10 @@ class Duty:
 
 @dataclass(frozen=True, slots=True)
 class MeasurePlan:
-    """How much is measured."""
+    """How much is measured.
+
+    `latency_inferences` and `latency_min_s` are those of all `latency_windows` together, which share them evenly.
+    """
 
     latency_inferences: int = 2000
     latency_min_s: float = 2.0
@@ -69,6 +72,7 @@ class MeasurePlan:
     energy_windows: int = 10
     energy_window_s: float = 0.3
     seed: int = 0
+    latency_windows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
