@@ -18,6 +18,7 @@ JUDGES: dict[Metric, Callable[[Case], tuple[Finding, ...]]] = {
     "latency.p90": judge_latency,
     "latency.p95": judge_latency,
     "latency.p99": judge_latency,
+    "latency.p99.9": judge_latency,
     "memory.peak": judge_memory,
     "model.size": judge_size,
     "battery.share": judge_battery,

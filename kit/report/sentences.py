@@ -10,6 +10,7 @@ LABELS: Final = {
     "latency.p90": "latency p90",
     "latency.p95": "latency p95",
     "latency.p99": "latency p99",
+    "latency.p99.9": "latency p99.9",
     "memory.peak": "peak memory",
     "model.size": "model size",
     "battery.share": "battery share",

@@ -31,7 +31,7 @@ class MetricRule:
 
 
 METRICS: dict[str, MetricRule] = {
-    **{f"latency.{quantile}": MetricRule("a latency", "time") for quantile in ("p50", "p90", "p95", "p99")},
+    **{f"latency.{quantile}": MetricRule("a latency", "time") for quantile in ("p50", "p90", "p95", "p99", "p99.9")},
     "memory.peak": MetricRule("a memory peak", "size"),
     "model.size": MetricRule("a model's size", "size"),
     "battery.share": MetricRule("a share of battery life", "share"),

@@ -13,6 +13,7 @@ Metric = Literal[
     "latency.p90",
     "latency.p95",
     "latency.p99",
+    "latency.p99.9",
     "memory.peak",
     "model.size",
     "battery.share",
