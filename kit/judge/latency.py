@@ -10,7 +10,7 @@ from kit.stats.special import normal_quantile
 
 
 def judge_latency(case: Case) -> tuple[Finding, ...]:
-    """The quantile named by the metric (p50 to p99), over the samples after warm-up, in s."""
+    """The quantile named by the metric (p50 to p99.9), over the samples after warm-up, in s."""
     record = case.variant.latency
     if record is None or record.obtained in ("absent", "estimated", "computed"):
         return (absent(case, "s", "latency was not measured.", "measure latency on the device"),)
@@ -24,7 +24,7 @@ def judge_latency(case: Case) -> tuple[Finding, ...]:
 
 
 def _probability(case: Case) -> float:
-    return int(case.requirement.metric.removeprefix("latency.p")) / 100
+    return round(float(case.requirement.metric.removeprefix("latency.p")) / 100, 6)
 
 
 def _judged(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Finding:

@@ -24,7 +24,8 @@ def batch_mean_bounds(values: Float64Array, confidence: float) -> MeanBounds:
     """Student t bounds, each one-sided at `confidence`, of the mean of batch means `values` [n >= 3], in order.
 
     A positive lag-one correlation r leaves n (1 - r) / (1 + r) windows; r is raised by its bias, about (1 + 4 r) / n
-    (M. G. Kendall, Biometrika 41, 1954). Source of batch means: A. M. Law, Simulation Modeling and Analysis, 9.5.3.
+    (M. G. Kendall, Biometrika 41, 1954), and by r times its standard error sqrt((1 - r^2) / n) (M. S. Bartlett, 1946),
+    as tests/proofs/test_intervals.py found needed. Batch means: A. M. Law, Simulation Modeling and Analysis, 9.5.3.
     """
     count = len(values)
     estimate = float(values.mean())
@@ -35,7 +36,7 @@ def batch_mean_bounds(values: Float64Array, confidence: float) -> MeanBounds:
 
 
 def _independent_share(values: Float64Array) -> float:
-    """(1 - r) / (1 + r) for the bias-corrected lag-one correlation r, kept within [2 / n, 1]."""
+    """(1 - r) / (1 + r) for the raised lag-one correlation r, kept within [2 / n, 1]."""
     count = len(values)
     centred = values - values.mean()
     power = float(centred @ centred)
@@ -43,4 +44,5 @@ def _independent_share(values: Float64Array) -> float:
         return 1.0
     raw = float(centred[:-1] @ centred[1:]) / power
     r = min(max((count * raw + 1.0) / (count - 4.0), 0.0), 0.99) if count >= 8 else max(raw, 0.0)
+    r *= 1.0 + math.sqrt(max(1.0 - r * r, 0.0) / count)
     return float(np.clip((1.0 - r) / (1.0 + r), 2.0 / count, 1.0))

@@ -5,7 +5,7 @@ P(q_p <= X_(k)) >= P(B <= k - 1) and P(X_(k) <= q_p) >= P(B >= k), whatever the 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from kit.records import Float64Array
 from kit.stats.special import binomial_cdf
 
 _BATCH_COUNTS = (20, 50)
+PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+"""The quantiles that a latency is told by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class QuantileBounds:
     `effective_count` is samples / design_effect; `minimum_count` is the least effective count with an upper bound.
     """
 
+    probability: float
     estimate: float
     lower: float | None
     upper: float | None
@@ -91,13 +94,25 @@ def quantile_bounds(samples: Float64Array, probability: float, confidence: float
 
     Ranks are those of the effective count, scaled outwards to the samples that there are.
     """
+    return _bounds(samples, np.sort(samples), probability, confidence)
+
+
+def percentiles(
+    samples: Float64Array, confidence: float, probabilities: Sequence[float] = PERCENTILES
+) -> tuple[QuantileBounds, ...]:
+    """`quantile_bounds` of each probability, one after the other; each bound is by itself at `confidence`."""
     ordered = np.sort(samples)
+    return tuple(_bounds(samples, ordered, probability, confidence) for probability in probabilities)
+
+
+def _bounds(samples: Float64Array, ordered: Float64Array, probability: float, confidence: float) -> QuantileBounds:
     count = len(ordered)
     effect = exceedance_design_effect(samples, probability)
     effective = max(1, int(count / effect))
     upper = upper_rank(effective, probability, confidence)
     lower = lower_rank(effective, probability, confidence)
     return QuantileBounds(
+        probability=probability,
         estimate=float(np.quantile(ordered, probability, method="inverted_cdf")),
         lower=None if lower is None else float(ordered[(lower - 1) * count // effective]),
         upper=None if upper is None else float(ordered[-(-upper * count // effective) - 1]),

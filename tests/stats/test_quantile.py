@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kit.stats.quantile import exceedance_design_effect, lower_rank, minimum_count, quantile_bounds, upper_rank
+from kit.stats.quantile import (
+    exceedance_design_effect,
+    lower_rank,
+    minimum_count,
+    percentiles,
+    quantile_bounds,
+    upper_rank,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +91,18 @@ def test_bounds_hold_the_estimate_between_them(count: int, probability: float, s
     assert bounds.lower is None or bounds.lower <= bounds.estimate
     assert bounds.upper is None or bounds.upper >= bounds.estimate
     assert 1 <= bounds.effective_count <= bounds.count == count
+
+
+def test_percentiles_are_each_as_by_itself_and_refused_below_their_counts() -> None:
+    samples = np.random.default_rng(5).gamma(2.0, size=700)
+    found = percentiles(samples, 0.95)
+    assert [each.probability for each in found] == [0.5, 0.9, 0.95, 0.99, 0.999]
+    assert list(found) == [quantile_bounds(samples, each.probability, 0.95) for each in found]
+    assert [each.upper is not None for each in found] == [True, True, True, True, False]
+    assert found[-1].minimum_count == 2995
+    assert [each.estimate for each in found] == sorted(each.estimate for each in found)
+
+
+def test_percentiles_of_other_probabilities() -> None:
+    (only,) = percentiles(np.arange(1.0, 101.0), 0.9, probabilities=(0.25,))
+    assert only.estimate == 25.0
