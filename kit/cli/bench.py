@@ -1,0 +1,205 @@
+"""`edgeproof bench`: what models cost on a device, and whether the figures can be trusted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kit.cli.output import common_options, print_json, runs_option
+from kit.errors import EdgeproofError, InterruptError, MeasurementError, StoreError
+
+if TYPE_CHECKING:
+    from kit.pipeline.bench_plan import BenchOrder
+    from kit.records import Workload
+    from kit.store import Run
+
+EXAMPLES = """\b
+Examples:
+  edgeproof bench net.onnx --device my-board.toml
+  edgeproof bench float.onnx int8.onnx --device local --data watch.toml --stable
+  edgeproof bench net.onnx --scenario periodic --period 20ms --windows 10
+  edgeproof bench net.onnx --scenario offline --batch 64 --no-memory --no-energy
+  edgeproof bench --resume 20260101
+"""
+
+SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
+
+
+@click.command("bench", epilog=EXAMPLES)
+@click.argument("models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1)
+@click.option("--device", default="local", show_default=True, help="Device: a name, a TOML file or a link.")
+@click.option(
+    "--data", type=click.Path(path_type=Path),
+    help="Dataset manifest whose test rows are run.  [default: random rows made from the model's input]",
+)  # fmt: skip
+@click.option("--scenario", type=click.Choice(SCENARIOS), default=SCENARIOS[0], show_default=True,
+              help="How inferences follow each other.")  # fmt: skip
+@click.option("--period", metavar="TIME", help="From start to start (periodic, burst), such as 100ms.")
+@click.option("--burst", type=click.IntRange(1, 10_000), metavar="N", help="Inferences back to back every period.")
+@click.option("--batch", type=click.IntRange(1, 10_000), metavar="N", help="Rows in one call (offline).")
+@click.option("--streams", type=click.IntRange(1, 64), metavar="N", help="Threads side by side (multi-stream).")
+@click.option("--windows", type=click.IntRange(1, 100), metavar="N",
+              help="Windows a model, in turn between models.  [default: 5; 6 for several models]")  # fmt: skip
+@click.option("--window-time", default="2s", show_default=True, metavar="TIME", help="Least time of a window.")
+@click.option("--min-count", type=click.IntRange(1, 1_000_000), metavar="N",
+              help="Least samples of a window.  [default: 64; where a period sets the pace, what fits]")  # fmt: skip
+@click.option("--memory/--no-memory", default=True, help="Peak and steady memory.  [default: memory]")
+@click.option("--energy/--no-energy", default=None, help="Energy.  [default: where the device has a meter]")
+@click.option("--cold", is_flag=True, help="Also fresh processes, from nothing to the first answer.")
+@click.option("--operators", is_flag=True, help="Also the time of each operator, in runs of their own.")
+@click.option("--audit/--no-audit", default=True, help="Check that what is timed is what is scored.  [default: audit]")
+@click.option("--stable", is_flag=True, help="Wait until the device is as at the start; take unstable windows again.")
+@click.option("--budget", metavar="TIME", help="Begin nothing that would end later; --resume does the rest.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of rows and turns.")
+@runs_option
+@click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@common_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, resume: str | None, runs: Path, budget: str | None, as_json: bool, quiet: bool,
+    verbose: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Measure latency, memory and energy of each MODEL (ONNX) on a device, in turn, and store every sample.
+
+    Exit code: 0 measured (warnings say where a figure cannot be trusted); 4 the device failed; 5 invalid: an audit
+    failed, or a window stayed unstable under --stable; 130 interrupted, and --resume goes on.
+    """
+    from kit.cli.certify import find_run
+    from kit.pipeline.bench_folder import command_words, new_run, require_same, resumed_order
+    from kit.pipeline.bench_plan import read_bench
+    from kit.store import Run
+
+    del verbose
+    budget_s = None if budget is None else _seconds(budget, "--budget")
+    if resume is not None:
+        _check_resume(ctx)
+        run = Run.load(find_run(resume, runs), hold=True)
+        inputs = read_bench(resumed_order(run))
+        require_same(inputs, run.record)
+    else:
+        inputs = read_bench(_order(ctx, **options))
+        run = new_run(inputs, command_words(inputs.order), runs)
+    try:
+        return _bench(inputs, run, budget_s, as_json=as_json, quiet=quiet)
+    finally:
+        run.release()
+
+
+def _check_resume(ctx: click.Context) -> None:
+    """A run has its options in its folder: none can be given again."""
+    kept = ("resume", "runs", "budget", "as_json", "quiet", "verbose")
+    given = [name for name in ctx.params if name not in kept
+             and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]  # fmt: skip
+    if given:
+        name = "MODEL" if given[0] == "models" else "--" + given[0].replace("_", "-")
+        raise click.UsageError(f"--resume goes on with what the run was asked: leave {name} out.", ctx)
+
+
+def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
+    from kit.pipeline.bench_plan import BenchOrder
+
+    models: tuple[Path, ...] = options["models"]
+    if not models:
+        raise click.UsageError("Missing MODEL.", ctx)
+    workload, window_s = _workload(ctx), _seconds(options["window_time"], "--window-time")
+    return BenchOrder(
+        models=tuple(str(path.absolute()) for path in models),
+        device=_absolute(options["device"]),
+        data=None if options["data"] is None else str(options["data"].absolute()),
+        workload=workload,
+        windows=options["windows"] or (6 if len(models) > 1 else 5),
+        window_s=window_s,
+        min_count=options["min_count"] or _usual_count(workload, window_s),
+        **{name: options[name] for name in ("memory", "energy", "cold", "operators", "audit", "stable", "seed")},
+    )
+
+
+def _usual_count(workload: "Workload", window_s: float) -> int:
+    """64 samples, or what fits into the window where a period sets the pace, but 8 at least."""
+    if not workload.period_ns:
+        return 64
+    return min(64, max(8, int(window_s * 1e9 / workload.period_ns) * workload.burst))
+
+
+def _workload(ctx: click.Context) -> "Workload":
+    """The scenario with the options that it needs; one that does not belong to it is refused."""
+    from kit.records import Workload
+
+    options, scenario = ctx.params, ctx.params["scenario"]
+    needed = {
+        "periodic": ("period",),
+        "burst": ("period", "burst"),
+        "offline": ("batch",),
+        "multi-stream": ("streams",),
+    }
+    for name in ("period", "burst", "batch", "streams"):
+        is_needed = name in needed.get(scenario, ())
+        if (options[name] is not None) is not is_needed:
+            what = f"needs --{name}" if is_needed else f"takes no --{name}"
+            raise click.UsageError(f"The scenario {scenario!r} {what}.", ctx)
+    period_s = _seconds(options["period"], "--period") if options["period"] else 0.0
+    return Workload(
+        scenario, round(1e9 * period_s), options["burst"] or 1, options["batch"] or 1, options["streams"] or 1
+    )
+
+
+def _seconds(text: str, name: str) -> float:
+    from kit.spec.units import parse
+
+    return parse(text, "time", name)
+
+
+def _absolute(name: str) -> str:
+    """A name stays a name; a path is made absolute so that a run can be resumed from anywhere."""
+    return str(Path(name).absolute()) if Path(name).suffix == ".toml" else name
+
+
+def _bench(inputs: Any, run: "Run", budget_s: float | None, *, as_json: bool, quiet: bool) -> int:
+    from kit.cli.progress import Progress
+    from kit.pipeline.bench import run_bench
+    from kit.pipeline.bench_plan import expected_seconds
+
+    progress = Progress(expected_seconds(inputs), quiet=quiet)
+    try:
+        run_bench(inputs, run, progress, budget_s=budget_s)
+    except EdgeproofError as error:
+        error.kept = error.kept or _kept(inputs, run)
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot read or write: {error.strerror}",
+            where=str(error.filename or run.path),
+            next_step="look at the space, the permissions and the path, then resume",
+            kept=_kept(inputs, run),
+        ) from error
+    except KeyboardInterrupt as interrupt:
+        raise InterruptError("interrupted", kept=_kept(inputs, run)) from interrupt
+    finally:
+        progress.close()
+    return show_bench(run, as_json=as_json)
+
+
+def _kept(inputs: Any, run: "Run") -> str:
+    from kit.pipeline.bench import missing
+    from kit.pipeline.bench_folder import resume_words
+    from kit.pipeline.bench_plan import expected_seconds
+
+    steps = len(expected_seconds(inputs))
+    return f"{steps - len(missing(inputs, run))}/{steps} steps; {resume_words(run)}"
+
+
+def show_bench(run: "Run", *, as_json: bool) -> int:
+    """Print what a run's records say, as text or as one JSON object; the exit code."""
+    from kit.cli.bench_object import bench_object
+    from kit.cli.bench_text import tell_bench
+    from kit.pipeline.bench_figures import read_report
+    from kit.pipeline.bench_trust import trust_of
+
+    report = read_report(run)
+    trust = trust_of(report)
+    if as_json:
+        print_json(bench_object(report, trust))
+    else:
+        tell_bench(report, trust)
+    return 0 if trust.is_valid else MeasurementError.exit_code

@@ -1,0 +1,207 @@
+"""Measure models on a device in turn, and keep every sample: each step is journaled, so that a kill loses none."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from kit.device import open_device
+from kit.device.base import Device
+from kit.errors import (
+    DeviceError,
+    EdgeproofError,
+    LinkError,
+    MeasurementError,
+    MissingExtraError,
+    SpecError,
+    UsageError,
+)
+from kit.judge.stability import assess
+from kit.measure import measure_energy, measure_latency, measure_memory
+from kit.measure.audit import audit
+from kit.measure.cold_start import measure_cold_start
+from kit.measure.operators import measure_operators
+from kit.meter import open_meter
+from kit.pipeline.bench_plan import COLD_SESSIONS, PROFILED_INFERENCES, BenchInputs, BenchModel, expected_seconds
+from kit.pipeline.interleave import turns
+from kit.pipeline.stable import ATTEMPTS, Held, wait_until_calm
+from kit.pipeline.watched import watched_on
+from kit.pipeline.watcher import waiting_for
+from kit.records import (
+    AuditRecord,
+    ColdStartRecord,
+    Conditions,
+    DeviceRecord,
+    EnergyRecord,
+    MemoryRecord,
+    OperatorProfile,
+)
+from kit.store import Run
+
+if TYPE_CHECKING:
+    from kit.pipeline.certify import Watcher
+
+T = TypeVar("T")
+
+PER_MODEL: dict[str, type] = {
+    "audit": AuditRecord,
+    "memory": MemoryRecord,
+    "energy": EnergyRecord,
+    "cold": ColdStartRecord,
+    "operators": OperatorProfile,
+}
+"""What is measured of each model besides its windows, in this order; the step is ``kind/number``."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the steps share. `ends_s` is when the budget is spent, on the host's monotonic clock."""
+
+    inputs: BenchInputs
+    run: Run
+    watcher: "Watcher"
+    device: Device
+    expected_s: dict[str, float]
+    ends_s: float
+
+    def has_time_for(self, step: str) -> bool:
+        """Whether the budget allows a step."""
+        return time.monotonic() + self.expected_s[step] <= self.ends_s
+
+
+def run_bench(inputs: BenchInputs, run: Run, watcher: "Watcher", *, budget_s: float | None = None) -> None:
+    """Do every step that the run has not done yet, and that `budget_s` from now has time for.
+
+    Raises:
+        DeviceError, LinkError: the device or its link failed; what was done is in the run.
+        MeasurementError: samples that cannot be used.
+    """
+    ends_s = float("inf") if budget_s is None else time.monotonic() + budget_s
+    expected_s = expected_seconds(inputs)
+    if not missing(inputs, run):
+        return
+    watcher.start(waiting_for(inputs.device))
+    with closing(open_device(inputs.device)) as device:
+        work = _Work(inputs, run, watcher, device, expected_s, ends_s)
+        _identify(work)
+        digests = [_deployed(work, each) for each in inputs.models]
+        run.optional_step("conditions/start", Conditions, device.conditions)
+        for window, turn in enumerate(turns(len(inputs.models), inputs.order.windows, inputs.order.seed), 1):
+            for index in turn:
+                _step(work, f"latency/{index + 1}/{window}", partial(_window, work, index + 1, window, digests[index]))
+        for kind in PER_MODEL:
+            for number, digest in enumerate(digests, 1):
+                step = f"{kind}/{number}"
+                if step in expected_s:
+                    _step(work, step, partial(_other, work, kind, number, digest))
+
+
+def missing(inputs: BenchInputs, run: Run) -> tuple[str, ...]:
+    """The steps that are still to be done."""
+    return tuple(step for step in expected_seconds(inputs) if step not in run.steps)
+
+
+def _step(work: _Work, step: str, do: Callable[[], None]) -> None:
+    if step in work.run.steps:
+        work.watcher.finish(step, reused=True)
+    elif work.has_time_for(step):
+        work.watcher.start(_in_words(work.inputs, step))
+        do()
+        work.watcher.finish(step)
+
+
+def _in_words(inputs: BenchInputs, step: str) -> str:
+    """``latency/2/3`` is "latency of net.onnx, window 3"."""
+    kind, number, *window = step.split("/")
+    name = inputs.models[int(number) - 1].label
+    return f"{kind} of {name}" + (f", window {window[0]} of {inputs.order.windows}" if window else "")
+
+
+def _identify(work: _Work) -> None:
+    now = work.device.identify()
+    known = work.run.optional_step("device/identity", DeviceRecord, lambda: now)
+    if known is None or _lasting(known) != _lasting(now):
+        raise UsageError(
+            f"device {work.inputs.device.name} is not what it was when this run began: hardware or software changed",
+            next_step="start a new run: figures of two devices must not be mixed",
+        )
+    work.watcher.finish("device/identity")
+
+
+def _lasting(device: DeviceRecord) -> DeviceRecord:
+    """Who a device is, without what changes by the minute."""
+    return replace(device, free_storage_bytes=None, battery=None)
+
+
+def _deployed(work: _Work, model: BenchModel) -> str:
+    work.watcher.start(f"deploying {model.label}")
+    digest, wanted = work.device.deploy(model.loaded.data, work.watcher.update), model.loaded.record.digest
+    if digest != wanted:
+        raise DeviceError(f"the device has verified another model, {digest[:80]}", where=work.inputs.device.name)
+    return digest
+
+
+def _window(work: _Work, number: int, window: int, digest: str) -> None:
+    """One window of one model. With --stable it is taken again while it is unstable; every attempt is kept."""
+    order, run, device = work.inputs.order, work.run, work.device
+    place = f"{number}/{window}"
+    tried = sum(step.startswith(f"rejected/{place}/") for step in run.steps)
+    while True:
+        if order.stable:
+            _hold(work, f"held/{place}/{tried + 1}")
+        rows = work.inputs.models[number - 1].rows
+        record = measure_latency(
+            device, work.inputs.device, digest, rows, order.plan, work.watcher.update, workload=order.workload
+        )
+        tried += 1
+        if not order.stable or tried >= ATTEMPTS or assess(record).state != "unstable":
+            run.put(f"latency/{place}", record)
+            return
+        run.put(f"rejected/{place}/{tried}", record)
+
+
+def _hold(work: _Work, step: str) -> None:
+    start = work.run.get("conditions/start", Conditions)
+    held = wait_until_calm(work.device.conditions, start, work.inputs.device.threads, work.watcher.update)
+    work.run.put(step, held)
+
+
+def held_of(run: Run) -> tuple[Held, ...]:
+    """Every wait before a window, in the order in which they were."""
+    return tuple(run.get(step, Held) for step in run.steps if step.startswith("held/"))
+
+
+def _other(work: _Work, kind: str, number: int, digest: str) -> None:
+    """One measurement besides latency; where the device has no method, or its meter cannot be read, why is kept."""
+    inputs, device, step = work.inputs, work.device, f"{kind}/{number}"
+    spec, plan, rows = inputs.device, inputs.order.plan, inputs.models[number - 1].rows
+    produce: dict[str, Callable[[], object]] = {
+        "audit": lambda: audit(device, spec, digest, rows, plan, output=inputs.rows.output),
+        "memory": lambda: measure_memory(device, spec, digest, rows, plan),
+        "energy": lambda: _energy(work, digest, rows),
+        "cold": lambda: measure_cold_start(device, spec, digest, rows, sessions=COLD_SESSIONS),
+        "operators": lambda: measure_operators(device, spec, digest, rows, inferences=PROFILED_INFERENCES),
+    }
+    try:
+        record = produce[kind]()
+    except LinkError:
+        raise
+    except (DeviceError, MeasurementError, MissingExtraError, SpecError) as error:
+        if kind == "energy" and inputs.order.energy:
+            raise
+        work.run.put(f"absent/{step}", _reason(error))
+        record = None
+    work.run.put(step, record)
+
+
+def _reason(error: EdgeproofError) -> str:
+    return f"{error.what}; {error.next_step}" if error.next_step else error.what
+
+
+def _energy(work: _Work, digest: str, rows):  # type: ignore[no-untyped-def]
+    spec = work.inputs.device.meter
+    assert spec is not None
+    with closing(open_meter(spec, watched_on(work.device))) as meter:
+        return measure_energy(work.device, meter, digest, rows, work.inputs.order.plan)

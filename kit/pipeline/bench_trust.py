@@ -1,0 +1,124 @@
+"""Whether a bench's figures can be trusted: what makes them invalid, and what is to be known before they are quoted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kit.judge.sentences import count, percent, quantity
+from kit.pipeline.bench_figures import NOT_YET, BenchReport, LatencyFigures, ModelFigures
+
+SPREAD = 0.10
+"""Windows whose medians are this far apart (a share) are said to be."""
+
+COARSE_CLOCK = 0.02
+"""A clock's step is said where it is more than this share of a median."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Why figures are invalid, and warnings: one sentence each, that names its model where there are several."""
+
+    invalid: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing makes the figures invalid."""
+        return not self.invalid
+
+
+def trust_of(report: BenchReport) -> Trust:
+    """What follows from the records about how far the figures hold."""
+    invalid, warnings = list(_broken_off(report)), list(_of_conditions(report))
+    for each in report.models:
+        name = f"{each.label}: " if len(report.models) > 1 else ""
+        invalid += [name + text for text in _invalid(report, each)]
+        warnings += [name + text for text in _warnings(report, each)]
+    return Trust(tuple(invalid), tuple(warnings))
+
+
+def _broken_off(report: BenchReport) -> Iterator[str]:
+    for each in report.models:
+        if each.latency is None:
+            yield f"{each.label}: no window was measured"
+
+
+def _invalid(report: BenchReport, model: ModelFigures) -> Iterator[str]:
+    if model.audited is not None and model.audited.state == "failed":
+        yield f"the audit failed: {'; '.join(model.audited.reasons)}"
+    if report.order.stable and model.latency is not None:
+        for window in model.latency.windows:
+            if window.stability.state == "unstable":
+                yield f"window {window.number} is still unstable: {_causes(window.stability.causes)}"
+
+
+def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
+    if model.latency is not None:
+        yield from _of_latency(report, model.latency)
+    if model.energy is not None:
+        yield from _of_energy(model)
+
+
+def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:
+    record = found.record
+    if not report.order.stable:
+        for window in found.windows:
+            if window.stability.state == "unstable":
+                yield f"window {window.number} is unstable: {_causes(window.stability.causes)}; try --stable"
+    unknown = sum(each.stability.state == "unknown" for each in found.windows)
+    if unknown:
+        yield (f"{count(unknown, 'window')} too short to tell whether the device was stable: "
+               "a longer --window-time or a larger --min-count")  # fmt: skip
+    if found.rejected:
+        yield f"{count(len(found.rejected), 'window')} unstable and taken again; what was measured is kept in the run"
+    if found.late_count:
+        yield f"{count(found.late_count, 'start')} came late: the model or the device cannot keep up with the period"
+    if found.spread > SPREAD:
+        low, high = sorted(float(each.steady_s.mean()) for each in found.windows)[:: max(1, len(found.windows) - 1)]
+        yield f"its windows differ by {100 * found.spread:.0f} % ({quantity(low, 's')} to {quantity(high, 's')})"
+    median_ns = found.percentiles[0].estimate * 1e9
+    if record.clock_resolution_ns > COARSE_CLOCK * median_ns:
+        yield f"the device's clock has steps of {quantity(record.clock_resolution_ns * 1e-9, 's')}: {record.clock}"
+    if record.obtained != "measured" and not report.device.emulated:
+        yield f"latency is {record.obtained}"
+
+
+def _of_energy(model: ModelFigures) -> Iterator[str]:
+    record = model.energy
+    assert record is not None
+    if record.obtained == "estimated":
+        yield f"energy is an estimate and certifies nothing: {record.meter.description}"
+    if record.lost_samples or (record.gaps_ns is not None and len(record.gaps_ns)):
+        gaps = 0 if record.gaps_ns is None else len(record.gaps_ns)
+        yield f"the meter lost {count(record.lost_samples, 'sample')} in {count(gaps, 'gap')}"
+    if record.ended:
+        yield f"the meter ended early: {record.ended}"
+    if record.obtained == "measured" and record.meter.accuracy is None:
+        yield "the meter's accuracy is not stated, so energy may be off by more than its interval"
+
+
+def _of_conditions(report: BenchReport) -> Iterator[str]:
+    busy = report.start.load_1min
+    if busy is not None and busy > 0.5 * report.device.logical_cpus:
+        yield f"other work was running when it began: load {busy:.1f} on {count(report.device.logical_cpus, 'CPU')}"
+    if not report.spec.timing_is_real:
+        yield "its processor is emulated: these times are no latency of any hardware"
+    missing = [f"{count(report.missing_windows, 'window')} of latency"] if report.missing_windows else []
+    missing += [
+        f"{kind} of {each.label}" for each in report.models for kind in each.absent if each.absent[kind] == NOT_YET
+    ]
+    if missing:
+        yield f"not measured yet: {', '.join(missing)}; --resume measures the rest"
+    late = [each for each in report.held if each.departures]
+    if late:
+        left = "; ".join(dict.fromkeys(text for each in late for text in each.departures))
+        waited = quantity(max(each.waited_s for each in late), "s")
+        yield f"before {count(len(late), 'window')}, {waited} of waiting did not bring back the start's state: {left}"
+
+
+def _causes(causes) -> str:  # type: ignore[no-untyped-def]
+    return "; ".join(each.sentence for each in causes) or "its cause is not known"
+
+
+def confidence_text(confidence: float) -> str:
+    """``each end at 95 %``."""
+    return f"each end at {percent(confidence)}"
