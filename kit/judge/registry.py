@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from kit.judge.accuracy import judge_drop, judge_value
 from kit.judge.base import Case
+from kit.judge.battery_life import judge_battery_life
 from kit.judge.energy import judge_battery
 from kit.judge.fairness import judge_gap_change
 from kit.judge.latency import judge_latency
@@ -22,6 +23,7 @@ JUDGES: dict[Metric, Callable[[Case], tuple[Finding, ...]]] = {
     "memory.peak": judge_memory,
     "model.size": judge_size,
     "battery.share": judge_battery,
+    "battery.life": judge_battery_life,
     "accuracy.value": judge_value,
     "accuracy.drop": judge_drop,
     "fairness.gap_change": judge_gap_change,

@@ -4,7 +4,15 @@ from kit.records import Finding, Obtained
 
 MINUS = "−"
 _SCALES: dict[str, tuple[tuple[float, str], ...]] = {
-    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
+    "s": (
+        (31_557_600.0, "years"),
+        (86_400.0, "days"),
+        (3600.0, "h"),
+        (1.0, "s"),
+        (1e-3, "ms"),
+        (1e-6, "µs"),
+        (1e-9, "ns"),
+    ),
     "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
     "J": ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")),
     "W": ((1.0, "W"), (1e-3, "mW"), (1e-6, "µW")),
@@ -20,7 +28,8 @@ def quantity(value: float, unit: str) -> str:
     if unit not in _SCALES:
         return f"{number(value, 4)} {unit}".removesuffix(" 1")
     scales = _SCALES[unit]
-    factor, name = next((row for row in scales if abs(value) >= row[0]), scales[-1] if value else scales[0])
+    zero = next((row for row in scales if row[0] <= 1), scales[0])
+    factor, name = next((row for row in scales if abs(value) >= row[0]), scales[-1] if value else zero)
     return f"{number(value / factor, 3)} {name}"
 
 

@@ -24,6 +24,8 @@ from kit.pipeline.watched import watched_on
 from kit.records import Arithmetic, DeviceRecord, Float32Array, PredictionRecord, VariantEvidence
 from kit.spec.types import DatasetPart, DeviceSpec, Metric, Profile
 
+_ENERGY_METRICS: tuple[Metric, ...] = ("battery.share", "battery.life")
+
 X86 = ("x86_64", "amd64", "i386", "i686")
 EXACT_ON_X86 = ("vnni", "amx_int8")
 """Instruction sets with 32-bit sums of int8 products (Intel SDM, volume 1, chapters on VNNI and AMX)."""
@@ -133,7 +135,7 @@ class DeviceBench:
             latency = measure_latency(self.opened, self.spec, digest, rows, plan)
         if _asks(profile, ("memory.peak",)):
             memory = measure_memory(self.opened, self.spec, digest, rows, plan)
-        if self.spec.meter is not None and (profile.cheapest_by == "energy" or _asks(profile, ("battery.share",))):
+        if self.spec.meter is not None and (profile.cheapest_by == "energy" or _asks(profile, _ENERGY_METRICS)):
             with closing(open_meter(self.spec.meter, watched_on(self.opened))) as meter:
                 energy = measure_energy(self.opened, meter, digest, rows, plan)
         return VariantEvidence(variant.record, latency, memory, energy, own, exact, saturating)

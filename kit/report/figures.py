@@ -10,7 +10,7 @@ ABSENT = "not obtained"
 _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories that could move the cursor, turn the text's direction or show as nothing."""
 _STEPS = {
-    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    "s": ((31_557_600.0, "years"), (86_400.0, "days"), (3600.0, "h"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
     "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
     "J": ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ")),
     "W": ((1.0, "W"), (1e-3, "mW"), (1e-6, "µW")),
@@ -61,7 +61,8 @@ def scale_for(values: Iterable[float | None], unit: str) -> Scale:
     present = [abs(v) for v in values if v is not None and math.isfinite(v)]
     largest = max(present, default=0.0)
     steps = _STEPS.get(unit, ((1.0, unit),))
-    factor, suffix = next((step for step in steps if largest >= step[0]), steps[-1] if largest else steps[0])
+    zero = next((step for step in steps if step[0] <= 1), steps[0])
+    factor, suffix = next((step for step in steps if largest >= step[0]), steps[-1] if largest else zero)
     if unit == "1":
         whole = all(float(v).is_integer() for v in present)
         return Scale(factor, suffix, 0 if whole else 2)

@@ -14,6 +14,7 @@ LABELS: Final = {
     "memory.peak": "peak memory",
     "model.size": "model size",
     "battery.share": "battery share",
+    "battery.life": "battery life",
     "accuracy.value": "accuracy",
     "accuracy.drop": "accuracy lost",
     "fairness.gap_change": "fairness gap",

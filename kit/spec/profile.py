@@ -35,6 +35,7 @@ METRICS: dict[str, MetricRule] = {
     "memory.peak": MetricRule("a memory peak", "size"),
     "model.size": MetricRule("a model's size", "size"),
     "battery.share": MetricRule("a share of battery life", "share"),
+    "battery.life": MetricRule("a battery life", "life", "at_least"),
     "accuracy.value": MetricRule("an accuracy", "share", "at_least"),
     "accuracy.drop": MetricRule("an accuracy drop", "points", by="optional"),
     "fairness.gap_change": MetricRule("a change of a gap", "points", by="required"),
@@ -188,8 +189,8 @@ def _requirement(document: Document, file: ProfileFile, index: int) -> Requireme
     key, table = ("require", index), file.require[index]
     rule = METRICS[table.metric]
     _check_by(document, key, table, rule)
-    if table.metric == "battery.share" and file.duty is None:
-        raise document.error(key, "battery.share needs to know how often the model runs", _DUTY)
+    if table.metric in ("battery.share", "battery.life") and file.duty is None:
+        raise document.error(key, f"{table.metric} needs to know how often the model runs", _DUTY)
     limit = _limit_text(document, key, table, rule)
     return Requirement(
         id=table.id,

@@ -17,8 +17,8 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _EXACTLY_ONE = {
     "RequireTable": ("at_most", "at_least"),
     "InputTable": ("array", "columns"),
-    "BatteryTable": ("energy", "capacity"),
 }
+_CAPACITY_KNOWN = [{"required": ["energy"]}, {"anyOf": [{"required": ["capacity"]}, {"required": ["otii"]}]}]
 
 
 def json_schema(kind: str) -> dict[str, Any]:
@@ -33,4 +33,6 @@ def json_schema(kind: str) -> dict[str, Any]:
     for name, keys in _EXACTLY_ONE.items():
         if definition := schema["$defs"].get(name):
             definition["oneOf"] = [{"required": [key]} for key in keys]
+    if definition := schema["$defs"].get("BatteryTable"):
+        definition["oneOf"] = _CAPACITY_KNOWN
     return {"$schema": _DRAFT, "title": f"edgeproof {kind} file", **schema}

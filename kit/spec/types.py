@@ -17,6 +17,7 @@ Metric = Literal[
     "memory.peak",
     "model.size",
     "battery.share",
+    "battery.life",
     "accuracy.value",
     "accuracy.drop",
     "fairness.gap_change",
@@ -25,7 +26,8 @@ Metric = Literal[
 """What a requirement is about.
 
 latency.pNN: quantile of one inference, s. memory.peak: what the model adds to the process, B. model.size: B.
-battery.share: share of battery life that the model costs. accuracy.value: share right on the device.
+battery.share: share of battery life that the model costs. battery.life: life with the model, s.
+accuracy.value: share right on the device.
 accuracy.drop: reference accuracy less optimized accuracy on the same rows (also for each slice with `by`).
 fairness.gap_change: gap between the best and worst group after less before. numerics.processor_flips: share of
 rows whose decision depends on whether the processor's int8 kernels saturate.
@@ -93,12 +95,81 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """A figure that is not known exactly: its least, its likely and its greatest value. No probability is meant."""
+
+    low: float
+    likely: float
+    high: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the least is the greatest."""
+        return self.low == self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Work that comes again and again: power in W on top of the rest, duration in s, how often in 1/s."""
+
+    power_w: float
+    duration_s: float
+    rate_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class DischargeTable:
+    """A cell as it was discharged: open-circuit voltage (V) and resistance (ohm) against used charge (C, rising).
+
+    current_a: the mean current of that discharge; temperature_celsius: what it was done at. None: not said.
+    """
+
+    used_c: tuple[float, ...]
+    open_circuit_v: tuple[float, ...]
+    resistance_ohm: tuple[float, ...]
+    current_a: float | None = None
+    temperature_celsius: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DischargeProfile:
+    """A battery profile: a cell's name, charge (C), nominal and cutoff voltage (V; None: not said), and its tables."""
+
+    name: str
+    digest: str
+    capacity_c: float
+    voltage_v: float | None
+    cutoff_v: float | None
+    tables: tuple[DischargeTable, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BatterySpec:
-    """A battery: energy in J when full, and the mean power in W that drains it without the model."""
+    """A battery: energy in J when full, and the mean power in W that drains it without the model.
+
+    None is what the file does not state. capacity_tolerance_share, other_load_tolerance_share: each way of what is
+    stated. health_share: what age has left of the capacity; derating_share: what temperature lets be drawn of it;
+    self_discharge_share: lost in a month (30.4 days) at 20 degrees Celsius. efficiency_share: of the regulator between
+    the battery and where loads and meter are stated; None: they are stated at the battery. cutoff_v: where the device
+    stops. transmit: what the device sends, with or without the model.
+    """
 
     capacity_j: float
     other_load_w: float
     reserve_share: float = 0.0
+    voltage_v: float | None = None
+    chemistry: str = ""
+    capacity_tolerance_share: float | None = None
+    other_load_tolerance_share: float = 0.0
+    health_share: Range | None = None
+    derating_share: Range | None = None
+    self_discharge_share: Range | None = None
+    temperature_celsius: Range | None = None
+    efficiency_share: Range | None = None
+    resistance_ohm: Range | None = None
+    cutoff_v: float | None = None
+    transmit: Pulse | None = None
+    discharge: DischargeProfile | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from kit.errors import SpecError
 
-Kind = Literal["time", "size", "share", "points", "power", "energy", "charge", "voltage", "rate"]
+Kind = Literal["time", "size", "share", "points", "power", "energy", "charge", "voltage", "resistance", "rate", "life"]
 
 _FORM = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?|[+-]?(?:nan|inf))\s*(.*?)\s*", re.I)
 _LENGTH_LIMIT = 64
@@ -91,6 +91,14 @@ UNITS: dict[Kind, Unit] = {
     ),
     "charge": Unit("a charge", "C", {"mAh": 3.6, "Ah": 3600.0}, 'write mAh or Ah, such as "300 mAh"', 1e-6, 1e9),
     "voltage": Unit("a voltage", "V", {"mV": 1e-3, "V": 1.0}, 'write mV or V, such as "3.85 V"', 1e-3, 1e4),
+    "resistance": Unit(
+        "a resistance",
+        "ohm",
+        {"mOhm": 1e-3, "mΩ": 1e-3, "Ohm": 1.0, "Ω": 1.0},
+        'write mOhm or Ohm, such as "120 mOhm"',
+        0,
+        1e6,
+    ),
     "rate": Unit(
         "a rate",
         "1/s",
@@ -106,6 +114,14 @@ UNITS: dict[Kind, Unit] = {
         'write per second, per minute, per hour or Hz, such as "1 per second"',
         1e-9,
         1e9,
+    ),
+    "life": Unit(
+        "a life",
+        "s",
+        {"h": 3600.0, "days": 86400.0, "day": 86400.0, "weeks": 604800.0, "months": 2629800.0, "years": 31557600.0},
+        'write h, days, weeks, months or years, such as "36 h"',
+        1,
+        1e11,
     ),
 }
 

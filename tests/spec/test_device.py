@@ -58,7 +58,7 @@ def test_a_device_in_si_units(tmp_path: Path) -> None:
             "seed": 7.0,
         },
     )
-    assert device.battery == BatterySpec(pytest.approx(4158.0), 0.03, 0.05)
+    assert device.battery == BatterySpec(pytest.approx(4158.0), 0.03, 0.05, voltage_v=pytest.approx(3.85))
 
 
 def test_the_least_device(tmp_path: Path) -> None:
