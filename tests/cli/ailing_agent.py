@@ -1,6 +1,7 @@
 """An agent with one ailment, for `command` in a device file: ``python ailing_agent.py AILMENT --stdio``."""
 
 import sys
+import time
 
 from kit.agent import __main__, runner, server, state
 from kit.agent.server import Agent
@@ -8,7 +9,7 @@ from kit.agent.work import Work
 from kit.wire import Message
 
 AILMENT = sys.argv.pop(1)
-PREDICT, ECHO, BUSY, CLOCK = runner.predict, Agent._echo, Agent._busy, Agent._clock
+PREDICT, ECHO, CLOCK = runner.predict, Agent._echo, Agent._clock
 COUNTS = {"echo": 0, "busy": 0}
 
 
@@ -27,11 +28,12 @@ def wrong_sums(*arguments: object) -> object:
 
 
 def slower(self: Agent, work: Work) -> Message:
-    """Each window does less than the one before: throttling."""
+    """Each window does 3 % less than the one before, whatever else this machine does: throttling."""
     COUNTS["busy"] += 1
-    reply = BUSY(self, work)
-    fields = dict(reply.fields)
-    fields["inferences"] = int(fields["inferences"] * 0.9 ** COUNTS["busy"])  # type: ignore[call-overload]
+    start_ns, duration_s = time.perf_counter_ns(), work.request.number("duration_s", 0)
+    time.sleep(duration_s)
+    inferences = int(100_000 * duration_s * 0.97 ** COUNTS["busy"])
+    fields = {"start_ns": start_ns, "end_ns": start_ns + int(1e9 * duration_s), "inferences": inferences, "cpu_ns": 0}
     return Message("busy", fields)
 
 
