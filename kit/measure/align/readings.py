@@ -1,0 +1,89 @@
+"""What alignment works with: readings of the device's clock, windows on it, and moments taken to the trace's clock."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from kit.records import AlignmentRecord, Float64Array, Int64Array
+
+CONFIDENCE = 0.99
+"""Confidence of every alignment's error bound."""
+
+MOST_DRIFT_PPM = 200.0
+"""Two crystals of 100 ppm each, the worst of common ones: no pair of clocks that keeps time drifts more."""
+
+Times = TypeVar("Times", int, Int64Array)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """Device clock less host's `time.monotonic_ns` at `host_ns`, and its error bound, ns."""
+
+    host_ns: int
+    offset_ns: int
+    error_ns: int
+
+    @property
+    def device_ns(self) -> int:
+        """The device's clock at that moment."""
+        return self.host_ns + self.offset_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is known of the offset before the trace is looked at: device clock less trace's, within `error_ns`."""
+
+    offset_ns: int
+    error_ns: int
+
+
+def to_trace(alignment: AlignmentRecord, device_ns: Int64Array) -> Int64Array:
+    """Moments of the device's clock on the trace's, int64 of the same shape (see AlignmentRecord)."""
+    device_ns = np.asarray(device_ns, np.int64)
+    drift_ns = np.rint(alignment.drift_ppm * 1e-6 * (device_ns - alignment.epoch_ns)).astype(np.int64)
+    return np.asarray(device_ns - alignment.offset_ns - drift_ns, np.int64)
+
+
+def record(
+    method: str, epoch_ns: int, offset_ns: float, drift_ppm: float, error_ns: float, explanation: str
+) -> AlignmentRecord:
+    """An AlignmentRecord at CONFIDENCE, its error rounded up."""
+    return AlignmentRecord(
+        method=method,  # type: ignore[arg-type]
+        offset_ns=round(offset_ns),
+        drift_ppm=float(drift_ppm),
+        epoch_ns=int(epoch_ns),
+        error_ns=int(np.ceil(error_ns)),
+        confidence=CONFIDENCE,
+        explanation=explanation,
+    )
+
+
+def text(error_ns: float) -> str:
+    """A time for people: 340 ns, 12 µs, 1.5 ms."""
+    for factor, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+        if error_ns >= factor:
+            return f"{error_ns / factor:.3g} {unit}"
+    return f"{error_ns:.0f} ns"
+
+
+def line(x: Float64Array, y: Float64Array, *, slope: bool = True) -> tuple[float, float]:
+    """Intercept at the mean of x, and slope, of the least-squares line; 0 slope if it is not asked for."""
+    centred = x - x.mean()
+    power = float(centred @ centred)
+    return float(y.mean()), float(centred @ y) / power if slope and power > 0 else 0.0
+
+
+def line_error(x: Float64Array, residual: Float64Array, start: float, end: float) -> float:
+    """How far a fitted line may be off anywhere from `start` to `end`, with CONFIDENCE, from what scatters about it.
+
+    Source: H. Working and H. Hotelling, Journal of the American Statistical Association 24 (1929): a band of sqrt(2 F)
+    standard errors, with the quantile of F at 2 and n - 2 degrees of freedom, which has a closed form.
+    """
+    df, centred = len(x) - 2, x - x.mean()
+    far = max(abs(start - float(x.mean())), abs(end - float(x.mean())))
+    variance = float(residual @ residual) / df
+    spread = float(centred @ centred) or 1.0
+    band = np.sqrt(df * ((1 - CONFIDENCE) ** (-2 / df) - 1))
+    return float(band * np.sqrt(variance * (1 / len(x) + far**2 / spread)))
