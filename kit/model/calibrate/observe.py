@@ -69,9 +69,7 @@ class Observer:
         """
         ahead: deque[Future[dict[str, Array]]] = deque()
         took_s = 0.0
-        workers = ThreadPoolExecutor(
-            self._threads, "calibration"
-        )  # its threads start with the first row that is worth it
+        workers = ThreadPoolExecutor(self._threads, "calibration")  # no thread starts before it is given work
         try:
             for number, feed in enumerate(self._single_rows(feeds)):
                 if took_s < _WORTH_A_THREAD_S:
@@ -82,9 +80,11 @@ class Observer:
                     continue
                 ahead.append(workers.submit(self._run, feed, number))
                 if len(ahead) > self._threads:
-                    yield ahead.popleft().result()
+                    yield (row := ahead.popleft().result())
+                    row.clear()  # before another row is begun
             while ahead:
-                yield ahead.popleft().result()
+                yield (row := ahead.popleft().result())
+                row.clear()
         finally:
             workers.shutdown(cancel_futures=True)
 
