@@ -1,0 +1,166 @@
+"""What `edgeproof battery` says: a screen for people, an object for machines."""
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from kit.battery import LEFT, TIERS, Statement
+from kit.cli.output import emulated_lines, say, tell
+from kit.judge.sentences import how, number, quantity
+from kit.spec.types import BatterySpec, Range
+
+if TYPE_CHECKING:
+    from kit.pipeline.battery import Answer, Budget
+
+_LABEL = 20
+_SMALL = 5e-4
+"""Parts below this are left out for people: they would read 0 %."""
+
+_RATES = ((1.0, "per second"), (1 / 60, "per minute"), (1 / 3600, "per hour"), (1 / 86400, "per day"))
+
+
+def tell_answer(found: "Answer") -> None:
+    """One screen: what went in, the lives, the share, the budget, where the charge goes, what was assumed."""
+    forecast = found.forecast
+    for line in emulated_lines(found.emulated):
+        say(line)
+    _row("battery", _battery_text(found.battery) + (f" ({found.device})" if found.device else ""))
+    _row("model", _model_text(found))
+    _row("method", f"{TIERS[forecast.tier]}; [least, greatest] over all that is known")
+    if forecast.overloaded:
+        _row("too often", "an inference takes longer than its period: the model runs always, and slower than asked")
+    say("")
+    _row("life without it", ranged(forecast.life_without_model_s, "s"))
+    _row("life with it", ranged(forecast.life_s, "s") + how(_obtained(found)))
+    _row("the model costs", ranged(forecast.share, "share") + " of the life")
+    _row("the charge goes to", _parts_text(found))
+    if forecast.at_cutoff[1]:
+        sure = "" if forecast.at_cutoff[0] else "at worst, "
+        left = ranged(forecast.parts[LEFT], "share")
+        _row("stops early", f"{sure}the voltage falls below the cutoff at a peak, with {left} of the charge left")
+    for budget in found.budgets:
+        _row(f"budget {budget.text}", _budget_text(budget, found.rate_hz))
+    _tell_statements(forecast.statements)
+    for judged in found.judged:
+        say("")
+        limit = f"{judged.requirement.metric} {judged.requirement.direction.replace('_', ' ')}"
+        tell(f"{judged.verdict}: {limit} {judged.requirement.limit_text}: {ranged(judged.value, judged.unit)}")
+        tell(judged.reason, "    ")
+
+
+def answer_object(found: "Answer") -> dict[str, Any]:
+    """The same as JSON; a life or rate without an end is null."""
+    forecast = found.forecast
+    return {
+        "schema": "edgeproof/battery/1",
+        "device": found.device,
+        "emulated": list(found.emulated),
+        "tier": forecast.tier,
+        "method": TIERS[forecast.tier],
+        "obtained": _obtained(found),
+        "energy": asdict(found.energy) | {"per_inference_j": _ends(found.energy.per_inference_j)},
+        "rate_hz": found.rate_hz,
+        "life_without_model_s": _ends(forecast.life_without_model_s),
+        "life_s": _ends(forecast.life_s),
+        "share": _ends(forecast.share),
+        "parts": {name: _ends(part) for name, part in forecast.parts.items()},
+        "dominant": forecast.dominant,
+        "at_cutoff": dict(zip(("likely", "at_worst"), forecast.at_cutoff, strict=True)),
+        "overloaded": forecast.overloaded,
+        "budgets": [asdict(each) | {"rate_hz": _ends(each.rate_hz)} for each in found.budgets],
+        "inputs": [
+            {"name": each.name, "value": _ends(each.value), "unit": each.unit, "source": each.source}
+            for each in forecast.statements
+        ],
+        "verdict": found.verdict,
+        "requirements": [
+            {
+                "id": each.requirement.id,
+                "metric": each.requirement.metric,
+                "limit": each.requirement.limit,
+                "direction": each.requirement.direction,
+                "value": _ends(each.value),
+                "verdict": each.verdict,
+                "reason": each.reason,
+            }
+            for each in found.judged
+        ],
+    }
+
+
+def ranged(value: Range, unit: str) -> str:
+    """ "1.5 days [1.2 days, 1.6 days]"; one figure where it is exact."""
+    likely, low, high = (_figure(each, unit) for each in (value.likely, value.low, value.high))
+    return likely if low == high == likely else f"{likely} [{low}, {high}]"
+
+
+def _figure(value: float, unit: str) -> str:
+    if math.isinf(value):
+        return "without end"
+    if value == 0 and unit == "1/s":
+        return "0"
+    if unit == "1/s":
+        factor, name = next((row for row in _RATES if value >= row[0]), _RATES[-1])
+        return f"{number(value / factor, 3)} {name}"
+    return f"{value:g} °C".replace("-", "−") if unit == "°C" else quantity(value, unit)
+
+
+def _ends(value: Range) -> dict[str, float | None]:
+    return {name: None if math.isinf(end) else end for name, end in asdict(value).items()}
+
+
+def _row(label: str, text: str) -> None:
+    if len(label) >= _LABEL:
+        say(label)
+        label = ""
+    tell(text, f"{label:<{_LABEL}}")
+
+
+def _obtained(found: "Answer") -> Any:
+    """A life that rests on what nobody stated is an estimate, whatever measured the energy."""
+    return "estimated" if found.forecast.assumed else found.energy.obtained
+
+
+def _battery_text(battery: BatterySpec) -> str:
+    name = f"{battery.discharge.name}, " if battery.discharge else ""
+    energy = f"{number(battery.capacity_j / 3600, 3)} Wh"
+    if battery.voltage_v:
+        energy = f"{number(battery.capacity_j / battery.voltage_v / 3.6, 3)} mAh at {battery.voltage_v:g} V, {energy}"
+    kind = f" {battery.chemistry}" if battery.chemistry else ""
+    return f"{name}{energy}{kind}, beside {quantity(battery.other_load_w, 'W')} without the model"
+
+
+def _model_text(found: "Answer") -> str:
+    energy = found.energy
+    time = f", {quantity(energy.inference_s, 's')} long" if energy.inference_s else ""
+    text = f"{ranged(energy.per_inference_j, 'J')} an inference above idle{time}, {_figure(found.rate_hz, '1/s')}"
+    return f"{text}; {energy.obtained}, {energy.source}"
+
+
+def _parts_text(found: "Answer") -> str:
+    parts = sorted(found.forecast.parts.items(), key=lambda part: -part[1].likely)
+    shown = [f"{name} {quantity(part.likely, 'share')}" for name, part in parts if part.likely >= _SMALL]
+    return f"{', '.join(shown)}: {found.forecast.dominant} dominates"
+
+
+def _budget_text(budget: "Budget", asked_hz: float) -> str:
+    rate = budget.rate_hz
+    if math.isinf(rate.low):
+        return "met at every rate"
+    if rate.high <= 0:
+        return "met at no rate"
+    met = "surely" if asked_hz <= rate.low else "likely" if asked_hz <= rate.likely else "likely not"
+    met = "surely not" if asked_hz > rate.high else met
+    return f"met up to {ranged(rate, '1/s')}; {_figure(asked_hz, '1/s')}: {met}"
+
+
+def _tell_statements(statements: tuple[Statement, ...]) -> None:
+    for source, label in (("stated", "stated"), ("profile", "from the profile"), ("assumed", "ASSUMED (estimate)")):
+        texts = [f"{each.name.replace('_', ' ')} {_span(each)}" for each in statements if each.source == source]
+        if texts:
+            _row(label, ", ".join(texts))
+
+
+def _span(each: Statement) -> str:
+    low, high = _figure(each.value.low, each.unit), _figure(each.value.high, each.unit)
+    return low if low == high else f"{low} to {high}"
