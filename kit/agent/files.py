@@ -18,6 +18,9 @@ SUBSYSTEMS = ("hwmon", "power_supply", "powercap", "thermal")
 MAX_SAMPLED = 32
 MAX_PERIOD_S = 3600.0
 _PLACES = re.compile(rf"/sys/(?:class/(?:{'|'.join(SUBSYSTEMS)})|bus/(?:i2c|iio)|devices)/[^\0]{{1,400}}")
+_OLD_MONITOR = re.compile(r"/[0-9]+-[0-9a-f]{4}/(?:name|(?:in|curr|power|energy|rail_name)[0-9a-z_]*)$")
+"""Old drivers have the monitor's attributes in its own folder on the I2C bus, beside what may be secret."""
+
 _MAX_WILDCARDS = 4
 _KEPT_BYTES = 16 << 20
 _PART_ROWS, _PART_BYTES = 16384, 1 << 20  # of one answer; a slow line's host waits no longer for it
@@ -49,9 +52,10 @@ class FileRequests:
     def is_allowed(self, path: str) -> bool:
         """Whether a file, wherever its links lead, is an attribute of a sensor, a supply, a zone or a rail."""
         root = os.path.realpath(self._root)
-        parts = Path(os.path.relpath(os.path.realpath(f"{root}/{path.lstrip('/')}"), root)).parts
+        real = os.path.relpath(os.path.realpath(f"{root}/{path.lstrip('/')}"), root)
+        parts = Path(real).parts
         is_sensor = any(part in SUBSYSTEMS or part.startswith("iio:device") for part in parts[2:-1])
-        return parts[:2] == ("sys", "devices") and is_sensor
+        return parts[:2] == ("sys", "devices") and (is_sensor or bool(_OLD_MONITOR.search(real)))
 
     def _glob(self, work: Work) -> Message:
         pattern = _place(work.request.text("pattern", limit=512))

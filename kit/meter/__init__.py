@@ -14,6 +14,14 @@ METERS = {
     "lpm01a": "kit.meter.lpm01a:Lpm01aMeter",
     "usb-meter": "kit.meter.usb_meter:UsbMeter",
     "joulescope": "kit.meter.joulescope:JoulescopeMeter",
+    "rapl": "kit.meter.rapl:RaplMeter",
+    "ina": "kit.meter.ina:InaMeter",
+    "jetson": "kit.meter.jetson:JetsonMeter",
+    "battery": "kit.meter.battery:BatteryMeter",
+    "odpm": "kit.meter.odpm:OdpmMeter",
+    "android-battery": "kit.meter.android_battery:AndroidBatteryMeter",
+    "nvml": "kit.meter.nvml:NvmlMeter",
+    "replay": "kit.meter.replay:ReplayMeter",
 }
 """How to open a meter (a callable of a MeterSpec and a Watched), by its driver's name; imported when it is used."""
 

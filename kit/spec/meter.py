@@ -44,6 +44,7 @@ _STATED: dict[str, Key] = {
 }
 _PORT: dict[str, Key] = {"port": ("port", "text", True)}
 _PART: dict[str, Key] = {"part": ("part", "text", False)}
+_MODE: dict[str, Key] = {"mode": ("mode", "text", False)}
 _FILE: dict[str, Key] = {"file": ("file", "text", True)}
 _INDEX: dict[str, Key] = {"index": ("index", "count", False)}
 
@@ -57,7 +58,7 @@ METER_KEYS: dict[Driver, dict[str, Key]] = {
         "resolution": ("resolution_w", "power", False),
         "seed": ("seed", "count", False),
     },
-    "replay": _FILE | _STATED,
+    "replay": _FILE | _STATED | {"voltage": ("voltage_v", "voltage", False)},
     "ppk2": _PORT
     | _RATE
     | _STATED
@@ -70,11 +71,11 @@ METER_KEYS: dict[Driver, dict[str, Key]] = {
     "joulescope": _RATE | _STATED | {"serial": ("serial", "text", False), "trigger": ("trigger_line", "count", False)},
     "usb-meter": _PORT | _STATED,
     "rapl": _PART | _RATE | _STATED,
-    "ina": _PART | _RATE | _STATED,
+    "ina": _PART | _RATE | _STATED | {"voltage": ("voltage_v", "voltage", False)},
     "jetson": _PART | _RATE | _STATED,
-    "battery": _PART | _RATE | _STATED,
+    "battery": _PART | _RATE | _STATED | _MODE,
     "odpm": _PART | _RATE | _STATED,
-    "android-battery": _RATE | _STATED,
+    "android-battery": _RATE | _STATED | _MODE | {"current_unit": ("current_unit", "text", False)},
     "nvml": _INDEX | _RATE | _STATED,
 }
 """For each meter driver, the keys of [meter]."""
@@ -85,7 +86,9 @@ METER_BOUNDS = {
 }
 """Least and most that a meter takes, and in words: said when the file is read, not after a long run."""
 
-_OWN_BOUNDS = {("emulated", "sample_rate_hz"): (1.0, 1000.0, "from 1 Hz to 1 kHz")}
+_FILE_METERS = ("emulated", "rapl", "ina", "jetson", "battery", "odpm", "android-battery", "nvml")
+_OWN_BOUNDS = {(driver, "sample_rate_hz"): (0.1, 1000.0, "from 0.1 Hz to 1 kHz") for driver in _FILE_METERS}
+_OWN_BOUNDS["emulated", "sample_rate_hz"] = (1.0, 1000.0, "from 1 Hz to 1 kHz")
 
 
 class MeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +104,7 @@ class MeterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     file: Annotated[Text, Meta(description="a recorded trace")] | None = None
     mode: Annotated[Text, Meta(description="how the meter is used; the driver says which modes it has")] | None = None
+    current_unit: Annotated[Text, Meta(description="what current_now of the device tells: uA or mA")] | None = None
     serial: Annotated[Text, Meta(description="serial number, where there are several")] | None = None
     voltage: Voltage | None = None
     trigger: (

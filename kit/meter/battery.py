@@ -1,0 +1,145 @@
+"""A battery's own gauge (Linux, ABI/testing/sysfs-class-power): uV, uA, uW, uAh, uWh.
+
+The ABI says that a negative current discharges; many drivers say the opposite, so the magnitude is taken and `status`
+tells the direction: what is read while the battery does not discharge is no draw of the device. A gauge is updated
+every second to every minute, so windows must be long. Of charge and energy a driver tells one family.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.errors import MeasurementError
+from kit.files import Files, FileSamples
+from kit.meter.base import PowerTrace, Watched
+from kit.meter.counters import CounterKind, means_between, trace_of_counters
+from kit.meter.polling import PollingMeter, Source, chosen, files_of, nothing_found, rate_hz, readable, text_or
+from kit.meter.readings import trace_of_readings
+from kit.meter.series import numbers
+from kit.records import Float64Array
+from kit.spec.types import MeterSpec
+
+SUPPLIES = "/sys/class/power_supply"
+SCALES = {
+    "power_now": 1e-6, "current_now": 1e-6, "voltage_now": 1e-6,
+    "energy_now": 3.6e-3, "charge_now": 3.6e-3, "charge_counter": 3.6e-3, "status": 1.0,
+}  # fmt: skip
+"""What one unit of each file is worth: W, A, V, J (from uWh), C (from uAh)."""
+
+Ways = Mapping[str, tuple[tuple[str, ...], ...]]
+
+WAYS: Ways = {
+    "now": (("power_now",), ("current_now", "voltage_now")),
+    "counter": (("energy_now",), ("charge_now", "voltage_now"), ("charge_counter", "voltage_now")),
+}
+"""For each mode, sets of files that tell power, the best first."""
+
+ON_MAINS = "the battery did not discharge: it was charged or full"
+_RATE_HZ, _UPDATE_S, _HIGHEST = 10.0, 3600.0, 1e4
+_DRAWS = ("Discharging", "Unknown", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A supply's folder, the files to sample in order (status last), and the worth of each one's unit."""
+
+    name: str
+    folder: str
+    files: tuple[str, ...]
+    scales: tuple[float, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        """The files to sample."""
+        return [f"{self.folder}/{name}" for name in self.files]
+
+
+class BatteryMeter(PollingMeter):
+    """words: part (the supply's name); mode, now (power, or current and voltage) or counter (energy or charge)."""
+
+    def __init__(self, spec: MeterSpec, watched: Watched) -> None:
+        files = files_of(spec, watched)
+        super().__init__(spec, source_of(spec, files, choose_gauge(spec, files)))
+
+
+def find_batteries(files: Files) -> list[str]:
+    """Folders of batteries that supply the machine; a mouse's (scope Device) does not."""
+    folders = [path.rsplit("/", 1)[0] for path in files.glob(f"{SUPPLIES}/*/type")]
+    return [
+        folder for folder in folders
+        if text_or(files, f"{folder}/type") == "Battery" and text_or(files, f"{folder}/scope") != "Device"
+    ]  # fmt: skip
+
+
+def choose_gauge(spec: MeterSpec, files: Files) -> Gauge:
+    """What to read of which battery. Raises MeasurementError where nothing tells power."""
+    batteries = {folder.rsplit("/", 1)[-1]: folder for folder in find_batteries(files)}
+    if not batteries:
+        raise nothing_found(spec, f"there is no battery below {SUPPLIES}", "use another meter")
+    name = chosen(spec, batteries, noun="battery")[0]
+    gauge = gauge_in(spec, files, batteries[name], WAYS)
+    if gauge is None:
+        raise nothing_found(spec, f"{name} tells neither power nor current with voltage", "use another meter, or mode")
+    return gauge
+
+
+def gauge_in(spec: MeterSpec, files: Files, folder: str, ways: Ways) -> Gauge | None:
+    """The files of the stated mode, else of the first that is there. Raises MeasurementError for an unknown mode."""
+    mode = spec.words.get("mode", "")
+    if mode and mode not in ways:
+        raise nothing_found(spec, f"there is no mode {mode!r}", f"modes are {' and '.join(ways)}")
+    for way in (way for name, group in ways.items() if mode in ("", name) for way in group):
+        if all(text_or(files, f"{folder}/{each}") for each in way):
+            names = (*way, "status")
+            return Gauge(folder.rsplit("/", 1)[-1], folder, names, tuple(SCALES[each] for each in names))
+    return None
+
+
+def source_of(spec: MeterSpec, files: Files, gauge: Gauge) -> Source:
+    """A gauge as a meter's source. Raises MeasurementError on mains, since nothing would be told of the device."""
+    rate = rate_hz(spec, _RATE_HZ)
+    for path in gauge.paths[:-1]:
+        readable(spec, files, path, "let the agent's user read it")
+    status = text_or(files, gauge.paths[-1])
+    if status not in _DRAWS:
+        raise nothing_found(
+            spec, f"the battery {gauge.name} is not in use: its status is {status}", "unplug the charger"
+        )
+    return Source(
+        description=f"battery {gauge.name}: {' and '.join(gauge.files[:-1])}, by its own gauge",
+        begin=lambda: files.sample(gauge.paths, period_s=1 / rate),
+        trace_of=lambda samples: trace_of(samples, gauge.files, gauge.scales),
+        parameters={"sample_rate_hz": rate},
+    )
+
+
+def trace_of(samples: FileSamples, files: Sequence[str], scales: Sequence[float]) -> PowerTrace:
+    """Power by a gauge's files; the last is its status. Raises MeasurementError where it did not discharge."""
+    columns = {name: numbers(samples, k, scales[k]) for k, name in enumerate(files[:-1])}
+    statuses = np.array([(row[-1] or "").strip() for row in samples.texts])
+    is_off = ~np.isin(statuses, _DRAWS)
+    voltage_v = columns.get("voltage_now")
+    counter = next((name for name in columns if name.startswith(("energy", "charge"))), None)
+    if counter is not None:
+        return _of_counter(samples, columns[counter], counter, voltage_v, is_off)
+    current_a = np.abs(columns["current_now"]) if "current_now" in columns else None
+    power_w = np.abs(columns["power_now"]) if current_a is None or voltage_v is None else current_a * voltage_v
+    return trace_of_readings(
+        samples, power_w, current_a=current_a, voltage_v=voltage_v, is_off=is_off, off_reason=ON_MAINS
+    )
+
+
+def _of_counter(
+    samples: FileSamples, left: Float64Array, name: str, voltage_v: Float64Array | None, is_off: NDArray[np.bool_]
+) -> PowerTrace:
+    """`left`: float64 [n], J or C that the battery still holds: what is drawn makes it fall; a rise is a gap."""
+    if is_off.any():
+        raise MeasurementError(ON_MAINS, next_step="unplug the charger, and measure again")
+    kind = CounterKind((np.inf,), _HIGHEST, _UPDATE_S)
+    trace = trace_of_counters(samples, -left[:, None], kind)
+    if name.startswith("energy") or voltage_v is None:
+        return trace
+    mean_v = means_between(samples, voltage_v, trace.t_ns)
+    return replace(trace, power_w=trace.power_w * mean_v, current_a=trace.power_w, voltage_v=mean_v)
