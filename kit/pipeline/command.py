@@ -1,0 +1,189 @@
+"""A command that is measured: held until the meter runs, in a process group of its own, whole with its children."""
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from kit.errors import UsageError
+
+_HOLD = """
+import os, signal, sys
+go, told = map(int, sys.argv[1:3])
+if not os.read(go, 1):
+    sys.exit()
+os.close(go)
+os.set_inheritable(told, False)
+for each in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(each, signal.SIG_DFL)
+try:
+    os.execvp(sys.argv[3], sys.argv[3:])
+except OSError as error:
+    os.write(told, str(error.errno).encode())
+"""
+"""Waits for a byte, then becomes the command: what Python ignores for itself must not be ignored by it."""
+
+_TERMINAL = 0
+_PATIENCE_S = ((None, 3.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
+_TICK_S = 0.01
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
+
+class SignalledError(Exception):
+    """A signal came that is to be passed on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class HeldCommand:
+    """A process that becomes `words` when it is released; it has our terminal, folder and streams.
+
+    `to_stderr`: what it prints goes there, since standard output is kept for one JSON object.
+    """
+
+    def __init__(self, words: Sequence[str], *, to_stderr: bool = False) -> None:
+        go, self._go = os.pipe()
+        self._told, told = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _HOLD, str(go), str(told), *words],
+                pass_fds=(go, told), process_group=0, stdout=2 if to_stderr else None,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:  # too long a command line, or a NUL in it
+            self._close(self._go, self._told)
+            raise UsageError(f"cannot start {words[0]!r}: {error}", next_step="check the command after --") from None
+        finally:
+            self._close(go, told)
+        self._words, self._is_released = words, False
+        self._status: int | None = None
+        self.process_id = self._process.pid
+        """The process that becomes the command, which leads its group."""
+
+    def release(self) -> int:
+        """Let it become the command; host's monotonic ns just before. Raises UsageError if there is no such command."""
+        start_ns, self._is_released = time.monotonic_ns(), True
+        os.write(self._go, b"1")
+        reason = os.read(self._told, 16)  # ends when the command has begun
+        if reason:
+            number = int(reason)
+            what = "there is no such command" if number == errno.ENOENT else os.strerror(number)
+            raise UsageError(f"cannot start {self._words[0]!r}: {what}", next_step="check the command after --")
+        return start_ns
+
+    def wait(self) -> int:
+        """Until it has ended, which is not yet told to the kernel, so that its times can be read; host's monotonic ns.
+
+        One that is stopped goes on: time that it does not run would be measured as if it did.
+        """
+        while True:
+            found = os.waitid(os.P_PID, self.process_id, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if found is None or found.si_code != os.CLD_STOPPED:
+                return time.monotonic_ns()
+            os.waitid(os.P_PID, self.process_id, os.WSTOPPED | os.WNOHANG)
+            self._signal(signal.SIGCONT)
+            time.sleep(_TICK_S)
+
+    def stop(self, number: int) -> int:
+        """Pass a signal on to all of its group, and end those who do not heed it; host's monotonic ns of the end."""
+        for each, patience_s in _PATIENCE_S:
+            self._signal(number if each is None else each)
+            deadline_s = time.monotonic() + patience_s
+            while time.monotonic() < deadline_s:
+                if os.waitid(os.P_PID, self.process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                    return time.monotonic_ns()
+                time.sleep(_TICK_S)
+        return time.monotonic_ns()
+
+    def cpu_time_ns(self) -> int:
+        """CPU time of the command with its children: those that have ended, and those that are in its group still.
+
+        To the ns for the command itself; its children's is counted in ticks of the kernel's, 10 ms (proc(5), stat).
+        """
+        own_ns = time.clock_gettime_ns((~self.process_id << 3) | 2)  # the clock of a process (clock_getcpuclockid(3))
+        ticks = 0
+        for folder in Path("/proc").iterdir():
+            times = _ticks(folder, self.process_id) if folder.name.isdecimal() else None
+            if times is not None:
+                ticks += sum(times[2:] if int(folder.name) == self.process_id else times)
+        return own_ns + ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> int:
+        """End it with its group if it still is there; its exit status, -n for signal n. What it left behind stays."""
+        if self._status is None:
+            if self._process.poll() is None:
+                self._signal(signal.SIGKILL)
+            self._status = self._process.wait()
+            self._close(self._go, self._told)
+        return self._status
+
+    def fate(self) -> str:
+        """What became of the command, in words; it is ended if it has not yet."""
+        return f"the command {ended_words(self.close())}" if self._is_released else "the command was not started"
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process_id, number)
+
+    @staticmethod
+    def _close(*descriptors: int) -> None:
+        for each in descriptors:
+            os.close(each)
+
+
+@contextlib.contextmanager
+def passing_on(command: HeldCommand) -> Iterator[None]:
+    """While inside, signals that would end us are raised as SignalledError, and the terminal is the command's."""
+
+    def told(number: int, _: FrameType | None) -> None:
+        raise SignalledError(number)
+
+    before = {each: signal.signal(each, told) for each in _PASSED_ON}
+    own_group = _given(command.process_id)
+    try:
+        yield
+    finally:
+        if own_group is not None:
+            _given(own_group)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def ended_words(status: int) -> str:
+    """An exit status (-n: signal n) in words."""
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def _given(group: int) -> int | None:
+    """Give our terminal to a process group, which then reads from it and hears Ctrl-C; the group that had it."""
+    try:
+        had = os.tcgetpgrp(_TERMINAL)
+        if had not in (os.getpgrp(), group) and group != os.getpgrp():
+            return None
+        before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        try:
+            os.tcsetpgrp(_TERMINAL, group)
+        finally:
+            signal.signal(signal.SIGTTOU, before)
+    except OSError:
+        return None
+    return had
+
+
+def _ticks(folder: Path, group: int) -> tuple[int, int, int, int] | None:
+    """utime, stime, cutime, cstime of a process in `group`; None for another, and one that is gone."""
+    try:
+        values = (folder / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if int(values[2]) != group:
+        return None
+    user, system, child_user, child_system = map(int, values[11:15])
+    return user, system, child_user, child_system
