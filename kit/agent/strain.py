@@ -6,6 +6,7 @@ from pathlib import Path
 
 _THERMAL, _CPUS = Path("/sys/class/thermal"), Path("/sys/devices/system/cpu")
 _PRESSURE, _STAT = Path("/proc/pressure"), Path("/proc/stat")
+_OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _SLOWS_NOTHING = ("fan", "lcd", "backlight", "brightness", "wifi", "wlan", "tcc offset")
 _READ_BYTES = 4096
 
@@ -19,6 +20,7 @@ def strain() -> dict[str, float | int | None]:
         "memory_pressure_share": pressure_share(_PRESSURE / "memory"),
         "busy_cpu_s": busy_cpu_s(_STAT),
         "process_cpu_s": time.process_time(),
+        "held_back_s": held_back_s(_OWN_GROUPS, _GROUPS),
     }
 
 
@@ -70,6 +72,26 @@ def busy_cpu_s(stat: Path) -> float | None:
         return None
     user, nice, system, _idle, _waiting, irq, softirq, steal = (int(field) for field in fields[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def held_back_s(own: Path, mounted: Path) -> float | None:
+    """Time that the CPU quota of this process's control group has kept it from running, in s; None without a group.
+
+    Source: Linux, scheduler/sched-bwc.rst (version 1: throttled_time, ns) and cgroup-v2.rst (throttled_usec).
+    """
+    groups = [line.split(":", 2) for line in (_read(own) or "").splitlines()]
+    for _, controllers, path in (group for group in groups if len(group) == 3):
+        if "cpu" in controllers.split(","):
+            folder, key, unit_s = mounted / controllers, "throttled_time", 1e-9
+        elif not controllers:
+            folder, key, unit_s = mounted, "throttled_usec", 1e-6
+        else:
+            continue
+        for told in (_read(folder / path.strip("/") / "cpu.stat") or "").splitlines():
+            name, _, value = told.partition(" ")
+            if name == key and value.isdecimal():
+                return int(value) * unit_s
+    return None
 
 
 def _read(path: Path) -> str | None:

@@ -81,4 +81,5 @@ def conditions(message: Message) -> Conditions:
         memory_pressure_share=share("memory_pressure_share"),
         busy_cpu_s=seconds("busy_cpu_s"),
         process_cpu_s=seconds("process_cpu_s"),
+        held_back_s=seconds("held_back_s"),
     )

@@ -40,6 +40,7 @@ class Conditions:
     processor counted since it started. cpu_pressure_share, memory_pressure_share: time that some task waited for it, of
     the last 10 s (Linux, accounting/psi.rst). busy_cpu_s: CPU time that everything used on all processors since the
     device started, process_cpu_s: of it, the agent; their differences between two moments are what others took.
+    held_back_s: how long a CPU quota has kept the agent from running.
     """
 
     utc: str
@@ -55,6 +56,7 @@ class Conditions:
     memory_pressure_share: float | None = None
     busy_cpu_s: float | None = None
     process_cpu_s: float | None = None
+    held_back_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,7 @@ def test_conditions_are_told_or_none():
     assert set(found) == {
         "load_1min", "frequency_hz", "governor", "temperature_celsius", "available_memory_bytes", "battery_share",
         "cooling_share", "throttle_count", "cpu_pressure_share", "memory_pressure_share", "busy_cpu_s", "process_cpu_s",
+        "held_back_s",
     }  # fmt: skip
 
 

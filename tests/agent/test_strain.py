@@ -105,6 +105,32 @@ def test_busy_time_is_all_but_idle_and_waiting(tmp_path: Path, line: str, ticks:
     assert found == (None if ticks is None else pytest.approx(ticks / os.sysconf("SC_CLK_TCK")))
 
 
+@pytest.mark.parametrize(
+    ("groups", "stat", "told", "held_s"),
+    [
+        (
+            "3:memory:/m\n1:cpu:/a/b\n0::/\n",
+            "cpu/a/b",
+            "nr_periods 9\nnr_throttled 4\nthrottled_time 2500000000\n",
+            2.5,
+        ),
+        ("4:cpu,cpuacct:/a\n", "cpu,cpuacct/a", "throttled_time 1000000\n", 0.001),
+        ("0::/user.slice/x\n", "user.slice/x", "usage_usec 5\nthrottled_usec 750000\n", 0.75),
+        ("0::/\n", "", "usage_usec 5\n", None),
+        ("5:cpuset:/\n", "cpuset", "throttled_time 1000000\n", None),
+        ("1:cpu:/gone\n", "cpu/a", "throttled_time 1000000\n", None),
+        ("broken\n", "", "throttled_usec 1\n", None),
+        ("1:cpu:/\n", "cpu", "throttled_time -5\n", None),
+    ],
+    ids=["v1", "v1 with accounting", "v2", "v2 without a quota", "other controller", "gone", "broken", "negative"],
+)
+def test_a_quota_s_time_is_of_the_own_group(
+    tmp_path: Path, groups: str, stat: str, told: str, held_s: float | None
+) -> None:
+    tree(tmp_path, {"own": groups, f"mounted/{stat}/cpu.stat": told})
+    assert strain.held_back_s(tmp_path / "own", tmp_path / "mounted") == pytest.approx(held_s)
+
+
 def test_work_here_is_seen_in_both_times() -> None:
     before = strain.strain()
     if before["busy_cpu_s"] is None:

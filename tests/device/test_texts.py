@@ -10,6 +10,7 @@ TOLD = {
     "load_1min": 1.5, "frequency_hz": 1.8e9, "governor": "schedutil", "temperature_celsius": -4.5,
     "available_memory_bytes": 1 << 30, "battery_share": 0.8, "cooling_share": 0.25, "throttle_count": 7,
     "cpu_pressure_share": 0.19, "memory_pressure_share": 0.0, "busy_cpu_s": 812.25, "process_cpu_s": 3.5,
+    "held_back_s": 0.5,
 }  # fmt: skip
 STRAIN = (
     "cooling_share",
@@ -18,6 +19,7 @@ STRAIN = (
     "memory_pressure_share",
     "busy_cpu_s",
     "process_cpu_s",
+    "held_back_s",
 )
 
 
@@ -46,6 +48,7 @@ def test_a_share_is_from_0_to_1(name: str, value: object) -> None:
     [
         ("throttle_count", -1), ("throttle_count", 1.5), ("throttle_count", 1 << 63), ("throttle_count", "1"),
         ("busy_cpu_s", -1.0), ("busy_cpu_s", 1e13), ("process_cpu_s", float("nan")), ("process_cpu_s", {}),
+        ("held_back_s", -0.1),
     ],
 )  # fmt: skip
 def test_counts_and_times_are_what_they_can_be(name: str, value: object) -> None:
