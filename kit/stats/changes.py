@@ -1,0 +1,118 @@
+"""Whether a series changed its level for good somewhere, judged against its own slow fluctuations.
+
+Batch medians carry the level, so that outliers do not; the test divides by itself, so that correlation between
+batches needs no estimate. Effect and significance are apart: a change that is sure may be too small to matter.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kit.records import Float64Array
+from kit.stats.trend import Trend, trend
+
+CRITICAL = 90.0
+"""G of `level_shift` is larger in about 1 of 200 series without a change (tests/stats/test_changes.py)."""
+
+BATCHES = 40
+MINIMUM_BATCHES = 20
+BATCH_SAMPLES = 5
+MINIMUM_COUNT = MINIMUM_BATCHES * BATCH_SAMPLES
+"""Fewest samples of which a change can be told from noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """A series in at most 40 equal batches, the first few samples dropped: float64 [batches] each, in order.
+
+    level: medians; floor: tenth percentiles, which work that interrupts leaves alone; first: index of each one's start.
+    """
+
+    level: Float64Array
+    floor: Float64Array
+    first: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A change of level before batch `batch`: `ratio` after to before; `floor_ratio` of the tenth percentiles.
+
+    `statistic` is G, to be held against CRITICAL. start, end: the batches that were looked at.
+    """
+
+    batch: int
+    ratio: float
+    floor_ratio: float
+    statistic: float
+    start: int
+    end: int
+
+
+def batched(samples: Float64Array) -> Batches | None:
+    """`samples` [n], all positive, in order, in batches; None with fewer than MINIMUM_COUNT."""
+    if len(samples) < MINIMUM_COUNT:
+        return None
+    count = min(BATCHES, len(samples) // BATCH_SAMPLES)
+    length = len(samples) // count
+    skipped = len(samples) - count * length
+    table = samples[skipped:].reshape(count, length)
+    first = tuple(skipped + length * batch for batch in range(count))
+    return Batches(np.median(table, axis=1), np.quantile(table, 0.1, axis=1), first)
+
+
+def level_shift(of: Batches) -> Shift:
+    """The clearest change of level in the whole series, in its first or in its last two thirds.
+
+    G = max_k T_k^2 / V_k on log medians, T_k the cumulative sum's distance from its line, V_k the same within each side
+    of k. Source: X. Shao and X. Zhang, J. American Statistical Association 105 (2010) 1228-1240, (4) to (6); thirds let a
+    change be found that does not last until the end.
+    """
+    count = len(of.level)
+    third = count // 3
+    windows = [(0, count), (0, count - third), (third, count)]
+    return max((_shift(of, start, end) for start, end in windows), key=lambda shift: shift.statistic)
+
+
+def _shift(of: Batches, start: int, end: int) -> Shift:
+    values = np.log(of.level[start:end])
+    split, statistic = self_normalised(values)
+    before, after = slice(start, start + split), slice(start + split, end)
+    ratio = float(np.median(of.level[after]) / np.median(of.level[before]))
+    floor_ratio = float(np.median(of.floor[after]) / np.median(of.floor[before]))
+    return Shift(start + split, ratio, floor_ratio, statistic, start, end)
+
+
+def self_normalised(values: Float64Array) -> tuple[int, float]:
+    """The k with the largest T_k^2 / V_k, both sides having at least a tenth of `values` [n >= 12], and that ratio."""
+    count = len(values)
+    least = max(3, count // 10)
+    best, where = 0.0, least
+    for split in range(least, count - least + 1):
+        left, right = values[:split], values[split:]
+        distance = split * (count - split) / count**1.5 * float(left.mean() - right.mean())
+        spread = (_bridge(left) + _bridge(right[::-1])) / count**2
+        statistic = distance**2 / spread if spread > 0 else math.inf if distance else 0.0
+        if statistic > best:
+            best, where = statistic, split
+    return where, best
+
+
+def _bridge(values: Float64Array) -> float:
+    """Sum of squares of the cumulative sums of `values` about their mean."""
+    return float((np.cumsum(values - values.mean()) ** 2).sum())
+
+
+def level_trend(of: Batches, confidence: float) -> Trend:
+    """Change of the level from the first batch to the last along a line, as a share of its median, with bounds."""
+    return trend(of.level / float(np.median(of.level)), confidence)
+
+
+def is_step(of: Batches, shift: Shift) -> bool:
+    """Whether a step at `shift` fits the levels better than a line does, by the sum of distances."""
+    level, index = np.log(of.level), np.arange(len(of.level))
+    line = trend(level, 0.9).change / (len(level) - 1) * index
+    straight = level - line - np.median(level - line)
+    parts = np.split(level, [shift.batch])
+    stepped = np.concatenate([part - np.median(part) for part in parts])
+    return float(np.abs(stepped).sum()) <= float(np.abs(straight).sum())
