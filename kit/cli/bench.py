@@ -70,7 +70,6 @@ def command(
     from kit.pipeline.bench_plan import read_bench
     from kit.store import Run
 
-    del verbose
     budget_s = None if budget is None else _seconds(budget, "--budget")
     if resume is not None:
         _check_resume(ctx)
@@ -81,7 +80,7 @@ def command(
         inputs = read_bench(_order(ctx, **options))
         run = new_run(inputs, command_words(inputs.order), runs)
     try:
-        return _bench(inputs, run, budget_s, as_json=as_json, quiet=quiet)
+        return _bench(inputs, run, budget_s, as_json=as_json, quiet=quiet, verbose=verbose)
     finally:
         run.release()
 
@@ -155,7 +154,7 @@ def _absolute(name: str) -> str:
     return str(Path(name).absolute()) if Path(name).suffix == ".toml" else name
 
 
-def _bench(inputs: Any, run: "Run", budget_s: float | None, *, as_json: bool, quiet: bool) -> int:
+def _bench(inputs: Any, run: "Run", budget_s: float | None, *, as_json: bool, quiet: bool, verbose: bool) -> int:
     from kit.cli.progress import Progress
     from kit.pipeline.bench import run_bench
     from kit.pipeline.bench_plan import expected_seconds
@@ -177,7 +176,7 @@ def _bench(inputs: Any, run: "Run", budget_s: float | None, *, as_json: bool, qu
         raise InterruptError("interrupted", kept=_kept(inputs, run)) from interrupt
     finally:
         progress.close()
-    return show_bench(run, as_json=as_json)
+    return show_bench(run, as_json=as_json, verbose=verbose)
 
 
 def _kept(inputs: Any, run: "Run") -> str:
@@ -189,7 +188,7 @@ def _kept(inputs: Any, run: "Run") -> str:
     return f"{steps - len(missing(inputs, run))}/{steps} steps; {resume_words(run)}"
 
 
-def show_bench(run: "Run", *, as_json: bool) -> int:
+def show_bench(run: "Run", *, as_json: bool, verbose: bool = False) -> int:
     """Print what a run's records say, as text or as one JSON object; the exit code."""
     from kit.cli.bench_object import bench_object
     from kit.cli.bench_text import tell_bench
@@ -201,5 +200,5 @@ def show_bench(run: "Run", *, as_json: bool) -> int:
     if as_json:
         print_json(bench_object(report, trust))
     else:
-        tell_bench(report, trust)
+        tell_bench(report, trust, verbose=verbose)
     return 0 if trust.is_valid else MeasurementError.exit_code

@@ -14,6 +14,7 @@ from kit.judge.sentences import count, interval, number, rounded_up
 from kit.judge.sentences import percent as confidence_percent
 from kit.pipeline.bench_figures import CONFIDENCE
 from kit.records import ColdStartRecord, Conditions, Int64Array, MemoryRecord, OperatorProfile
+from kit.spec.text import shown
 from kit.stats.quantile import QuantileBounds, quantile_bounds
 
 if TYPE_CHECKING:
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
     from kit.pipeline.bench_trust import Trust
 
 _LABEL = 12
-_NAME = 24
+_NAME = 22
 _MOST_OPERATORS = 10
 _LETTERS = string.ascii_uppercase
 
 Row = tuple[str, str]
 
 
-def tell_bench(report: "BenchReport", trust: "Trust") -> None:
-    """What was asked, the models side by side, each by itself, conditions, and what to beware of."""
+def tell_bench(report: "BenchReport", trust: "Trust", *, verbose: bool = False) -> None:
+    """What was asked, the models side by side, each by itself, conditions, and what to beware of.
+
+    `verbose` adds how each kind of figure was obtained.
+    """
     for line in emulated_lines(report.device.emulated):
         say(line)
     _rows([("device", _device(report)), ("work", _work(report)), ("rows", report.run.record.dataset_name)])
@@ -37,12 +41,12 @@ def tell_bench(report: "BenchReport", trust: "Trust") -> None:
     _side_by_side(report)
     for index, model in enumerate(report.models):
         say("")
-        say(f"{_mark(report, index)}{model.label}")
+        say(f"{_mark(report, index)}{shown(model.label)}")
         for label, text in _of_model(report, model):
             tell(text, f"   {label:<{_LABEL}}")
     say("")
     _rows([("conditions", _conditions(report.start, report.end)), ("versions", _versions(report))])
-    _rows(list(_methods(report)))
+    _rows(list(_methods(report)) if verbose else [("methods", "-v says how each figure was obtained")])
     _rows([("warning", text) for text in trust.warnings])
     _rows([("INVALID", text) for text in trust.invalid])
     _rows([("run", str(report.run.path))])
@@ -82,7 +86,7 @@ def _side_by_side(report: "BenchReport") -> None:
     say(f"   {'model':<{_NAME}} {'size':>8} {'p50':>8} {'p99':>8} {'per s':>8} {'memory':>8} {'energy':>8}")
     for index, model in enumerate(report.models):
         mark = _mark(report, index) or "   "
-        name = model.label
+        name = shown(model.label)
         if len(name) > _NAME:
             say(mark + name)
             name, mark = "", "   "
@@ -111,9 +115,9 @@ def _ratio(model: "ModelFigures", letter: str) -> str:
     if ratio is None:
         return "too few rounds to compare: 3 windows of each are needed"
     ends = f"[{number(ratio.lower, 3)}, {number(ratio.upper, 3)}]"
-    sure = f"medians of {count(ratio.pairs, 'round')}, {confidence_percent(ratio.confidence)}"
+    sure = f"{count(ratio.pairs, 'round')}, {confidence_percent(ratio.confidence)}"
     said = "no difference can be told" if not ratio.differs else f"{letter} is {_faster(ratio.estimate)}"
-    return f"{number(ratio.estimate, 3)} times its latency {ends} ({sure}): {said}"
+    return f"{number(ratio.estimate, 3)} of its median latency {ends} ({sure}): {said}"
 
 
 def _faster(estimate: float) -> str:
@@ -139,10 +143,9 @@ def _of_model(report: "BenchReport", model: "ModelFigures") -> Iterator[Row]:
 
 
 def _latency(report: "BenchReport", found: "LatencyFigures") -> Iterator[Row]:
-    of = " of a batch" if report.order.workload.scenario == "offline" else ""
+    sample = "batch" if report.order.workload.scenario == "offline" else "inference"
     for bounds in found.percentiles:
-        yield f"p{100 * bounds.probability:g}", _percentile(bounds) + of
-        of = ""
+        yield f"p{100 * bounds.probability:g}", _percentile(bounds, sample)
     yield "throughput", _rate(found)
     yield "samples", _samples(found)
     yield "load", (f"{_middle(found.load_s)} before a first inference of {_middle(found.first_run_s)}, "
@@ -150,18 +153,20 @@ def _latency(report: "BenchReport", found: "LatencyFigures") -> Iterator[Row]:
     yield "stability", _stability(found)
 
 
-def _percentile(bounds: QuantileBounds) -> str:
+def _percentile(bounds: QuantileBounds, sample: str) -> str:
     text = f"{duration(bounds.estimate):<8} {interval(bounds.lower, bounds.upper, 's')}"
+    of = " a batch" if sample == "batch" else ""
     if bounds.upper is not None:
-        return text
+        return text + of
     more = max(1.0, bounds.minimum_count * bounds.design_effect - bounds.count)
-    return f"{text} {count(rounded_up(more), 'more inference')} would bound it"
+    plural = "batches" if sample == "batch" else "inferences"
+    return f"{text}{of} {count(rounded_up(more), f'more {sample}', f'more {plural}')} would bound it"
 
 
 def _rate(found: "LatencyFigures") -> str:
     bounds = found.rate_bounds
-    ends = f" [{number(bounds.lower, 4)}, {number(bounds.upper, 4)}]" if bounds else ""
-    return f"{number(found.rate_per_s, 4)} inferences/s{ends}"
+    ends = f" [{number(bounds.lower, 3)}, {number(bounds.upper, 3)}]" if bounds else ""
+    return f"{number(found.rate_per_s, 3)} inferences/s{ends}"
 
 
 def _samples(found: "LatencyFigures") -> str:
@@ -183,8 +188,8 @@ def _stability(found: "LatencyFigures") -> str:
 
 def _middle(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> str:
     """The median, and the range where there are several."""
-    text = duration(float(np.median(values)))
-    return f"{text} ({duration(float(values.min()))} to {duration(float(values.max()))})" if len(values) > 1 else text
+    text, low, high = map(duration, (float(np.median(values)), float(values.min()), float(values.max())))
+    return text if low == high else f"{text} ({low} to {high})"
 
 
 def _cold(record: ColdStartRecord) -> str:
@@ -220,11 +225,11 @@ def _bytes(values: Int64Array) -> str:
 
 
 def _operators(profile: OperatorProfile) -> Iterator[Row]:
-    shown = profile.operators[:_MOST_OPERATORS]
-    for index, each in enumerate(shown):
+    top = profile.operators[:_MOST_OPERATORS]
+    for index, each in enumerate(top):
         where = f"{each.op_type} {each.name} {each.output_shapes}".strip()
         yield "" if index else "operators", f"{percent(each.share):>7} {duration(each.mean_ns * 1e-9):>8}  {where}"
-    rest = profile.operators[len(shown) :]
+    rest = profile.operators[len(top) :]
     if rest:
         yield "", f"{percent(sum(each.share for each in rest)):>7} {'':>8}  {count(len(rest), 'other operator')}"
     yield "", f"over {count(profile.inferences, 'inference')}, slowed by profiling: {profile.method}"

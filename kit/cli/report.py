@@ -25,12 +25,11 @@ def command(run_name: str, runs: Path, html: Path | None, as_json: bool, verbose
     from kit.report import render_html
     from kit.store import Run, write_atomically
 
-    del verbose
     run = Run.load(find_run(run_name, runs))
     if PLAN in run.steps:
         if html is not None:
             raise UsageError("a run of bench has no HTML report", where=str(run.path), next_step="leave --html out")
-        show_bench(run, as_json=as_json)
+        show_bench(run, as_json=as_json, verbose=verbose)
         return
     outcome = reopen(run)
     if html is not None:

@@ -19,14 +19,20 @@ from kit.errors import (
     UsageError,
 )
 from kit.judge.stability import assess
-from kit.measure import measure_energy, measure_latency, measure_memory
-from kit.measure.audit import audit
-from kit.measure.cold_start import measure_cold_start
-from kit.measure.operators import measure_operators
+from kit.measure import (
+    audit,
+    measure_cold_start,
+    measure_energy,
+    measure_latency,
+    measure_memory,
+    measure_operators,
+)
 from kit.meter import open_meter
+from kit.model.rows import Array
+from kit.model.weights import weight_bytes
 from kit.pipeline.bench_plan import COLD_SESSIONS, PROFILED_INFERENCES, BenchInputs, BenchModel, expected_seconds
 from kit.pipeline.interleave import turns
-from kit.pipeline.stable import ATTEMPTS, Held, wait_until_calm
+from kit.pipeline.stable import ATTEMPTS, wait_until_calm
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
@@ -168,18 +174,22 @@ def _hold(work: _Work, step: str) -> None:
     work.run.put(step, held)
 
 
-def held_of(run: Run) -> tuple[Held, ...]:
-    """Every wait before a window, in the order in which they were."""
-    return tuple(run.get(step, Held) for step in run.steps if step.startswith("held/"))
-
-
 def _other(work: _Work, kind: str, number: int, digest: str) -> None:
     """One measurement besides latency; where the device has no method, or its meter cannot be read, why is kept."""
     inputs, device, step = work.inputs, work.device, f"{kind}/{number}"
-    spec, plan, rows = inputs.device, inputs.order.plan, inputs.models[number - 1].rows
+    spec, plan, model = inputs.device, inputs.order.plan, inputs.models[number - 1]
+    rows = model.rows
     produce: dict[str, Callable[[], object]] = {
         "audit": lambda: audit(device, spec, digest, rows, plan, output=inputs.rows.output),
-        "memory": lambda: measure_memory(device, spec, digest, rows, plan),
+        "memory": lambda: measure_memory(
+            device,
+            spec,
+            digest,
+            rows,
+            plan,
+            model_bytes=len(model.loaded.data),
+            weight_bytes=weight_bytes(model.loaded.proto),
+        ),
         "energy": lambda: _energy(work, digest, rows),
         "cold": lambda: measure_cold_start(device, spec, digest, rows, sessions=COLD_SESSIONS),
         "operators": lambda: measure_operators(device, spec, digest, rows, inferences=PROFILED_INFERENCES),
@@ -200,7 +210,7 @@ def _reason(error: EdgeproofError) -> str:
     return f"{error.what}; {error.next_step}" if error.next_step else error.what
 
 
-def _energy(work: _Work, digest: str, rows):  # type: ignore[no-untyped-def]
+def _energy(work: _Work, digest: str, rows: Array) -> EnergyRecord:
     spec = work.inputs.device.meter
     assert spec is not None
     with closing(open_meter(spec, watched_on(work.device))) as meter:

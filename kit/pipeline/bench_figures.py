@@ -1,5 +1,6 @@
 """What a bench found, worked out from its stored records alone: printing a run again gives the same figures."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -60,7 +61,6 @@ class LatencyFigures:
     """Latency of a model over its windows; times in s.
 
     rate: inferences a second, and its bounds where there are three windows; rejected: windows that were taken again.
-    `spread` is the largest of the windows' medians over the smallest, less 1.
     """
 
     windows: tuple[Window, ...]
@@ -73,7 +73,12 @@ class LatencyFigures:
     warmup_counts: tuple[int, ...]
     slowest_s: float
     late_count: int
-    spread: float
+    medians_s: tuple[float, ...]
+
+    @property
+    def spread(self) -> float:
+        """The largest of the windows' medians over the smallest, less 1."""
+        return max(self.medians_s) / min(self.medians_s) - 1 if min(self.medians_s) > 0 else math.inf
 
     @property
     def count(self) -> int:
@@ -197,7 +202,6 @@ def _why_absent(run: Run, order: BenchOrder, kind: str, number: int) -> str:
 def _latency(windows: tuple[Window, ...], rejected: tuple[Window, ...]) -> LatencyFigures:
     samples_s = np.concatenate([each.steady_s for each in windows])
     rates = np.array([_rate_per_s(each) for each in windows])
-    medians = [float(np.median(each.steady_s)) for each in windows]
     return LatencyFigures(
         windows=windows,
         rejected=rejected,
@@ -209,7 +213,7 @@ def _latency(windows: tuple[Window, ...], rejected: tuple[Window, ...]) -> Laten
         warmup_counts=tuple(each.record.warmup_count for each in windows),
         slowest_s=float(samples_s.max()),
         late_count=sum(each.record.late_count for each in windows),
-        spread=max(medians) / min(medians) - 1 if min(medians) > 0 else float("inf"),
+        medians_s=tuple(float(np.median(each.steady_s)) for each in windows),
     )
 
 

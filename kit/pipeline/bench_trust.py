@@ -1,9 +1,10 @@
 """Whether a bench's figures can be trusted: what makes them invalid, and what is to be known before they are quoted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kit.judge.sentences import count, percent, quantity
+from kit.judge.sentences import count, quantity
+from kit.judge.stability import Cause
 from kit.pipeline.bench_figures import NOT_YET, BenchReport, LatencyFigures, ModelFigures
 
 SPREAD = 0.10
@@ -52,6 +53,8 @@ def _invalid(report: BenchReport, model: ModelFigures) -> Iterator[str]:
 
 
 def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
+    if model.audited is not None and model.audited.state == "undecided":
+        yield f"the audit is undecided: {'; '.join(model.audited.reasons)}"
     if model.latency is not None:
         yield from _of_latency(report, model.latency)
     if model.energy is not None:
@@ -73,8 +76,8 @@ def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:
     if found.late_count:
         yield f"{count(found.late_count, 'start')} came late: the model or the device cannot keep up with the period"
     if found.spread > SPREAD:
-        low, high = sorted(float(each.steady_s.mean()) for each in found.windows)[:: max(1, len(found.windows) - 1)]
-        yield f"its windows differ by {100 * found.spread:.0f} % ({quantity(low, 's')} to {quantity(high, 's')})"
+        low, high = quantity(min(found.medians_s), "s"), quantity(max(found.medians_s), "s")
+        yield f"its windows' medians differ by {100 * found.spread:.0f} % ({low} to {high})"
     median_ns = found.percentiles[0].estimate * 1e9
     if record.clock_resolution_ns > COARSE_CLOCK * median_ns:
         yield f"the device's clock has steps of {quantity(record.clock_resolution_ns * 1e-9, 's')}: {record.clock}"
@@ -103,9 +106,8 @@ def _of_conditions(report: BenchReport) -> Iterator[str]:
     if not report.spec.timing_is_real:
         yield "its processor is emulated: these times are no latency of any hardware"
     missing = [f"{count(report.missing_windows, 'window')} of latency"] if report.missing_windows else []
-    missing += [
-        f"{kind} of {each.label}" for each in report.models for kind in each.absent if each.absent[kind] == NOT_YET
-    ]
+    for each in report.models:
+        missing += [f"{kind} of {each.label}" for kind, why in each.absent.items() if why == NOT_YET]
     if missing:
         yield f"not measured yet: {', '.join(missing)}; --resume measures the rest"
     late = [each for each in report.held if each.departures]
@@ -115,10 +117,5 @@ def _of_conditions(report: BenchReport) -> Iterator[str]:
         yield f"before {count(len(late), 'window')}, {waited} of waiting did not bring back the start's state: {left}"
 
 
-def _causes(causes) -> str:  # type: ignore[no-untyped-def]
+def _causes(causes: Iterable[Cause]) -> str:
     return "; ".join(each.sentence for each in causes) or "its cause is not known"
-
-
-def confidence_text(confidence: float) -> str:
-    """``each end at 95 %``."""
-    return f"each end at {percent(confidence)}"

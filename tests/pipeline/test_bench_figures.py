@@ -1,0 +1,231 @@
+"""The figures of a bench follow from its records, and nothing is told that they do not carry."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kit.errors import MeasurementError, StoreError, UsageError
+from kit.pipeline.bench_figures import NOT_YET, LatencyFigures, read_report
+from kit.pipeline.bench_folder import resumed_order
+from kit.pipeline.bench_plan import BenchOrder, labels
+from kit.pipeline.bench_trust import trust_of
+from kit.pipeline.stable import Held
+from kit.records import MemoryRecord, RunRecord, Workload
+from kit.store import Run
+from tests.bench_case import CALM, METER, SPEC, samples, window, with_record, write_run
+
+ORDER = BenchOrder(models=("/a/net.onnx",), device="board", windows=5, audit=False, memory=False)
+TWO = replace(ORDER, models=("/a/net.onnx", "/a/small.onnx"), windows=6)
+
+
+def latency_of(run: Run, index: int = 0) -> LatencyFigures:
+    found = read_report(run).models[index].latency
+    assert found is not None
+    return found
+
+
+def test_percentiles_are_of_all_windows_after_warm_up(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 1_000_000})
+    slow = np.concatenate([np.full(100, 50_000_000), samples(1900, 1_000_000, seed=9)])
+    run = with_record(run, "latency/1/5", window(slow, ORDER, warmup=100))
+    found = latency_of(run)
+    assert found.count == 4 * 2000 + 1900
+    assert found.warmup_counts == (0, 0, 0, 0, 100)
+    assert found.slowest_s < 0.002
+    kept = np.concatenate([each.steady_s for each in found.windows])
+    for bounds in found.percentiles:
+        assert bounds.estimate == np.quantile(kept, bounds.probability, method="inverted_cdf")
+        assert bounds.lower is not None
+        assert bounds.upper is not None
+        assert bounds.lower < bounds.estimate < bounds.upper
+    assert [each.probability for each in found.percentiles] == [0.5, 0.9, 0.95, 0.99, 0.999]
+
+
+def test_an_outlier_stays(tmp_path: Path) -> None:
+    values = samples(2000)
+    values[1234] = 987_654_321
+    run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), "latency/1/3", window(values, ORDER))
+    assert latency_of(run).slowest_s == pytest.approx(0.987654321)
+    assert latency_of(run).count == 10_000
+
+
+def test_too_few_samples_have_no_upper_bound(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6}, count=30)
+    by_name = {each.probability: each for each in latency_of(run).percentiles}
+    assert by_name[0.5].upper is not None
+    assert by_name[0.99].upper is None
+    assert by_name[0.99].minimum_count == 299
+
+
+def test_throughput_counts_the_time_between_inferences(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    record = window(np.full(100, 10**6, np.int64), ORDER)
+    apart = replace(record, starts_ns=10**9 + 4 * 10**6 * np.arange(100, dtype=np.int64))
+    for each in range(1, 6):
+        run.put(f"latency/1/{each}", apart)
+    assert latency_of(run).rate_per_s == pytest.approx(100 / (99 * 4e-3 + 1e-3))
+
+
+def test_a_batch_is_as_many_inferences(tmp_path: Path) -> None:
+    order = replace(ORDER, workload=Workload("offline", batch=32))
+    assert latency_of(write_run(tmp_path, order, {"net.onnx": 10**6})).rate_per_s == pytest.approx(32_000, rel=0.02)
+
+
+def test_without_starts_inferences_follow_each_other(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    for each in range(1, 6):
+        run.put(f"latency/1/{each}", replace(window(samples(), ORDER), starts_ns=None))
+    assert latency_of(run).rate_per_s == pytest.approx(1000, rel=0.01)
+
+
+def test_models_are_compared_by_round(tmp_path: Path) -> None:
+    report = read_report(write_run(tmp_path, TWO, {"net.onnx": 1_000_000, "small.onnx": 800_000}))
+    first, second = report.models
+    assert first.ratio is None
+    assert second.ratio is not None
+    assert second.ratio.lower < 0.8 < second.ratio.upper
+    assert second.ratio.differs
+    assert second.ratio.pairs == 6
+
+
+def test_a_round_that_one_model_lacks_is_no_pair(tmp_path: Path) -> None:
+    report = read_report(write_run(tmp_path, TWO, {"net.onnx": 10**6, "small.onnx": 10**6}, skip=2))
+    assert report.models[1].ratio is not None
+    assert report.models[1].ratio.pairs == 4
+    assert report.missing_windows == 2
+    assert "2 windows of latency; --resume" in " ".join(trust_of(report).warnings)
+
+
+def test_two_rounds_are_too_few_to_compare(tmp_path: Path) -> None:
+    run = write_run(tmp_path, replace(TWO, windows=2), {"net.onnx": 10**6, "small.onnx": 8 * 10**5})
+    assert read_report(run).models[1].ratio is None
+
+
+def test_more_comparisons_need_more_confidence_each(tmp_path: Path) -> None:
+    order = replace(TWO, models=("/a", "/b", "/c"))
+    report = read_report(write_run(tmp_path, order, {"a": 10**6, "b": 10**6, "c": 10**6}))
+    assert report.models[2].ratio is not None
+    assert report.models[2].ratio.confidence == pytest.approx(0.975)
+
+
+def test_why_something_is_absent(tmp_path: Path) -> None:
+    order = replace(ORDER, memory=True, audit=True)
+    run = write_run(tmp_path, order, {"net.onnx": 10**6})
+    run.put("memory/1", None)
+    run.put("absent/audit/1", "the model has no output to compare")
+    run.put("audit/1", None)
+    assert read_report(run).models[0].absent == {
+        "memory": "the device has no method",
+        "energy": "the device has no meter",
+        "cold": "not asked for",
+        "operators": "not asked for",
+        "audit": "the model has no output to compare",
+    }
+    metered = write_run(tmp_path / "metered", order, {"net.onnx": 10**6}, spec=replace(SPEC, meter=METER))
+    report = read_report(metered)
+    assert report.models[0].absent["energy"] == report.models[0].absent["memory"] == NOT_YET
+    assert "memory of net.onnx, energy of net.onnx, audit of net.onnx" in " ".join(trust_of(report).warnings)
+
+
+def test_a_run_that_is_whole_and_calm_has_no_warning(tmp_path: Path) -> None:
+    report = read_report(write_run(tmp_path, ORDER, {"net.onnx": 10**6}))
+    trust = trust_of(report)
+    assert trust.warnings == ()
+    assert trust.is_valid
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        ({"clock_resolution_ns": 1_000_000}, "steps of 1 ms"),
+        ({"late_count": 7}, "35 starts came late"),
+        ({"obtained": "emulated"}, "latency is emulated"),
+    ],
+    ids=["coarse clock", "late", "emulated"],
+)
+def test_what_is_to_be_known_of_latency(tmp_path: Path, change: dict[str, object], warning: str) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    for each in range(1, 6):
+        record = window(samples(seed=each), ORDER)
+        run.put(f"latency/1/{each}", replace(record, **change))  # type: ignore[arg-type]
+    (told,) = trust_of(read_report(run)).warnings
+    assert warning in told
+
+
+def test_windows_that_differ_are_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    run.put("latency/1/5", window(samples(median_ns=1_300_000), ORDER))
+    (told,) = trust_of(read_report(run)).warnings
+    assert told.startswith("its windows' medians differ by 30 % (")
+
+
+def test_a_busy_start_and_a_wait_in_vain_are_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path, replace(ORDER, stable=True), {"net.onnx": 10**6}, start=replace(CALM, load_1min=3.5))
+    run.put("held/1/1/1", Held(0.1, CALM, ()))
+    run.put("held/1/2/1", Held(60.2, CALM, ("load 9.0, at the start 3.5",)))
+    busy, vain = trust_of(read_report(run)).warnings
+    assert busy == "other work was running when it began: load 3.5 on 4 CPUs"
+    assert vain.startswith("before 1 window, 60.2 s of waiting did not bring back")
+    assert vain.endswith("load 9.0, at the start 3.5")
+
+
+def test_an_emulated_processor_has_no_latency(tmp_path: Path) -> None:
+    spec = replace(SPEC, timing_is_real=False, emulated=("processor",))
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6}, spec=spec)
+    assert "no latency of any hardware" in " ".join(trust_of(read_report(run)).warnings)
+
+
+def test_memory_is_as_it_was_stored(tmp_path: Path) -> None:
+    peaks = np.array([5, 3, 4, 4, 4, 4, 9], np.int64)
+    stored = MemoryRecord("sha256:1", peaks, peaks, 10, "a way", "measured")
+    run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), "memory/1", stored)
+    found = read_report(run).models[0].memory
+    assert found is not None
+    np.testing.assert_array_equal(found.peak_bytes, peaks)
+
+
+def test_a_run_without_a_window_is_no_measurement(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6}, skip=5)
+    with pytest.raises(MeasurementError, match="no window"):
+        read_report(run)
+
+
+def test_a_model_without_a_window_makes_it_invalid(tmp_path: Path) -> None:
+    trust = trust_of(read_report(write_run(tmp_path, TWO, {"net.onnx": 10**6, "small.onnx": 10**6}, skip=6)))
+    assert trust.invalid == ("small.onnx: no window was measured",)
+
+
+def test_a_run_of_another_command_is_named(tmp_path: Path) -> None:
+    record = RunRecord("1", "", "0", ("edgeproof", "certify", "x"), 0, "", "", "", "", "", "", "", ())
+    run = Run.plan(tmp_path, record)
+    run.put("plan/order", "x")
+    with pytest.raises(UsageError, match="a run of edgeproof certify"):
+        resumed_order(run)
+
+
+def test_a_sample_that_was_changed_is_found_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    (largest, *_) = sorted((run.path / "objects").rglob("*"), key=lambda path: -path.stat().st_size * path.is_file())
+    data = bytearray(largest.read_bytes())
+    data[-1] ^= 1
+    largest.chmod(0o644)
+    largest.write_bytes(bytes(data))
+    with pytest.raises(StoreError):
+        read_report(Run.load(run.path))
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("/a/net.onnx",), ("net.onnx",)),
+        (("/a/net.onnx", "/a/small.onnx"), ("net.onnx", "small.onnx")),
+        (("/a/net.onnx", "/b/net.onnx", "/b/x.onnx"), ("a/net.onnx", "b/net.onnx", "x.onnx")),
+        (("/a/net.onnx", "/a/net.onnx"), ("net.onnx", "net.onnx (2)")),
+        (("/c/a/n.onnx", "/d/a/n.onnx"), ("a/n.onnx", "a/n.onnx (2)")),
+    ],
+    ids=["one", "two", "same name", "same file", "same folder's name"],
+)
+def test_what_models_are_called(paths: tuple[str, ...], names: tuple[str, ...]) -> None:
+    assert labels(paths) == names
