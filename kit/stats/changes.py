@@ -13,7 +13,18 @@ from kit.records import Float64Array
 from kit.stats.trend import Trend, trend
 
 CRITICAL = 90.0
-"""G of `level_shift` is larger in about 1 of 200 series without a change (tests/stats/test_changes.py)."""
+"""G of `level_shift` is larger in about 1 of 80 series of independent values (tests/stats/test_changes.py)."""
+
+MATTERS = 1.10
+"""A level that changes by less is how devices are; bounds at effective counts are wider for it. MLPerf's audits allow
+as much between two runs."""
+
+PLAIN, APART = 1.25, 0.9
+"""A change by this ratio needs no test against slow fluctuations if this share of pairs of batches, one from before and
+one from after, moved with it: there it is seen at a glance."""
+
+EPISODE_SHARE, MOST_EPISODES = 0.1, 2
+"""A slower stretch has at least this share of the batches, and there are at most so many: more are a pattern."""
 
 BATCHES = 40
 MINIMUM_BATCHES = 20
@@ -38,15 +49,24 @@ class Batches:
 class Shift:
     """A change of level before batch `batch`: `ratio` after to before; `floor_ratio` of the tenth percentiles.
 
-    `statistic` is G, to be held against CRITICAL. start, end: the batches that were looked at.
+    `statistic` is G, to be held against CRITICAL; `apart`: share of pairs of batches, before and after, that moved with
+    the ratio. start, end: the batches that were looked at.
     """
 
     batch: int
     ratio: float
     floor_ratio: float
     statistic: float
+    apart: float
     start: int
     end: int
+
+    @property
+    def matters(self) -> bool:
+        """Whether it is large enough, and either sure or plain."""
+        size, least = max(self.ratio, 1 / self.ratio), min(self.batch - self.start, self.end - self.batch)
+        plain = size >= PLAIN and self.apart >= APART and least >= (self.end - self.start) // 5
+        return size >= MATTERS and (self.statistic >= CRITICAL or plain)
 
 
 def batched(samples: Float64Array) -> Batches | None:
@@ -65,13 +85,13 @@ def level_shift(of: Batches) -> Shift:
     """The clearest change of level in the whole series, in its first or in its last two thirds.
 
     G = max_k T_k^2 / V_k on log medians, T_k the cumulative sum's distance from its line, V_k the same within each side
-    of k. Source: X. Shao and X. Zhang, J. American Statistical Association 105 (2010) 1228-1240, (4) to (6); thirds let a
-    change be found that does not last until the end.
+    of k. Source: X. Shao and X. Zhang, J. American Statistical Association 105 (2010) 1228-1240, (4) to (6); with thirds
+    left out, a change is found that does not last until the end.
     """
     count = len(of.level)
     third = count // 3
     windows = [(0, count), (0, count - third), (third, count)]
-    return max((_shift(of, start, end) for start, end in windows), key=lambda shift: shift.statistic)
+    return max((_shift(of, start, end) for start, end in windows), key=lambda shift: (shift.matters, shift.statistic))
 
 
 def _shift(of: Batches, start: int, end: int) -> Shift:
@@ -80,7 +100,9 @@ def _shift(of: Batches, start: int, end: int) -> Shift:
     before, after = slice(start, start + split), slice(start + split, end)
     ratio = float(np.median(of.level[after]) / np.median(of.level[before]))
     floor_ratio = float(np.median(of.floor[after]) / np.median(of.floor[before]))
-    return Shift(start + split, ratio, floor_ratio, statistic, start, end)
+    rose = of.level[after][:, None] > of.level[before]
+    apart = float((rose if ratio > 1 else ~rose).mean())
+    return Shift(start + split, ratio, floor_ratio, statistic, apart, start, end)
 
 
 def self_normalised(values: Float64Array) -> tuple[int, float]:
@@ -116,3 +138,16 @@ def is_step(of: Batches, shift: Shift) -> bool:
     parts = np.split(level, [shift.batch])
     stepped = np.concatenate([part - np.median(part) for part in parts])
     return float(np.abs(stepped).sum()) <= float(np.abs(straight).sum())
+
+
+def episodes(of: Batches) -> tuple[tuple[int, int], ...]:
+    """Stretches [from, to) of batches with a level PLAIN times the median, where nearly all such batches are in them.
+
+    Empty where there are none, or more than MOST_EPISODES: a pattern that goes on is how the series is.
+    """
+    slow = of.level > PLAIN * np.median(of.level)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], slow, [False]]).astype(np.int8)))
+    least = max(3, round(EPISODE_SHARE * len(slow)))
+    found = [(int(start), int(end)) for start, end in edges.reshape(-1, 2) if end - start >= least]
+    inside = sum(end - start for start, end in found)
+    return tuple(found) if found and len(found) <= MOST_EPISODES and inside >= 0.8 * slow.sum() else ()
