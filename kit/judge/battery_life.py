@@ -6,15 +6,15 @@ import numpy as np
 
 from kit.battery import TIERS, Forecast, Model, forecast
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
-from kit.judge.energy import INTERVAL_WINDOWS, MINIMUM_WINDOWS, energy_per_inference_j
+from kit.judge.energy import INTERVAL_WINDOWS, METHOD, MINIMUM_WINDOWS, above_idle_bounds
 from kit.judge.sentences import count, how, interval, percent, quantity
 from kit.records import EnergyRecord, Finding, Obtained, Verdict
 from kit.spec.types import BatterySpec, Duty, Range
-from kit.stats.means import MeanBounds, batch_mean_bounds
+from kit.stats.means import MeanBounds
 
 
 def judge_battery_life(case: Case) -> tuple[Finding, ...]:
-    """Life with the model, s: t bounds of its energy over windows, carried to every corner of the battery's ranges.
+    """Life with the model, s: bounds of its energy over windows, carried to every corner of the battery's ranges.
 
     PASS only where the least life clears the limit. A life that rests on what nobody stated is an estimate, and decides
     nothing; what has no meter, duty or battery is absent.
@@ -29,7 +29,7 @@ def judge_battery_life(case: Case) -> tuple[Finding, ...]:
     if len(record.window_energy_j) < INTERVAL_WINDOWS:
         reason = f"{count(len(record.window_energy_j), 'energy window')} cannot bound a mean."
         return (absent(case, "s", reason, f"at least {MINIMUM_WINDOWS} windows"),)
-    energy = batch_mean_bounds(energy_per_inference_j(record), case.confidence)
+    energy = above_idle_bounds(record, case.confidence)
     return (_judged(case, record, energy, battery, duty),)
 
 
@@ -45,7 +45,7 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, battery: Batte
     obtained: Obtained = "estimated" if found.assumed else record.obtained
     measured = Measured(
         found.life_s.likely, found.life_s.low, None if math.isinf(found.life_s.high) else found.life_s.high,
-        "s", f"t interval of window means above idle; {TIERS[found.tier]}, every corner of the battery's ranges",
+        "s", f"{METHOD}; {TIERS[found.tier]}, every corner of the battery's ranges",
         energy.count, obtained,
         details={
             "energy_per_inference_j": energy.estimate,

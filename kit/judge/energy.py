@@ -2,27 +2,28 @@
 
 import math
 
-import numpy as np
-
 from kit.battery import TIER, battery_life
 from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.energy_bounds import (
+    INTERVAL_WINDOWS,
+    EnergyBounds,
+    EnergyFigures,
+    above_idle_bounds,
+    assumed_gain_share,
+    energy_figures,
+    energy_per_inference_j,
+    systematic_share,
+)
 from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up
-from kit.records import EnergyRecord, Finding, Float64Array, Verdict
+from kit.records import EnergyRecord, Finding, Verdict
 from kit.spec.types import BatterySpec, Duty
-from kit.stats.means import MeanBounds, batch_mean_bounds
+from kit.stats.means import MeanBounds
 from kit.stats.special import normal_quantile
-
-INTERVAL_WINDOWS = 3
-"""Fewest windows that give an interval at all."""
 
 MINIMUM_WINDOWS = 8
 """Fewest windows that decide: with fewer, correlation between windows cannot be seen."""
 
-
-def energy_per_inference_j(record: EnergyRecord) -> Float64Array:
-    """Energy above idle of one inference in each window, J, float64 [windows]: gross less idle power x time."""
-    above_j = record.window_energy_j - record.idle_power_w * record.window_s
-    return np.asarray(above_j / np.maximum(record.window_inferences, 1), dtype=np.float64)
+METHOD = "t interval of window means above idle, correlation respected, widened by the meter's uncertainty"
 
 
 def judge_battery(case: Case) -> tuple[Finding, ...]:
@@ -37,7 +38,7 @@ def judge_battery(case: Case) -> tuple[Finding, ...]:
     if len(record.window_energy_j) < INTERVAL_WINDOWS:
         reason = f"{count(len(record.window_energy_j), 'energy window')} cannot bound a mean."
         return (absent(case, "share", reason, f"at least {MINIMUM_WINDOWS} windows"),)
-    energy = batch_mean_bounds(energy_per_inference_j(record), case.confidence)
+    energy = above_idle_bounds(record, case.confidence)
     return (_judged(case, record, energy, duty, battery),)
 
 
@@ -45,7 +46,7 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, ba
     life = battery_life(energy.estimate, duty, battery)
     measured = Measured(
         life.share, battery_life(energy.lower, duty, battery).share, battery_life(energy.upper, duty, battery).share,
-        "share", f"t interval of window means above idle, correlation respected; {TIER}", energy.count, record.obtained,
+        "share", f"{METHOD}; {TIER}", energy.count, record.obtained,
         details={
             "energy_per_inference_j": energy.estimate,
             "energy_per_inference_lower_j": energy.lower,
@@ -56,7 +57,9 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, ba
             "life_s": life.life_s,
             "life_without_model_s": life.life_without_model_s,
             "effective_windows": energy.effective_count,
-        },
+            "systematic_share": systematic_share(record),
+        }
+        | _assumed(record),
     )  # fmt: skip
     found = finding(case, measured)
     if energy.estimate <= 0:
@@ -65,12 +68,23 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, ba
     if energy.count < MINIMUM_WINDOWS:
         reason = f"{_reason(found)} {energy.count} windows are too few to decide."
         return undecided(found, reason, f"at least {MINIMUM_WINDOWS} windows")
-    return certifying(case, explained(found, _reason(found), _need(case, energy, found)))
+    return certifying(case, explained(found, _reason(found), _need(case, record, energy, found)))
+
+
+def _assumed(record: EnergyRecord) -> dict[str, float]:
+    share = assumed_gain_share(record)
+    return {} if share is None else {"assumed_gain_share": share}
+
+
+def _allowed(record: EnergyRecord) -> float:
+    return assumed_gain_share(record) or 0.0
 
 
 def _reason(found: Finding) -> str:
     energy = quantity(found.details["energy_per_inference_j"], "J")
     rest = f"{energy} an inference above idle; limit {quantity(found.limit, 'share')}"
+    if assumed := found.details.get("assumed_gain_share"):
+        rest += f"; the meter states no accuracy, and {quantity(assumed, 'share')} is allowed for"
     if found.verdict is Verdict.PASS and found.upper is not None:
         end = f"(upper end, {percent(found.confidence)} confidence)"
         most = quantity(found.upper, "share")
@@ -80,8 +94,15 @@ def _reason(found: Finding) -> str:
     return f"the model costs {share} of battery life{how(found.obtained)} {ends}; {rest}."
 
 
-def _need(case: Case, energy: MeanBounds, found: Finding) -> str:
-    """Windows until the interval, narrowing with the root of their count, leaves the limit out 4 times in 5."""
+def _need(case: Case, record: EnergyRecord, energy: MeanBounds, found: Finding) -> str:
+    """Windows until the interval, narrowing with the root of their count, leaves the limit out 4 times in 5.
+
+    Where the meter's own error is most of the interval, more windows do not narrow it.
+    """
+    half_j = (energy.upper - energy.lower) / 2
+    fixed_j = (normal_quantile(case.confidence) * systematic_share(record) + _allowed(record)) * abs(energy.estimate)
+    if fixed_j > half_j / 2:
+        return "a meter of stated, better accuracy: its error is most of the interval, and more windows leave it"
     distance = abs(found.limit - (found.estimate or 0.0))
     half = ((found.upper or 0.0) - (found.lower or 0.0)) / 2
     if distance == 0 or not math.isfinite(half):
@@ -90,3 +111,16 @@ def _need(case: Case, energy: MeanBounds, found: Finding) -> str:
     total = energy.count * (half / distance * (z + normal_quantile(POWER)) / z) ** 2
     more = rounded_up(max(total - energy.count, 1))
     return f"about {count(more, 'more energy window')} ({percent(POWER)} chance of deciding)"
+
+
+__all__ = [
+    "INTERVAL_WINDOWS",
+    "METHOD",
+    "MINIMUM_WINDOWS",
+    "EnergyBounds",
+    "EnergyFigures",
+    "above_idle_bounds",
+    "energy_figures",
+    "energy_per_inference_j",
+    "judge_battery",
+]

@@ -13,7 +13,7 @@ import numpy as np
 from kit.errors import MeasurementError, SpecError
 from kit.meter.base import PowerTrace, Watched
 from kit.meter.model import PowerModel, read_parameters
-from kit.records import Float64Array, MeterRecord
+from kit.records import Float64Array, MeterAccuracy, MeterRecord
 from kit.spec.types import MeterSpec
 
 _OPTIONAL = {"sample_rate_hz": 250.0, "accuracy_share": 0.01, "noise_w": 0.002, "resolution_w": 0.0005, "seed": 0.0}
@@ -50,7 +50,9 @@ class EmulatedMeter:
     def describe(self) -> MeterRecord:
         """See Meter."""
         words = "emulated ammeter: the process's CPU time at declared powers, with gain error, noise and quantization"
-        return MeterRecord("emulated", "emulated", words, dict(self._parameters))
+        stated = self._parameters["accuracy_share"], 0.0, self._parameters["resolution_w"]
+        accuracy = MeterAccuracy(*stated, source="the device file: faults are emulated to it")
+        return MeterRecord("emulated", "emulated", words, dict(self._parameters), accuracy)
 
     def start(self) -> None:
         """See Meter."""
