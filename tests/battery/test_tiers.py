@@ -21,7 +21,7 @@ def stepped(found: Cell, load: Loads, *tables: DischargeTable, capacity_c: float
 
 
 def simulated(of: DischargeTable, idle_w: float, work: tuple[float, float, float], cutoff_v: float) -> float:
-    """Life in s, phase after phase: work is (power in W, duration and period in s); as many cycles as use 0.4 C are alike.
+    """Life in s, phase after phase: work is (power in W, duration, period in s); cycles that use 0.4 C are alike.
 
     Nothing but Ohm's law and subtraction: another way to the same figure.
     """
