@@ -9,7 +9,7 @@ import click
 
 from benchmarks.table import Row
 
-NAMES = ("startup", "saturation", "dut", "link", "calibration", "search")
+NAMES = ("startup", "saturation", "dut", "link", "calibration", "search", "harness")
 
 
 @click.command()

@@ -3,12 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
-import venv
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.environments import environment
 from benchmarks.search_cases import Case, Rows, hand_over
 
 CACHE = Path(__file__).parents[1] / ".cache" / "bench"
@@ -44,24 +43,10 @@ class Found:
     note: str = ""
 
 
-def environment(name: str) -> Path:
-    """The Python of a peer's environment, which is made if it is not there yet."""
-    folder, wanted = CACHE / name, "\n".join(ENVIRONMENTS[name])
-    python, ready = folder / "bin" / "python", folder / "ready"
-    if not (ready.exists() and ready.read_text(encoding="utf-8") == wanted):
-        print(f"installing {ENVIRONMENTS[name][0]} into {folder} (once, about a minute)", file=sys.stderr)
-        venv.create(folder, clear=True, with_pip=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *ENVIRONMENTS[name]]
-        if subprocess.run(command, check=False).returncode:
-            raise SystemExit(f"{ENVIRONMENTS[name][0]} cannot be installed; look at what pip says above")
-        ready.write_text(wanted, encoding="utf-8")
-    return python
-
-
 def run_peer(method: str, case: Case) -> Found:
     """Run a peer on the rows to select on, in a folder of its own; at most `LIMIT_S` seconds."""
     kind, script, option = PEERS[method]
-    python = environment(kind)
+    python = environment(CACHE / kind, ENVIRONMENTS[kind])
     with tempfile.TemporaryDirectory() as temporary:
         folder = hand_over(case, Path(temporary))
         surroundings = os.environ | {"ORT_DISABLE_TELEMETRY": "1", "NNCF_CI": "1"}  # neither shall tell its maker

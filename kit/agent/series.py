@@ -34,7 +34,10 @@ class Series:
     processor's caches is back before the next.
     """
 
-    __slots__ = ("_begun_ns", "_goal", "_settle", "_told_ns", "done", "late_count", "samples", "starts", "tick")
+    __slots__ = (
+        "_begun_ns", "_goal", "_settle", "_told_ns", "done", "late_count", "next_done", "next_ns", "samples", "starts",
+        "tick",
+    )  # fmt: skip
 
     def __init__(self, goal: Goal, tick: Tick, settle: Callable[[], object]) -> None:
         room = bytes(8 * min(MAX_SAMPLES, goal.count))  # written to now, so that no page is new in the loop
@@ -42,20 +45,31 @@ class Series:
         self.done = self.late_count = 0
         self.tick, self._goal, self._settle = tick, goal, settle
         self._begun_ns = self._told_ns = time.perf_counter_ns()
+        self.next_done, self.next_ns = len(self.samples), self._begun_ns
 
     def add(self, before_ns: int, after_ns: int) -> bool:
         """One more sample; whether it was the last."""
-        done = self.done
-        self.samples[done] = after_ns - before_ns
-        self.starts[done] = before_ns
-        self.done = done = done + 1
-        if done >= self._goal.count and (after_ns - self._begun_ns >= self._goal.min_ns or done >= MAX_SAMPLES):
+        self.samples[self.done] = after_ns - before_ns
+        self.starts[self.done] = before_ns
+        self.done += 1
+        return (self.done >= self.next_done or after_ns >= self.next_ns) and self.pause(after_ns)
+
+    def pause(self, now_ns: int) -> bool:
+        """Whether it is over; else room is made and progress told, as needed.
+
+        To be called when `done` is `next_done` or the clock `next_ns`, which it then sets.
+        """
+        if self.done >= self._goal.count and (now_ns - self._begun_ns >= self._goal.min_ns or self.done >= MAX_SAMPLES):
             return True
-        if done == len(self.samples):
+        if self.done == len(self.samples):
             self._grow()
-        if after_ns - self._told_ns > PROGRESS_NS:
-            self.tell(after_ns)
-            self.settle(after_ns - before_ns)
+        if now_ns - self._told_ns > PROGRESS_NS:
+            self.tell(now_ns)
+            self.settle(self.samples[self.done - 1])
+        end_ns = self._begun_ns + self._goal.min_ns
+        self.next_done, self.next_ns = len(self.samples), self._told_ns + PROGRESS_NS
+        if end_ns > now_ns:
+            self.next_ns = min(self.next_ns, end_ns)
         return False
 
     def tell(self, now_ns: int) -> None:
