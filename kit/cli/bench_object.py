@@ -86,6 +86,7 @@ def _latency(found: "LatencyFigures") -> Object:
         "warmup_method": found.record.warmup_method,
         "late_count": found.late_count,
         "window_medians_differ_share": found.spread if math.isfinite(found.spread) else None,
+        "stability": asdict(found.whole),
         "windows": [_window(each) for each in found.windows],
         "rejected": [_window(each) for each in found.rejected],
     }

@@ -13,7 +13,7 @@ from kit.cli.output import emulated_lines, say, tell, use_ascii
 from kit.judge.sentences import count, interval, number, rounded_up
 from kit.judge.sentences import percent as confidence_percent
 from kit.pipeline.bench_figures import CONFIDENCE
-from kit.records import ColdStartRecord, Conditions, Int64Array, MemoryRecord, OperatorProfile
+from kit.records import ColdStartRecord, Conditions, Float64Array, Int64Array, MemoryRecord, OperatorProfile
 from kit.spec.text import shown
 from kit.stats.quantile import QuantileBounds, quantile_bounds
 
@@ -179,25 +179,27 @@ def _samples(found: "LatencyFigures") -> str:
 
 def _stability(found: "LatencyFigures") -> str:
     states = [each.stability.state for each in found.windows]
-    words = [f"{states.count(state)} {state}" for state in ("stable", "unstable", "unknown") if state in states]
+    words = [f"{states.count(state)} {state}" for state in ("stable", "unstable") if state in states]
+    words += [f"{states.count('unknown')} too short to tell"] if "unknown" in states else []
     again = f", {len(found.rejected)} taken again" if found.rejected else ""
-    return (
-        f"{', '.join(words)} of {count(len(states), 'window')}{again}; their medians differ by {percent(found.spread)}"
-    )
+    whole = "too short to tell" if found.whole.state == "unknown" else found.whole.state
+    return (f"{whole} as a whole; of {count(len(states), 'window')} {', '.join(words)}{again}; "
+            f"their medians differ by {percent(found.spread)}")  # fmt: skip
 
 
-def _middle(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> str:
+def _middle(values: Float64Array) -> str:
     """The median, and the range where there are several."""
     text, low, high = map(duration, (float(np.median(values)), float(values.min()), float(values.max())))
     return text if low == high else f"{text} ({low} to {high})"
 
 
 def _cold(record: ColdStartRecord) -> str:
-    whole, parts = record.ready_ns + record.load_ns + record.first_run_ns, []
+    whole_s = np.asarray((record.ready_ns + record.load_ns + record.first_run_ns) * 1e-9, np.float64)
+    parts = list[str]()
     for name, values in (("runtime", record.ready_ns), ("load", record.load_ns), ("first run", record.first_run_ns)):
         parts.append(f"{name} {duration(float(np.median(values)) * 1e-9)}")
-    sessions = count(len(whole), "fresh process", "fresh processes")
-    return f"{_middle(whole * 1e-9)} in {sessions}: {', '.join(parts)}"
+    sessions = count(len(whole_s), "fresh process", "fresh processes")
+    return f"{_middle(whole_s)} in {sessions}: {', '.join(parts)}"
 
 
 def _memory(record: MemoryRecord) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -61,6 +61,7 @@ class LatencyFigures:
     """Latency of a model over its windows; times in s.
 
     rate: inferences a second, and its bounds where there are three windows; rejected: windows that were taken again.
+    whole: stability of all windows' steady samples, one after the other.
     """
 
     windows: tuple[Window, ...]
@@ -74,6 +75,7 @@ class LatencyFigures:
     slowest_s: float
     late_count: int
     medians_s: tuple[float, ...]
+    whole: Stability
 
     @property
     def spread(self) -> float:
@@ -214,6 +216,24 @@ def _latency(windows: tuple[Window, ...], rejected: tuple[Window, ...]) -> Laten
         slowest_s=float(samples_s.max()),
         late_count=sum(each.record.late_count for each in windows),
         medians_s=tuple(float(np.median(each.steady_s)) for each in windows),
+        whole=assess(_joined([each.record for each in windows])),
+    )
+
+
+def _joined(records: Sequence[LatencyRecord]) -> LatencyRecord:
+    """Windows as one record, without their warm-ups; without moments where a clock was set back in between."""
+    steady = [(each.samples_ns[each.warmup_count :], each.starts_ns) for each in records]
+    starts = [begun[-len(left) :] for left, begun in steady if begun is not None and len(left)]
+    in_order = len(starts) == len(records) and bool((np.diff([each[0] for each in starts]) > 0).all())
+    return replace(
+        records[0],
+        samples_ns=np.concatenate([left for left, _ in steady]),
+        warmup_count=0,
+        after=records[-1].after,
+        starts_ns=np.concatenate(starts) if in_order else None,
+        window_counts=np.array([len(left) for left, _ in steady], np.int64),
+        telemetry=tuple(each for record in records for each in record.telemetry) if in_order else (),
+        late_count=sum(each.late_count for each in records),
     )
 
 

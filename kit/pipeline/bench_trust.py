@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kit.judge.sentences import count, quantity
-from kit.judge.stability import Cause
+from kit.judge.stability import Cause, Stability
 from kit.pipeline.bench_figures import NOT_YET, BenchReport, LatencyFigures, ModelFigures
 
 SPREAD = 0.10
@@ -47,9 +47,8 @@ def _invalid(report: BenchReport, model: ModelFigures) -> Iterator[str]:
     if model.audited is not None and model.audited.state == "failed":
         yield f"the audit failed: {'; '.join(model.audited.reasons)}"
     if report.order.stable and model.latency is not None:
-        for window in model.latency.windows:
-            if window.stability.state == "unstable":
-                yield f"window {window.number} is still unstable: {_causes(window.stability.causes)}"
+        for where, found in _unstable(model.latency):
+            yield f"{where} still unstable: {_causes(found.causes)}"
 
 
 def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
@@ -64,18 +63,15 @@ def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
 def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:
     record = found.record
     if not report.order.stable:
-        for window in found.windows:
-            if window.stability.state == "unstable":
-                yield f"window {window.number} is unstable: {_causes(window.stability.causes)}; try --stable"
-    unknown = sum(each.stability.state == "unknown" for each in found.windows)
-    if unknown:
-        yield (f"{count(unknown, 'window')} too short to tell whether the device was stable: "
-               "a longer --window-time or a larger --min-count")  # fmt: skip
+        for where, stability in _unstable(found):
+            yield f"{where} unstable: {_causes(stability.causes)}; try --stable"
+    if found.whole.state == "unknown":
+        yield "too few samples to tell whether it was stable: a longer --window-time or a larger --min-count"
     if found.rejected:
         yield f"{count(len(found.rejected), 'window')} unstable and taken again; what was measured is kept in the run"
     if found.late_count:
         yield f"{count(found.late_count, 'start')} came late: the model or the device cannot keep up with the period"
-    if found.spread > SPREAD:
+    if found.spread > SPREAD and found.whole.state != "unstable":
         low, high = quantity(min(found.medians_s), "s"), quantity(max(found.medians_s), "s")
         yield f"its windows' medians differ by {100 * found.spread:.0f} % ({low} to {high})"
     median_ns = found.percentiles[0].estimate * 1e9
@@ -83,6 +79,16 @@ def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:
         yield f"the device's clock has steps of {quantity(record.clock_resolution_ns * 1e-9, 's')}: {record.clock}"
     if record.obtained != "measured" and not report.device.emulated:
         yield f"latency is {record.obtained}"
+
+
+def _unstable(found: LatencyFigures) -> Iterator[tuple[str, Stability]]:
+    """Which windows are unstable, and why; all of them together where each by itself is stable."""
+    states = [each.stability.state for each in found.windows]
+    for each in found.windows:
+        if each.stability.state == "unstable":
+            yield f"window {each.number} is", each.stability
+    if found.whole.state == "unstable" and "unstable" not in states:
+        yield "its windows together are", found.whole
 
 
 def _of_energy(model: ModelFigures) -> Iterator[str]:

@@ -155,10 +155,46 @@ def test_what_is_to_be_known_of_latency(tmp_path: Path, change: dict[str, object
 
 
 def test_windows_that_differ_are_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6}, count=12)
+    run.put("latency/1/3", window(samples(12, median_ns=1_300_000), ORDER))
+    short, differ = trust_of(read_report(run)).warnings
+    assert short.startswith("too few samples to tell whether it was stable")
+    assert differ.startswith("its windows' medians differ by 3")
+
+
+def test_a_last_window_that_is_slower_is_told_though_each_is_stable(tmp_path: Path) -> None:
     run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
     run.put("latency/1/5", window(samples(median_ns=1_300_000), ORDER))
-    (told,) = trust_of(read_report(run)).warnings
-    assert told.startswith("its windows' medians differ by 30 % (")
+    report = read_report(run)
+    assert report.models[0].latency is not None
+    assert {each.stability.state for each in report.models[0].latency.windows} == {"stable"}
+    (told,) = trust_of(report).warnings
+    assert told.startswith("its windows together are unstable: ")
+    assert told.endswith("; try --stable")
+
+
+@pytest.mark.parametrize("stable", [False, True], ids=["as it comes", "held"])
+def test_a_window_that_got_slower_half_way(tmp_path: Path, stable: bool) -> None:
+    slower = np.concatenate([samples(1000, 10**6), samples(1000, 1_500_000, seed=1)])
+    order = replace(ORDER, stable=stable)
+    run = with_record(write_run(tmp_path, order, {"net.onnx": 10**6}), "latency/1/2", window(slower, order))
+    trust = trust_of(read_report(run))
+    (told,) = trust.invalid if stable else trust.warnings
+    assert told.startswith(f"window 2 is {'still ' if stable else ''}unstable: ")
+    assert trust.is_valid is not stable
+
+
+def test_windows_that_were_taken_again_are_said(tmp_path: Path) -> None:
+    slower = np.concatenate([samples(1000, 10**6), samples(1000, 1_500_000, seed=1)])
+    order = replace(ORDER, stable=True)
+    run = with_record(write_run(tmp_path, order, {"net.onnx": 10**6}), "rejected/1/2/1", window(slower, order))
+    (rejected,) = latency_of(run).rejected
+    assert (rejected.number, rejected.stability.state) == (2, "unstable")
+    assert latency_of(run).count == 10_000
+    assert trust_of(read_report(run)).is_valid
+    assert trust_of(read_report(run)).warnings == (
+        "1 window unstable and taken again; what was measured is kept in the run",
+    )
 
 
 def test_a_busy_start_and_a_wait_in_vain_are_said(tmp_path: Path) -> None:
