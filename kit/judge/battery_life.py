@@ -2,11 +2,9 @@
 
 import math
 
-import numpy as np
-
 from kit.battery import TIERS, Forecast, Model, forecast
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
-from kit.judge.energy import INTERVAL_WINDOWS, METHOD, MINIMUM_WINDOWS, above_idle_bounds
+from kit.judge.energy import INTERVAL_WINDOWS, METHOD, MINIMUM_WINDOWS, above_idle_bounds, inference_s
 from kit.judge.sentences import count, how, interval, percent, quantity
 from kit.records import EnergyRecord, Finding, Obtained, Verdict
 from kit.spec.types import BatterySpec, Duty, Range
@@ -33,19 +31,13 @@ def judge_battery_life(case: Case) -> tuple[Finding, ...]:
     return (_judged(case, record, energy, battery, duty),)
 
 
-def inference_s(record: EnergyRecord) -> float | None:
-    """How long one inference takes, from windows of them back to back; None where there was none."""
-    inferences = int(np.sum(record.window_inferences))
-    return float(np.sum(record.window_s)) / inferences if inferences > 0 else None
-
-
 def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, battery: BatterySpec, duty: Duty) -> Finding:
     model = Model(Range(energy.lower, energy.estimate, energy.upper), duty.inferences_per_s, inference_s(record))
     found = forecast(battery, model)
     obtained: Obtained = "estimated" if found.assumed else record.obtained
     measured = Measured(
         found.life_s.likely, found.life_s.low, None if math.isinf(found.life_s.high) else found.life_s.high,
-        "s", f"{METHOD}; {TIERS[found.tier]}, every corner of the battery's ranges",
+        "s", f"{METHOD}; {TIERS[found.tier]}, every corner of its ranges",
         energy.count, obtained,
         details={
             "energy_per_inference_j": energy.estimate,

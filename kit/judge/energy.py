@@ -2,7 +2,9 @@
 
 import math
 
-from kit.battery import TIER, battery_life
+import numpy as np
+
+from kit.battery import TIERS, Model, forecast
 from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.energy_bounds import (
     INTERVAL_WINDOWS,
@@ -16,7 +18,7 @@ from kit.judge.energy_bounds import (
 )
 from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up
 from kit.records import EnergyRecord, Finding, Verdict
-from kit.spec.types import BatterySpec, Duty
+from kit.spec.types import BatterySpec, Duty, Range
 from kit.stats.means import MeanBounds
 from kit.stats.special import normal_quantile
 
@@ -27,7 +29,10 @@ METHOD = "t interval of window means above idle, correlation respected, widened 
 
 
 def judge_battery(case: Case) -> tuple[Finding, ...]:
-    """Share of the drain with t bounds over windows; what has no meter, duty or battery is absent."""
+    """Share of life over every corner of energy's bounds and the battery's ranges; what lacks an input is absent.
+
+    What nobody states of the battery only widens the range: it never makes a PASS or a FAIL.
+    """
     record, duty, battery = case.variant.energy, case.profile.duty, case.device.battery
     if record is None or record.obtained == "absent" or case.device.meter is None:
         return (absent(case, "share", "energy was not measured: the device has no meter.", "attach a meter"),)
@@ -43,19 +48,20 @@ def judge_battery(case: Case) -> tuple[Finding, ...]:
 
 
 def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, battery: BatterySpec) -> Finding:
-    life = battery_life(energy.estimate, duty, battery)
+    asked = Model(Range(energy.lower, energy.estimate, energy.upper), duty.inferences_per_s, inference_s(record))
+    life = forecast(battery, asked)
     measured = Measured(
-        life.share, battery_life(energy.lower, duty, battery).share, battery_life(energy.upper, duty, battery).share,
-        "share", f"{METHOD}; {TIER}", energy.count, record.obtained,
+        life.share.likely, life.share.low, life.share.high,
+        "share", f"{METHOD}; {TIERS[life.tier]}", energy.count, record.obtained,
         details={
             "energy_per_inference_j": energy.estimate,
             "energy_per_inference_lower_j": energy.lower,
             "energy_per_inference_upper_j": energy.upper,
             "idle_power_w": record.idle_power_w,
-            "model_power_w": life.model_power_w,
+            "model_power_w": max(0.0, energy.estimate) * duty.inferences_per_s,
             "inferences_per_s": duty.inferences_per_s,
-            "life_s": life.life_s,
-            "life_without_model_s": life.life_without_model_s,
+            "life_s": life.life_s.likely,
+            "life_without_model_s": life.life_without_model_s.likely,
             "effective_windows": energy.effective_count,
             "systematic_share": systematic_share(record),
         }
@@ -69,6 +75,12 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, ba
         reason = f"{_reason(found)} {energy.count} windows are too few to decide."
         return undecided(found, reason, f"at least {MINIMUM_WINDOWS} windows")
     return certifying(case, explained(found, _reason(found), _need(case, record, energy, found)))
+
+
+def inference_s(record: EnergyRecord) -> float | None:
+    """How long one inference takes, from windows of them back to back; None where there was none."""
+    inferences = int(np.sum(record.window_inferences))
+    return float(np.sum(record.window_s)) / inferences if inferences > 0 else None
 
 
 def _assumed(record: EnergyRecord) -> dict[str, float]:
@@ -122,5 +134,6 @@ __all__ = [
     "above_idle_bounds",
     "energy_figures",
     "energy_per_inference_j",
+    "inference_s",
     "judge_battery",
 ]

@@ -8,15 +8,13 @@ from pathlib import Path
 from kit.battery import Forecast, Model, forecast, most_often
 from kit.errors import UsageError
 from kit.judge.base import compare, worst
-from kit.judge.battery_life import inference_s
-from kit.judge.energy import INTERVAL_WINDOWS, MINIMUM_WINDOWS, energy_per_inference_j
+from kit.judge.energy import INTERVAL_WINDOWS, MINIMUM_WINDOWS, above_idle_bounds, inference_s
 from kit.records import EnergyRecord, Obtained, Verdict
 from kit.spec import load_device, load_profile
 from kit.spec.battery import battery_of
 from kit.spec.ranges import parse_range
 from kit.spec.types import BatterySpec, DeviceSpec, Profile, Range, Requirement
 from kit.spec.units import parse
-from kit.stats.means import batch_mean_bounds
 from kit.store import Run
 
 CONFIDENCE = 0.95
@@ -163,7 +161,7 @@ def _energy(question: Question, run: Run | None, confidence: float) -> Energy:
     if len(record.window_energy_j) < INTERVAL_WINDOWS:
         what = f"{len(record.window_energy_j)} energy windows of {name} cannot bound a mean"
         raise UsageError(what, where=str(run.path), next_step=f"measure {MINIMUM_WINDOWS} windows or more")
-    bounds = batch_mean_bounds(energy_per_inference_j(record), confidence)
+    bounds = above_idle_bounds(record, confidence)
     return Energy(
         Range(bounds.lower, bounds.estimate, bounds.upper),
         record.obtained,
