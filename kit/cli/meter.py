@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import common_options, print_json, say, waiting
+from kit.cli.output import common_options, print_json, say, say_aside, waiting
 from kit.errors import InterruptError, UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def record_(
     """Run COMMAND and tell its energy, mean and peak power, duration, and what the meter did not see.
 
     The command gets our terminal and streams (with --json, what it prints goes to stderr); signals are passed on to it.
-    The exit code is 0 where the command's is 0, else 1; its own is told.
+    The exit code is 0 where the command's is 0, 130 where a signal ended both, else 1; the command's own is told.
     """
     from kit.cli.meter_text import record_lines, record_object
     from kit.pipeline.meter import record
@@ -138,14 +138,14 @@ def record_(
     found = record(spec, words, idle_s=idle_s, to_stderr=as_json)
     if output is not None:
         write_trace(output, found.trace)
-    if found.interrupted_by:
-        kept = f"the trace until then, in {output}" if output is not None else ""
-        raise InterruptError(f"interrupted by {found.interrupted_by}, and so was the command", kept=kept)
     if as_json:
         print_json(record_object(found, output))
     else:
         for line in record_lines(found, output):
             say(line)
+    if found.interrupted_by:
+        say_aside(f"interrupted by {found.interrupted_by}: the figures are of what ran until then")
+        return InterruptError.exit_code
     return _FAILED if found.status else 0
 
 

@@ -102,6 +102,7 @@ def record_object(found: "Recorded", output: Path | None) -> dict[str, Any]:
         "schema": "edgeproof/meter-record/1",
         "command": list(found.command),
         "status": found.status,
+        "interrupted_by": found.interrupted_by or None,
         "obtained": trace.obtained,
         "meter": asdict(trace.meter),
         "measured": asdict(found.whole),

@@ -16,12 +16,13 @@ from kit.errors import UsageError
 _HOLD = """
 import os, signal, sys
 go, told = map(int, sys.argv[1:3])
+for each in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(each, signal.SIG_DFL)
+os.set_inheritable(told, False)
+os.write(told, b"+")
 if not os.read(go, 1):
     sys.exit()
 os.close(go)
-os.set_inheritable(told, False)
-for each in (signal.SIGPIPE, signal.SIGXFSZ):
-    signal.signal(each, signal.SIG_DFL)
 try:
     os.execvp(sys.argv[3], sys.argv[3:])
 except OSError as error:
@@ -62,6 +63,7 @@ class HeldCommand:
             raise UsageError(f"cannot start {words[0]!r}: {error}", next_step="check the command after --") from None
         finally:
             self._close(go, told)
+        os.read(self._told, 1)  # it is there, and computes nothing any more
         self._words, self._is_released = words, False
         self._status: int | None = None
         self.process_id = self._process.pid

@@ -93,6 +93,8 @@ def record(spec: MeterSpec, command: Sequence[str], *, idle_s: float = 0.0, to_s
         raise
     finally:
         status = held.close()
+    if status == -signal.SIGINT:  # on a terminal, Ctrl-C is the command's alone to hear
+        interrupted_by = interrupted_by or signal.SIGINT.name
     whole = stretch(trace, span_ns)
     above = None
     if idle is not None and idle.mean_power_w is not None and whole.energy_j is not None:

@@ -1,0 +1,218 @@
+"""`edgeproof meter` as its users meet it: real processes, their exit codes, their signals and their terminal."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kit.meter.recording import read_recording
+from tests.cli.words import ROOT, device_file, edgeproof, environment, is_for_people
+
+ESTIMATE = ("--meter", "estimate", "idle_power=50mW", "active_power=2W")
+EMULATED = ("--meter", "emulated", "idle_power=50mW", "active_power=2W")
+
+
+def test_list_names_every_driver_and_what_is_missing(tmp_path: Path) -> None:
+    done = edgeproof("meter", "list", home=tmp_path)
+    assert done.returncode == 0
+    assert is_for_people(done.stdout)
+    for word in ("ppk2", "rapl", "android-battery", "replay", "found on this machine"):
+        assert word in done.stdout
+    value = json.loads(edgeproof("meter", "list", "--json", home=tmp_path).stdout)
+    assert value["schema"] == "edgeproof/meters/1"
+    assert {"ppk2", "estimate"} <= {each["name"] for each in value["drivers"]}
+    assert all(each["library_is_installed"] for each in value["drivers"] if each["library"] is None)
+
+
+def test_show_tells_keys_with_examples_and_does_not_open_without_them(tmp_path: Path) -> None:
+    done = edgeproof("meter", "show", "ppk2", home=tmp_path)
+    assert done.returncode == 0
+    assert re.search(r"port=/dev/ttyACM0 +needed", done.stdout)
+    assert "not read" in done.stdout
+    assert json.loads(edgeproof("meter", "show", "ppk2", "--json", home=tmp_path).stdout)["read"] is None
+
+
+def test_show_reads_a_meter_for_a_second(tmp_path: Path) -> None:
+    words = ("meter", "show", *EMULATED[1:], "sample_rate=50Hz")
+    done = edgeproof(*words, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert is_for_people(done.stdout)
+    for word in ("EMULATED", "per second", "mean", "accuracy"):
+        assert word in done.stdout
+    read = json.loads(edgeproof(*words, "--json", home=tmp_path).stdout)["read"]
+    assert read["seen"]["duration_s"] >= 1
+    assert read["seen"]["mean_power_w"] >= 0.049
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("show", "banana"), 2, "unknown meter 'banana'"),
+        (("show", "ppk2", "banana=1"), 2, "has no key 'banana'"),
+        (("show", "ppk2", "voltage"), 2, "no key=value"),
+        (("show", "ppk2", "port=/dev/x", "port=/dev/y"), 2, "'port' is given twice"),
+        (("show", "ppk2", "port=/dev/x", "voltage=3 apples"), 2, "apples"),
+        (("show", "ppk2", "port=/dev/no-such", "voltage=3V"), 5, "/dev/no-such"),
+        (("record", *ESTIMATE), 2, "there is no command"),
+        (("record", *ESTIMATE, "--"), 2, "there is no command"),
+        (("record", "--meter", "banana", "--", "true"), 2, "unknown meter 'banana'"),
+        (("record", "idle_power=1W", "--", "true"), 2, "a key needs its --meter"),
+        (("record", "--device", "local", *ESTIMATE, "--", "true"), 2, "--device alone"),
+        (("record", "--device", "bare", "--", "true"), 2, "the device has no meter"),
+        (("record", *ESTIMATE, "--idle", "soon", "--", "true"), 2, "--idle is a time"),
+        (("record", *ESTIMATE, "-o", "trace.xlsx", "--", "true"), 2, "a trace is .npz, .csv, .json"),
+        (("record", *ESTIMATE, "-o", "no/trace.csv", "--", "true"), 2, "there is no such folder"),
+        (("record", *ESTIMATE, "--", "/no/such/command"), 2, "there is no such command"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_error(words: tuple[str, ...], code: int, says: str, tmp_path: Path) -> None:
+    device_file(tmp_path, "bare", 'url = "subprocess:"')
+    done = edgeproof("meter", *words, home=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert says in " ".join(done.stderr.split())
+    assert done.stderr.startswith("error[")
+    assert not list(tmp_path.glob("trace*"))
+
+
+def test_record_tells_energy_power_and_what_was_above_idle(tmp_path: Path) -> None:
+    spin = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
+    words = ("meter", "record", *EMULATED, "--idle", "300ms", "-o", "trace.csv")
+    done = edgeproof(*words, "--", sys.executable, "-c", spin, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert is_for_people(done.stdout)
+    assert done.stdout.startswith("EMULATED")
+    for word in ("energy", "mean", "peak", "idle", "above idle", "status 0", "lost samples", "trace.csv"):
+        assert word in done.stdout
+    assert read_recording(tmp_path / "trace.csv").obtained == "emulated"
+
+
+def test_record_for_machines_keeps_standard_output_to_itself(tmp_path: Path) -> None:
+    done = edgeproof("meter", "record", *ESTIMATE, "--json", "--", "sh", "-c", "echo words; exit 9", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "words\n"
+    value = json.loads(done.stdout)
+    assert (value["schema"], value["status"], value["obtained"]) == ("edgeproof/meter-record/1", 9, "estimated")
+    assert value["command"] == ["sh", "-c", "echo words; exit 9"]
+    assert value["measured"]["energy_j"] > 0
+    assert value["accuracy_j"] is value["above_idle_j"] is value["idle"] is value["trace"] is None
+
+
+def test_the_command_s_own_options_are_left_to_it(tmp_path: Path) -> None:
+    done = edgeproof("meter", "record", *ESTIMATE, "--", "echo", "--help", "-o", "--", "x", home=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("--help -o -- x\n")
+
+
+def test_a_failed_command_is_measured_and_told(tmp_path: Path) -> None:
+    done = edgeproof("meter", "record", *ESTIMATE, "--", "sh", "-c", "kill -KILL $$", home=tmp_path)
+    assert done.returncode == 1
+    assert "was ended by SIGKILL" in done.stdout
+    assert "energy" in done.stdout
+
+
+def test_the_meter_of_a_device_file(tmp_path: Path) -> None:
+    meter = ('url = "subprocess:"', "[meter]", 'driver = "emulated"', 'idle_power = "50 mW"', 'active_power = "1 W"')
+    name = device_file(tmp_path, "watch", *meter, emulated='"meter"')
+    done = edgeproof("meter", "record", "--device", name, "--json", "--", "sleep", "0.2", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["meter"]["parameters"]["active_power_w"] == 1
+
+
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom kit.__main__ import main; main()"
+"""A test run in the background ignores SIGINT, and hands that on."""
+
+
+def begun(home: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", MAIN, "meter", "record", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=home, env=environment(home),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_signal_ends_both_and_keeps_the_trace(number: signal.Signals, tmp_path: Path) -> None:
+    script = "echo $$; sleep 60"
+    with begun(tmp_path, *EMULATED, "-o", "trace.npz", "--", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        command = psutil.Process(int(process.stdout.readline()))
+        time.sleep(0.3)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"was ended by {number.name}" in out
+    assert f"interrupted by {number.name}" in err
+    assert "energy" in out
+    assert not command.is_running()
+    assert read_recording(tmp_path / "trace.npz").t_ns[-1] > 0.2e9
+
+
+ON_A_TERMINAL = f"import os, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{MAIN}"
+
+
+def on_a_terminal(home: Path, terminal: int, *words: str) -> subprocess.Popen[bytes]:
+    """The command in a session of its own, whose terminal is a real one as far as the kernel is concerned."""
+    return subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, "meter", "record", *words],
+        stdin=terminal, stdout=terminal, stderr=terminal, cwd=home, env=environment(home),
+    )  # fmt: skip
+
+
+def said(terminal: int, wanted: bytes) -> bytes:
+    """What the terminal showed, until `wanted` is in it or all have let go of it."""
+    shown = b""
+    while wanted not in shown:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:
+            break
+    return shown
+
+
+def test_the_command_has_the_terminal_and_gives_it_back(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    script = "echo ready; read line; echo got $line"
+    process = on_a_terminal(tmp_path, theirs, *ESTIMATE, "--", "sh", "-c", script)
+    os.close(theirs)
+    said(ours, b"ready")
+    os.write(ours, b"words\n")
+    shown = said(ours, b"never shown")
+    assert process.wait(timeout=30) == 0, shown
+    assert b"got words" in shown
+    assert b"energy" in shown, "our own report comes after, on a terminal that is ours again"
+    os.close(ours)
+
+
+def test_ctrl_c_on_a_terminal_ends_the_command_and_keeps_the_trace(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, b"\x18\x00\x50\x00\x00\x00\x00\x00")
+    process = on_a_terminal(tmp_path, theirs, *EMULATED, "-o", "t.csv", "--", "sh", "-c", "echo ready; sleep 60")
+    os.close(theirs)
+    said(ours, b"ready")
+    time.sleep(0.3)
+    os.write(ours, b"\x03")
+    shown = said(ours, b"never shown")
+    assert process.wait(timeout=30) == 130, shown
+    assert b"interrupted by SIGINT" in shown
+    assert (tmp_path / "t.csv").exists()
+    os.close(ours)
+
+
+def test_listing_meters_imports_no_runtime_and_no_model_library() -> None:
+    program = (
+        "import sys\nfrom kit.cli.app import main\n"
+        "try: main(['meter', 'list', '--json'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('onnx', 'onnxruntime', 'pandas') if m in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.strip() == "[]"
