@@ -1,5 +1,7 @@
 """ST X-NUCLEO-LPM01A: supplies the device and measures its current, as text to 10 kHz or binary to 100 kHz."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kit.errors import MeasurementError, SpecError
@@ -34,8 +36,7 @@ class Lpm01aMeter:
         self._voltage_v, self._rate_hz = numbers["voltage_v"], numbers.get("sample_rate_hz", RATES_HZ[-1])
         _check(self._voltage_v, self._rate_hz)
         self._is_binary, self._drift_ppm = self._rate_hz > _MOST_ASCII_HZ, None
-        slow_ns = int(5e9 / self._rate_hz) + 500_000_000
-        self._port = MeterPort(instrument.port_of(spec), BAUD, "meter lpm01a", silence_ns=slow_ns)
+        self._port = MeterPort(instrument.port_of(spec), BAUD, "meter lpm01a")
         try:
             self._prepare()
         except BaseException:
@@ -71,13 +72,17 @@ class Lpm01aMeter:
         read = read_binary if self._is_binary else read_ascii
         most_a = MOST_DYNAMIC_A if self._mode == "dynamic" else np.inf
         found = assemble(read(data), self._rate_hz, is_binary=self._is_binary, most_a=most_a)
-        ended = found.ended or recording.ended
         if len(found.current_a) < 2:
-            raise MeasurementError(ended or "it sent no samples", where="meter lpm01a", next_step="reset it, run again")
+            raise MeasurementError(
+                found.ended or recording.ended or "it sent no samples",
+                where="meter lpm01a",
+                next_step="reset it, run again",
+            )
         index = _index(recording, found, skipped)
         base = timebase.fit(recording.arrivals[:, 0], index, self._rate_hz, recording.sent_ns)
         self._drift_ppm = base.drift_ppm
-        return instrument.lay_out(Samples(found.current_a, self._voltage_v, None, found.losses), base, ended=ended)
+        trace = instrument.lay_out(Samples(found.current_a, self._voltage_v, None, found.losses), base)
+        return replace(trace, ended=found.ended or recording.ended_at(int(trace.t_ns[-1]), base.period_ns))
 
     def close(self) -> None:
         """See Meter; the board takes its buttons back, and goes on supplying the device."""

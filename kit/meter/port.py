@@ -20,7 +20,7 @@ MOST_BYTES = 256 << 20
 """What one recording holds: 11 minutes of a PPK2 at its full rate, 22 of an LPM01A. Then it ends, and says so."""
 
 _REST_S, _TICK_S, _FULL_BYTES = 0.002, 0.05, 2048
-_SILENCE_NS = 500_000_000
+_SILENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +28,29 @@ class Recording:
     """What came in, and when: arrivals int64 [reads, 2], host's monotonic ns after a read and the bytes until then.
 
     sent_ns: when the command to start was sent: nothing here was sampled before. before_stop: bytes that had come when
-    it was to stop. ended: why it ended before that.
+    it was to stop, at stop_ns. ended: why it ended before that.
     """
 
     data: bytes | bytearray
     arrivals: Int64Array
     sent_ns: int
     before_stop: int
+    stop_ns: int
     ended: str = ""
+
+    def ended_at(self, last_ns: int, period_ns: float) -> str:
+        """Why it ended, if its last sample is of `last_ns`: much older than the stop, or no sample came for long."""
+        missing_s = (self.stop_ns - last_ns) / 1e9
+        if self.ended or missing_s < _SILENCE_S + 5 * period_ns / 1e9:
+            return self.ended
+        return f"the meter sent nothing of the last {missing_s:.1f} s"
 
 
 class MeterPort:
-    """The port at `path`, ours alone, 8N1; `where` is for messages. Raises MeasurementError if it cannot be opened.
+    """The port at `path`, ours alone, 8N1; `where` is for messages. Raises MeasurementError if it cannot be opened."""
 
-    `silence_ns`: a stream that says nothing for so long before it is stopped had ended; None if silence is usual.
-    """
-
-    def __init__(
-        self, path: str, baud: int, where: str, *, most_bytes: int = MOST_BYTES, silence_ns: int | None = _SILENCE_NS
-    ) -> None:
-        self.path, self.where, self._most_bytes, self._silence_ns = path, where, most_bytes, silence_ns
+    def __init__(self, path: str, baud: int, where: str, *, most_bytes: int = MOST_BYTES) -> None:
+        self.path, self.where, self._most_bytes = path, where, most_bytes
         self._file = FilePort(_opened(path, baud, where), where)
         self._thread: threading.Thread | None = None
         self.is_open = True
@@ -114,10 +117,7 @@ class MeterPort:
             time.sleep(_TICK_S)
         self._join()
         arrivals = np.frombuffer(self._marks, np.int64).reshape(-1, 2)
-        last_ns = int(arrivals[-1, 0]) if len(arrivals) else self._sent_ns
-        if not self._ended and self._silence_ns is not None and stop_ns - last_ns > self._silence_ns:
-            self._ended = f"the meter sent nothing in the last {(stop_ns - last_ns) / 1e9:.1f} s"
-        return Recording(self._data, arrivals, self._sent_ns, before_stop, self._ended)
+        return Recording(self._data, arrivals, self._sent_ns, before_stop, stop_ns, self._ended)
 
     @property
     def is_recording(self) -> bool:

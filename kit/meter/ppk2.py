@@ -1,6 +1,7 @@
 """Nordic Power Profiler Kit II: current at 100 kS/s with eight digital inputs, over a USB serial port."""
 
 import bisect
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Ppk2Meter:
         if self._port.is_recording:
             raise MeasurementError("the meter was started before it was stopped", where="meter ppk2")
         self._port.drain()
-        self._port.ask(_CALIBRATION, lambda data: b"END" in data, _ANSWER_S)  # everything before has been obeyed
+        self._ask_calibration()  # once it is here, everything before has been obeyed
         self._port.start(_START)
 
     def stop(self) -> PowerTrace:
@@ -77,7 +78,8 @@ class Ppk2Meter:
         index = read_index + _lost_until(samples.losses, read_index)
         base = timebase.fit(recording.arrivals[:, 0], index, RATE_HZ, recording.sent_ns)
         self._drift_ppm = base.drift_ppm
-        return instrument.lay_out(samples, base, group=self._group, ended=recording.ended)
+        trace = instrument.lay_out(samples, base, group=self._group)
+        return replace(trace, ended=recording.ended_at(int(trace.t_ns[-1]), base.period_ns * self._group))
 
     def close(self) -> None:
         """See Meter; in source mode the device's supply is turned off."""
@@ -89,7 +91,7 @@ class Ppk2Meter:
         """Stop what an earlier program left running, read the calibration, and choose mode and voltage."""
         self._port.send(_STOP)
         self._port.drain()
-        answer = self._port.ask(_CALIBRATION, lambda data: b"END" in data, _ANSWER_S)
+        answer = self._ask_calibration()
         calibration = parse_calibration(answer)
         if b"END" not in answer or "R0" in calibration.absent:
             what = "it does not answer as a PPK2 does" if answer else "it does not answer"
@@ -98,7 +100,11 @@ class Ppk2Meter:
             )
         millivolts = round(self._voltage_v * 1000)
         self._port.send(_MODE + _MODES[self._mode] + _VOLTAGE + millivolts.to_bytes(2, "big") + _POWER + b"\x01")
+        self._ask_calibration()
         return calibration
+
+    def _ask_calibration(self) -> bytes:
+        return self._port.ask(_CALIBRATION, lambda data: b"END" in data, _ANSWER_S)
 
     def _decoded(self, recording: Recording) -> tuple[Samples, Float64Array]:
         """Samples as they came, and for each read the number of the last sample in it."""

@@ -8,7 +8,7 @@ from kit.records import Float64Array, Int64Array
 
 _DRIFT_SPAN_S, _MOST_DRIFT = 10.0, 500e-6
 _BINS = 4096
-_WINDOW_NS, _AROUND, _FEW, _DRIFT = 250_000_000, 8, 2, 2e-4
+_WINDOW_NS, _AROUND, _FEW, _STEADY, _DRIFT = 250_000_000, 8, 2, 5, 2e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,8 @@ def unseen_losses(arrival_ns: Int64Array, index: Float64Array, rate_hz: float, q
         drift_ns = _DRIFT * (arrival_ns[starts[at:]] - arrival_ns[starts[at]])
         low_ns, high_ns = before.min(), (after + drift_ns).min()
         count = int(np.floor((high_ns - low_ns) / step_ns + 0.25))
-        slack_ns = (high_ns - low_ns) / 4
-        steady = np.sum(before <= low_ns + slack_ns) >= _FEW and np.sum(after[:_AROUND] <= high_ns + slack_ns) >= _FEW
-        if count >= 1 and steady:
+        scatter_ns = max(np.median(before) - low_ns, np.median(after[:_AROUND]) - high_ns)
+        if count >= 1 and high_ns - low_ns > _STEADY * scatter_ns:
             read = _last_early(late_ns, starts[at - 1], starts[at], low_ns + count * step_ns)
             found.append((read, count * quantum))
             floor_ns[at:] -= count * step_ns

@@ -48,6 +48,7 @@ class Lpm01a(PtyMeter):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         self._lost = [tuple(map(int, pair.split(":"))) for pair in options.lose.split(",") if pair]
+        self._wave_a = np.empty(0)
         self._line, self._start_s, self._sent = bytearray(), 0.0, -1
         self._rate_hz, self._is_binary, self._most_a = 5000.0, False, 10e-3
         self.report |= {"commands": [], "samples": 0, "lost": 0}
@@ -76,16 +77,17 @@ class Lpm01a(PtyMeter):
             self._sent = -1
             self.say(b"\xf0\xf4\xff\xff" if self._is_binary else b"end\r\n")
             return
-        self.say(f"PowerShield > ack {line}\r\n".encode())
         if word == "freq":
             found = re.fullmatch(r"(\d+)(k?)", rest)
             assert found is not None
             self._rate_hz = int(found[1]) * (1000 if found[2] else 1)
+            self._wave_a = waveform_a(self.options.waveform, int(10 * self._rate_hz), self._rate_hz)
         elif word == "format":
             self._is_binary = rest == "bin_hexa"
         elif word == "acqmode":
             self._most_a = 10e-3 if rest == "dyn" else 200e-3
-        elif word == "start":
+        self.say(f"PowerShield > ack {line}\r\n".encode())
+        if word == "start":
             self._start_s, self._sent = time.monotonic(), 0
             self.say(b"" if self._is_binary else b"summary beg\r\nmin 0001-09\r\nmax 0002-03\r\nsummary end\r\n")
             self.report |= {"samples": 0, "lost": 0}
@@ -103,7 +105,7 @@ class Lpm01a(PtyMeter):
 
     def _send(self, stop: int) -> None:
         place = np.arange(self._sent, stop)
-        current_a = np.minimum(waveform_a(self.options.waveform, stop, self._rate_hz)[self._sent :], self._most_a)
+        current_a = np.minimum(self._wave_a[place % len(self._wave_a)], self._most_a)
         keep = np.ones(len(place), bool)
         for at, count in self._lost:
             keep &= (place < at) | (place >= at + count)

@@ -65,15 +65,20 @@ class PtyMeter:
             wait_for = [0] if self._device is None else [0, self._controller]
             ready = select.select(wait_for, [], [], _TICK_S)[0]
             if 0 in ready and not os.read(0, 4096):
+                self._hear()  # what was said before the end is still obeyed
                 break
             if self._device is None:
                 continue
             if self._controller in ready:
-                with contextlib.suppress(BlockingIOError):
-                    self.obey(os.read(self._controller, 4096))
+                self._hear()
             self.tick(time.monotonic())
             self._flush()
         sys.stdout.write(json.dumps(self.report) + "\n")
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._device is not None:
+                self.obey(os.read(self._controller, 4096))
 
     def _flush(self) -> None:
         while self._pending and self._device is not None:
