@@ -1,12 +1,27 @@
-"""latency.pNN: a distribution-free bound of the quantile of one inference's time."""
+"""latency.pNN: a distribution-free bound of the quantile of one inference's time, of a run that was stable."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up
-from kit.records import Finding, LatencyRecord, Verdict
+from kit.judge.stability import Kind, Stability, assess
+from kit.records import Finding, Float64Array, LatencyRecord, Verdict
 from kit.stats.quantile import QuantileBounds, minimum_count, quantile_bounds
 from kit.stats.special import normal_quantile
+
+NEEDS: dict[Kind, str] = {
+    "throttling": "let the device cool, lift its quota or hold its clock, and measure again with --stable",
+    "clock change": "hold the clock (governor performance), and measure again with --stable",
+    "interference": "end other programs on the device, or measure longer, with --stable",
+    "trend": "measure longer, until it is even, with --stable",
+    "temperature": "let the device come to its temperature, and measure again with --stable",
+    "memory pressure": "free memory on the device, and measure again with --stable",
+    "bursts": "measure longer, so that such stretches come as often as they do, or find what causes them",
+    "late starts": "a longer period, a faster variant, or an idle device",
+}
+"""What to do about a run that was not stable, by its likeliest cause."""
 
 
 def judge_latency(case: Case) -> tuple[Finding, ...]:
@@ -20,7 +35,9 @@ def judge_latency(case: Case) -> tuple[Finding, ...]:
     samples_s = record.samples_ns[record.warmup_count :].astype(np.float64) * 1e-9
     if len(samples_s) == 0:
         return (absent(case, "s", "every latency sample is warm-up.", "measure more inferences"),)
-    return (_judged(case, record, quantile_bounds(samples_s, _probability(case), case.confidence)),)
+    found = _judged(case, record, quantile_bounds(samples_s, _probability(case), case.confidence))
+    stability = assess(record)
+    return (_of_unstable(case, found, record, stability) if stability.state == "unstable" else found,)
 
 
 def _probability(case: Case) -> float:
@@ -49,6 +66,36 @@ def _judged(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Findin
         )
         return undecided(found, reason, wanted)
     return certifying(case, explained(found, _reason(case, found), _need(case, bounds)))
+
+
+def _of_unstable(case: Case, found: Finding, record: LatencyRecord, stability: Stability) -> Finding:
+    """The finding where the run changed on the way: its interval is of no one state of the device.
+
+    FAIL stands if even the fastest stretch breaks the limit. PASS stands if the slowest one holds it, and would if it
+    slowed by as much again as it differs from the fastest. Anything else is undecided.
+    """
+    parts = _parts(case, record, stability.boundaries)
+    lowest, highest = min(part.lower or 0.0 for part in parts), max(part.upper or np.inf for part in parts)
+    headroom = max(part.estimate for part in parts) / max(min(part.estimate for part in parts), 1e-12)
+    details = {**found.details, "stretches": float(len(parts)), "fastest_lower_s": lowest}
+    held, first = replace(found, details=details), stability.causes[0]
+    unstable = f"The run was not stable: {first.sentence}."
+    if found.verdict is Verdict.FAIL and lowest > case.requirement.limit:
+        return replace(held, reason=f"{found.reason} {unstable} Even its fastest stretch is beyond the limit.")
+    if found.verdict is Verdict.PASS and highest * headroom <= case.requirement.limit:
+        kept = "Its slowest stretch holds the limit, and would if it slowed by as much again."
+        wider = replace(held, upper=highest)
+        return replace(wider, reason=f"{_reason(case, wider)} {unstable} {kept}")
+    return undecided(held, f"{found.reason} {unstable}", NEEDS[first.kind])
+
+
+def _parts(case: Case, record: LatencyRecord, boundaries: tuple[int, ...]) -> list[QuantileBounds]:
+    """Bounds of each stretch between the places where the level changed."""
+    inside = [index for index in boundaries if record.warmup_count < index < len(record.samples_ns)]
+    stretches: list[Float64Array] = np.split(
+        record.samples_ns.astype(np.float64) * 1e-9, [record.warmup_count, *inside]
+    )
+    return [quantile_bounds(part, _probability(case), case.confidence) for part in stretches[1:]]
 
 
 def _name(case: Case) -> str:

@@ -1,0 +1,333 @@
+"""Stability of latency records: what must be seen, what must not, and what it is put down to."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kit.judge import judge
+from kit.judge.latency import NEEDS
+from kit.judge.stability import Stability, assess
+from kit.judge.strain import Kind
+from kit.records import Conditions, Finding, LatencyRecord, Telemetry, Verdict
+from tests.builders import VariantPlan, conditions, device, digest_of, evidence, profile, requirement
+from tests.builders import latency as latency_record
+
+Series = NDArray[np.float64]
+MS = 1_000_000
+
+
+def noise(count: int, seed: int, spread: float = 0.04) -> Series:
+    """Times about 2 ms with a spread, and now and then a far outlier, as an operating system makes them."""
+    rng = np.random.default_rng(seed)
+    outliers = np.where(rng.random(count) < 0.01, rng.uniform(1.5, 10.0, count), 1.0)
+    return np.asarray(2.0 * np.exp(rng.normal(0, spread, count)) * outliers)
+
+
+def record(
+    samples_ms: Series, telemetry: Callable[[float], dict[str, Any]] | None = None, **changes: Any
+) -> LatencyRecord:
+    """Samples back to back; `telemetry` gives the conditions at each tenth of a second, from the share of the run."""
+    samples_ns = np.round(samples_ms * MS).astype(np.int64)
+    starts_ns = np.concatenate([[0], np.cumsum(samples_ns)[:-1]]).astype(np.int64) + 7_000_000_000
+    end_ns = int(starts_ns[-1] + samples_ns[-1]) if len(samples_ns) else 7_000_000_000
+    told = []
+    if telemetry is not None:
+        for clock_ns in range(7_000_000_000, end_ns, 100 * MS):
+            share = (clock_ns - 7_000_000_000) / (end_ns - 7_000_000_000)
+            told.append(Telemetry(clock_ns, replace(conditions(None), **{"frequency_hz": None, **telemetry(share)})))
+    plain = latency_record(VariantPlan(), digest_of("m"), np.random.default_rng(0), samples_ms * 1e-3)
+    return replace(plain, samples_ns=samples_ns, starts_ns=starts_ns, telemetry=tuple(told), **changes)
+
+
+def slowed(count: int = 1000, ratio: float = 1.5, start: float = 0.5, end: float = 1.0, seed: int = 0) -> Series:
+    """Times of which those from `start` to `end` of the run are `ratio` as long."""
+    samples, index = noise(count, seed), np.arange(count) / count
+    return np.where((index >= start) & (index < end), samples * ratio, samples)
+
+
+def kinds(found: Stability) -> list[Kind]:
+    return [cause.kind for cause in found.causes]
+
+
+@pytest.mark.parametrize("count", [150, 400, 2000, 50_000])
+@pytest.mark.parametrize("ratio", [1.5, 1 / 1.5, 1.2])
+def test_a_lasting_change_is_seen_and_placed(count: int, ratio: float) -> None:
+    for seed in range(10):
+        found = assess(record(slowed(count, ratio, seed=seed)))
+        assert found.state == "unstable"
+        assert kinds(found) == ["throttling" if ratio > 1 else "clock change"]
+        assert min(abs(edge - count / 2) for edge in found.boundaries) <= count / 30
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.25, 1.0), (0.8, 1.0), (0.3, 0.6), (0.0, 0.3), (0.6, 0.75)])
+def test_a_change_is_seen_wherever_it_lies(start: float, end: float) -> None:
+    seen = sum(assess(record(slowed(1000, 1.5, start, end, seed))).state == "unstable" for seed in range(20))
+    assert seen == 20
+
+
+def alternating(count: int, seed: int) -> Series:
+    """A clock with two speeds, 1.3 apart, that changes every few tens of inferences."""
+    rng, state = np.random.default_rng(seed), 0
+    states: list[int] = []
+    while len(states) < count:
+        states += [state] * int(rng.geometric(1 / 15))
+        state = 1 - state
+    return noise(count, seed) * np.where(np.array(states[:count]), 1.3, 1.0)
+
+
+def correlated(count: int, seed: int) -> Series:
+    """Slow fluctuations of a few per cent: AR(1) with 0.9."""
+    rng, level = np.random.default_rng(seed), np.zeros(count)
+    for step in range(1, count):
+        level[step] = 0.9 * level[step - 1] + rng.normal()
+    return np.asarray(2.0 * np.exp(0.01 * level))
+
+
+def collecting(count: int, seed: int) -> Series:
+    """Every fortieth inference waits three times as long for something that is cleaned up."""
+    return noise(count, seed) * np.where(np.arange(count) % 40 == 17, 3.0, 1.0)
+
+
+def interrupted(count: int, seed: int) -> Series:
+    """Others' work in bursts of ten inferences, here and there, each twice as long."""
+    rng, factor = np.random.default_rng(seed), np.ones(count)
+    for start in rng.integers(0, count, count // 150):
+        factor[start : start + 10] = 2.0
+    return noise(count, seed) * factor
+
+
+@pytest.mark.parametrize("count", [300, 1000, 4000])
+@pytest.mark.parametrize(
+    "series",
+    [
+        noise,
+        lambda count, seed: noise(count, seed, spread=0.3),
+        alternating,
+        correlated,
+        collecting,
+        interrupted,
+        lambda count, seed: slowed(count, 1.05, seed=seed),
+        lambda count, seed: np.full(count, 2.0) + (seed % 2),
+        lambda count, seed: np.random.default_rng(seed).integers(1, 3, count) * 1.0,
+    ],
+    ids=[
+        "noise",
+        "wide noise",
+        "two clocks",
+        "correlated",
+        "collector",
+        "short bursts",
+        "5 %",
+        "constant",
+        "coarse clock",
+    ],
+)
+def test_how_devices_are_is_not_unstable(series: Callable[[int, int], Series], count: int) -> None:
+    runs = 50
+    alarms = [found for seed in range(runs) if (found := assess(record(series(count, seed)))).state != "stable"]
+    allowed = 10 if series is alternating else 1  # 300 samples are few of its stretches, and may lie unevenly
+    assert len(alarms) <= allowed, alarms[:3]
+
+
+@pytest.mark.parametrize("change", [0.2, 0.5, -0.3])
+def test_a_drift_is_a_trend(change: float) -> None:
+    for seed in range(10):
+        samples = noise(1500, seed) * np.linspace(1.0, 1.0 + change, 1500)
+        found = assess(record(samples))
+        assert found.state == "unstable"
+        assert found.causes[0].kind == "trend"
+        assert ("slower" if change > 0 else "faster") in found.causes[0].sentence
+        assert len(found.boundaries) == 2
+
+
+def test_slow_stretches_are_bursts() -> None:
+    found = assess(record(slowed(1000, 1.6, 0.45, 0.57)))
+    assert found.state == "unstable"
+    assert found.causes[0].kind in ("bursts", "throttling")
+    samples = np.where(np.isin(np.arange(1000) // 100, [2, 7]), 2.0, 1.0) * noise(1000, 3)
+    found = assess(record(samples))
+    assert found.state == "unstable"
+
+
+@pytest.mark.parametrize("count", [0, 1, 30, 99])
+def test_too_few_samples_are_unknown(count: int) -> None:
+    assert assess(record(noise(count, 0))) == Stability("unknown")
+
+
+def test_few_samples_are_unstable_where_the_device_says_so() -> None:
+    def heats(share: float) -> dict[str, Any]:
+        return {"cooling_share": 0.0 if share < 0.5 else 0.4}
+
+    found = assess(record(np.full(60, 50.0), heats))
+    assert (found.state, kinds(found)) == ("unstable", ["throttling"])
+    assert assess(record(np.full(60, 50.0), lambda share: {"cooling_share": 0.4})).state == "unknown"
+
+
+def test_warm_up_is_no_change() -> None:
+    samples = np.concatenate([np.linspace(20.0, 4.0, 400), noise(1200, 0)])
+    assert assess(record(samples, warmup_count=400)).state == "stable"
+    assert assess(record(samples)).state == "unstable"
+
+
+SLOW_FROM = 0.4
+"""Share of the time after which `slowed()` is slow: half of the samples, each 1.5 times as long."""
+
+
+def rising(before: float, after: float) -> Callable[[float], float]:
+    """A counter's value over a run of 2.5 s: it rises by `before` and then by `after` a second."""
+    return lambda share: 2.5 * (before * min(share, SLOW_FROM) + after * max(share - SLOW_FROM, 0.0))
+
+
+def used(others: Callable[[float], float]) -> Callable[[float], dict[str, Any]]:
+    return lambda share: {"busy_cpu_s": 100 + 2.5 * share + others(share), "process_cpu_s": 2.5 * share}
+
+
+def after(name: str, before: float, later: float) -> Callable[[float], dict[str, Any]]:
+    return lambda share: {name: before if share < SLOW_FROM else later}
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "kind", "words"),
+    [
+        (after("cooling_share", 0.0, 0.3), "throttling", "cooling was engaged to 30 %"),
+        (lambda share: {"throttle_count": int(rising(0, 40)(share))}, "throttling", "throttling events a second"),
+        (lambda share: {"held_back_s": rising(0, 0.33)(share)}, "throttling", "a quota kept it from running 3"),
+        (after("frequency_hz", 1.8e9, 1.2e9), "clock change", "at 1,200 MHz there, and"),
+        (used(rising(0.0, 0.9)), "interference", "others used 0.85 processors"),
+        (used(rising(0.8, 0.8)), "interference", "0.75 in the rest"),
+        (
+            lambda share: {**used(rising(1.0, 1.4))(share), "held_back_s": rising(0, 0.33)(share)},
+            "throttling",
+            "a quota",
+        ),
+        (after("memory_pressure_share", 0.0, 0.4), "memory pressure", "40 % of the time"),
+        (after("temperature_celsius", 50.0, 63.0), "temperature", "63 °C instead of 50"),
+        (used(rising(0.0, 0.0)), "throttling", "nothing else was seen"),
+        (lambda share: {"cooling_share": 0.3, "held_back_s": rising(0.2, 0.2)(share)}, "throttling", "nothing else"),
+        (lambda share: {}, "throttling", "even the fastest did"),
+    ],
+    ids=[
+        "cooling", "counted", "quota", "clock", "others came", "others throughout", "quota, and others took the rest",
+        "memory", "temperature", "quiet machine", "held alike throughout", "nothing told",
+    ],
+)  # fmt: skip
+def test_the_device_s_state_names_the_cause(
+    telemetry: Callable[[float], dict[str, Any]], kind: Kind, words: str
+) -> None:
+    found = assess(record(slowed(), telemetry))
+    assert found.state == "unstable"
+    assert found.causes[0].kind == kind
+    assert words in found.causes[0].sentence
+    assert "inferences became slower to stay: 1.99 ms before, 2.98 ms after" in found.causes[0].sentence
+
+
+def test_a_state_that_changed_without_effect_is_no_instability() -> None:
+    assert (
+        assess(record(noise(1000, 0), lambda share: {"cooling_share": share, "frequency_hz": 2e9 - 1e9 * share})).state
+        == "stable"
+    )
+
+
+def test_a_device_that_recovers_was_throttled_before() -> None:
+    found = assess(
+        record(slowed(start=0.0, end=0.5), lambda share: {"cooling_share": 0.5 if share < 1 - SLOW_FROM else 0.0})
+    )
+    assert found.causes[0].kind == "throttling"
+    assert "faster to stay" in found.causes[0].sentence
+
+
+def test_work_that_interrupts_leaves_the_fastest_alone() -> None:
+    rng, samples = np.random.default_rng(0), noise(1000, 1, spread=0.01)
+    samples[500:] *= np.where(rng.random(500) < 0.7, rng.uniform(1.5, 3.0, 500), 1.0)
+    assert kinds(assess(record(samples))) == ["interference"]
+
+
+@pytest.mark.parametrize(("late", "state"), [(0, "stable"), (40, "stable"), (300, "unstable")])
+def test_late_starts_are_another_workload(late: int, state: str) -> None:
+    found = assess(record(noise(1000, 0), late_count=late))
+    assert found.state == state
+    assert kinds(found) == (["late starts"] if state == "unstable" else [])
+
+
+def test_a_record_without_starts_is_placed_by_its_samples() -> None:
+    made = replace(record(slowed(), lambda share: {"cooling_share": 0.0 if share < SLOW_FROM else 0.3}), starts_ns=None)
+    assert kinds(assess(made)) == ["throttling"]
+    assert "cooling" in assess(made).causes[0].sentence
+
+
+def test_it_is_pure() -> None:
+    made = record(slowed(), used(rising(0.1, 0.5)))
+    before = made.samples_ns.copy()
+    assert assess(made) == assess(made)
+    np.testing.assert_array_equal(made.samples_ns, before)
+
+
+def found_on(samples_ms: Series, limit_s: float, metric: Any = "latency.p90", **changes: Any) -> Finding:
+    given = evidence([VariantPlan("int8")])
+    one = given.variants[0]
+    made = replace(record(samples_ms, **changes), variant_digest=one.variant.model.digest)
+    given = replace(given, variants=(replace(one, latency=made),))
+    return judge(given, profile([requirement(metric, limit_s)]), device()).variants[0].findings[0]
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "verdict"),
+    [
+        (10e-3, Verdict.PASS),  # 3 ms at the slowest, 1.5 times that is 4.6 ms
+        (4e-3, Verdict.INCONCLUSIVE),  # held now; not if it slows by as much again
+        (2.5e-3, Verdict.INCONCLUSIVE),  # held before, broken after
+        (1.5e-3, Verdict.FAIL),  # broken even before
+    ],
+)
+def test_a_run_that_was_throttled_is_judged_by_its_stretches(limit_s: float, verdict: Verdict) -> None:
+    found = found_on(slowed(3000), limit_s)
+    assert found.verdict is verdict
+    assert "The run was not stable: " in found.reason
+    assert "became slower to stay" in found.reason
+    assert found.need == (NEEDS["throttling"] if verdict is Verdict.INCONCLUSIVE else "")
+    if verdict is Verdict.PASS:
+        assert found.upper is not None
+        assert found.upper > 3e-3
+        assert "would if it slowed by as much again" in found.reason
+    if verdict is Verdict.FAIL:
+        assert "Even its fastest stretch is beyond the limit" in found.reason
+
+
+def test_a_stretch_that_is_too_short_for_a_bound_cannot_pass() -> None:
+    assert found_on(slowed(500), 1.0, "latency.p99").verdict is Verdict.INCONCLUSIVE
+    assert found_on(noise(500, 0), 1.0, "latency.p99").verdict is Verdict.PASS
+
+
+def test_late_starts_decide_nothing_at_the_limit() -> None:
+    found = found_on(noise(1000, 0), 1.0, late_count=600)
+    assert found.verdict is Verdict.PASS
+    assert "came late" in found.reason
+
+
+def test_a_stable_run_says_nothing_of_it() -> None:
+    found = found_on(noise(3000, 0), 10e-3)
+    assert found.verdict is Verdict.PASS
+    assert "stable" not in found.reason
+
+
+def test_p99_9_is_judged_and_refused_below_its_count() -> None:
+    assert found_on(noise(4000, 0), 1.0, "latency.p99.9").verdict is Verdict.PASS
+    found = found_on(noise(2000, 0), 1.0, "latency.p99.9")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "cannot bound p99.9 at 95 %: at least 2,995 are needed" in found.reason
+
+
+def test_conditions_may_be_told_or_not_in_any_mix() -> None:
+    """Fields that come and go, as from a driver that sometimes cannot read: never an error."""
+    rng = np.random.default_rng(9)
+    names = [name for name in Conditions.__dataclass_fields__ if name not in ("utc", "governor", "load_1min")]
+
+    def some(_: float) -> dict[str, Any]:
+        return {name: (None if rng.random() < 0.5 else float(rng.integers(0, 3))) for name in names}
+
+    for seed in range(30):
+        assert assess(record(slowed(seed=seed), some)).state == "unstable"
