@@ -126,7 +126,7 @@ def chosen(spec: MeterSpec, names: Iterable[str], *, whole: Iterable[str] = (), 
     if total is not None:
         return [total]
     step = f'state part, such as part = "{known[0]}", or several that do not feed one another, joined by +'
-    raise MeasurementError(f"there are several {noun}s: {listed}", where=_where(spec), next_step=step)
+    raise MeasurementError(f"it is not said which {noun}, of {listed}", where=_where(spec), next_step=step)
 
 
 def nothing_found(spec: MeterSpec, what: str, next_step: str) -> MeasurementError:

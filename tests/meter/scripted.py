@@ -1,0 +1,35 @@
+"""Samples of files as a script has them: what a meter's pure function is given."""
+
+import numpy as np
+
+from kit.files import FileSamples
+
+
+def samples_of(*columns, period_s=0.01, late=0, error_ns=1000, start_ns=10**12, t_s=None):
+    """Columns of texts or numbers (None: could not be read), one a file, on an even grid or at `t_s`."""
+    rows = zip(*columns, strict=True)
+    texts = tuple(tuple(None if each is None else str(each) for each in row) for row in rows)
+    times = np.arange(len(texts)) * period_s if t_s is None else np.array(t_s)
+    return FileSamples(start_ns + np.rint(times * 1e9).astype(np.int64), texts, error_ns, late)
+
+
+def energy_j(trace):
+    """What a trace holds, gaps left out."""
+    return float(np.nansum(trace.power_w[1:] * np.diff(trace.t_ns)) / 1e9)
+
+
+def check_trace(trace):
+    """What every trace promises, whatever was read."""
+    assert trace.t_ns.dtype == np.int64
+    assert trace.power_w.dtype == np.float64
+    assert len(trace.t_ns) == len(trace.power_w) >= 2
+    assert (np.diff(trace.t_ns) > 0).all()
+    assert np.isnan(trace.power_w[0])
+    assert trace.gaps_ns.dtype == np.int64
+    assert trace.gaps_ns.shape[1:] == (2,)
+    assert (np.diff(trace.gaps_ns, axis=1) > 0).all()
+    inside = [tuple(gap) for gap in trace.gaps_ns.tolist() if gap[0] != trace.t_ns[-1]]
+    blank = np.flatnonzero(np.isnan(trace.power_w[1:]))
+    assert [(trace.t_ns[k], trace.t_ns[k + 1]) for k in blank] == inside
+    assert bool(len(trace.gaps_ns) > len(inside)) <= bool(trace.ended)
+    return trace

@@ -1,0 +1,254 @@
+"""Battery gauges on fake trees: units, both families, both signs, mains, and Android's own habits."""
+
+import time
+
+import numpy as np
+import pytest
+
+from kit.errors import MeasurementError
+from kit.files import LocalFiles
+from kit.meter import open_meter
+from kit.meter.battery import SCALES, choose_gauge, trace_of
+from kit.spec.types import MeterSpec
+from tests.meter.scripted import check_trace, energy_j, samples_of
+from tests.sysfs import Tree
+
+LAPTOP = {
+    "type": "Battery", "status": "Discharging", "power_now": 8_500_000, "voltage_now": 11_400_000,
+    "energy_now": 40_000_000,
+}  # fmt: skip
+PHONE = {
+    "type": "Battery", "status": "Discharging", "voltage_now": 3_850_000, "current_now": -420_000,
+    "charge_counter": 2_500_000,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+def add(tree, name="BAT0", **attributes):
+    return tree.device(f"class/power_supply/{name}", f"devices/platform/soc/power_supply/{name}", **attributes)
+
+
+def open_on(tree, driver="battery", words=None, **parameters):
+    return open_meter(MeterSpec(driver, parameters, words or {}), tree.watched())
+
+
+def files_read(tree, driver="battery", **words):
+    return choose_gauge(MeterSpec(driver, {}, words), LocalFiles(tree.root)).files[:-1]
+
+
+def traced(files, *columns, status="Discharging", **options):
+    names = (*files, "status")
+    statuses = [status] * len(columns[0]) if isinstance(status, str) else status
+    samples = samples_of(*columns, statuses, **options)
+    return check_trace(trace_of(samples, names, [SCALES[name] for name in names]))
+
+
+class TestUnits:
+    def test_uw(self):
+        assert traced(["power_now"], [8_500_000] * 4).power_w[1:] == pytest.approx(8.5)
+
+    def test_ua_and_uv(self):
+        trace = traced(["current_now", "voltage_now"], [420_000] * 4, [3_850_000] * 4)
+        assert trace.power_w[1:] == pytest.approx(1.617)
+        assert trace.current_a[1:] == pytest.approx(0.42)
+        assert trace.voltage_v[1:] == pytest.approx(3.85)
+
+    def test_uwh(self):
+        left = [40_000_000 - 1000 * k for k in range(20)]  # 1 mWh = 3.6 J each s
+        trace = traced(["energy_now"], left, period_s=1.0)
+        assert trace.power_w[1:] == pytest.approx(3.6)
+
+    @pytest.mark.parametrize("name", ["charge_now", "charge_counter"])
+    def test_uah(self, name):
+        left = [2_500_000 - 100 * k for k in range(20)]  # 0.36 C each s
+        trace = traced([name, "voltage_now"], left, [4_000_000] * 20, period_s=1.0)
+        assert trace.current_a[1:] == pytest.approx(0.36)
+        assert trace.power_w[1:] == pytest.approx(1.44)
+        assert trace.voltage_v[1:] == pytest.approx(4.0)
+
+    def test_charge_times_the_voltage_of_each_interval(self):
+        left, volts = [1000 - 100 * k for k in range(4)], [4_000_000, 3_900_000, 3_800_000, 3_700_000]
+        trace = traced(["charge_now", "voltage_now"], left, volts, period_s=1.0)
+        assert trace.voltage_v[1:] == pytest.approx([3.95, 3.85, 3.75])
+
+
+class TestFamilies:
+    def test_power_is_preferred(self, tree):
+        add(tree, **LAPTOP)
+        assert files_read(tree) == ("power_now",)
+
+    def test_then_current_with_voltage(self, tree):
+        add(tree, **PHONE)
+        assert files_read(tree) == ("current_now", "voltage_now")
+
+    @pytest.mark.parametrize(
+        ("attributes", "files"),
+        [
+            ({"energy_now": 5, "voltage_now": 5}, ("energy_now",)),
+            ({"charge_now": 5, "voltage_now": 5}, ("charge_now", "voltage_now")),
+            ({"charge_counter": 5, "voltage_now": 5}, ("charge_counter", "voltage_now")),
+        ],
+        ids=["energy", "charge", "counter"],
+    )
+    def test_then_what_is_left_in_it(self, tree, attributes, files):
+        add(tree, type="Battery", status="Discharging", **attributes)
+        assert files_read(tree) == files
+
+    def test_a_mode_that_was_asked_for(self, tree):
+        add(tree, **LAPTOP)
+        assert files_read(tree, mode="counter") == ("energy_now",)
+        with pytest.raises(MeasurementError, match="no mode 'fast'"):
+            files_read(tree, mode="fast")
+
+    def test_charge_without_voltage_tells_no_power(self, tree):
+        add(tree, type="Battery", status="Discharging", charge_now=5)
+        with pytest.raises(MeasurementError, match="tells neither power nor current"):
+            files_read(tree)
+
+
+class TestSigns:
+    """The ABI's negative current discharges; many drivers' positive does."""
+
+    @pytest.mark.parametrize("sign", [-1, 1])
+    def test_the_magnitude_is_taken(self, sign):
+        trace = traced(["current_now", "voltage_now"], [sign * 420_000] * 4, [3_850_000] * 4)
+        assert trace.power_w[1:] == pytest.approx(1.617)
+        assert traced(["power_now"], [sign * 10**6] * 4).power_w[1:] == pytest.approx(1.0)
+
+    @pytest.mark.parametrize("status", ["Charging", "Full", "Not charging"])
+    def test_on_mains_it_tells_nothing_of_the_device(self, tree, status):
+        add(tree, **{**LAPTOP, "status": status})
+        with pytest.raises(MeasurementError, match=f"its status is {status}") as caught:
+            open_on(tree)
+        assert caught.value.next_step == "unplug the charger"
+
+    def test_a_charger_that_comes_mid_run_is_a_gap(self):
+        status = ["Discharging"] * 10 + ["Charging"] * 3 + ["Discharging"] * 10
+        trace = traced(["power_now"], [10**6] * 10 + [20 * 10**6] * 3 + [10**6] * 10, status=status)
+        assert len(trace.gaps_ns) == 1
+        assert np.nanmax(trace.power_w) == 1.0
+        assert trace.lost_samples == 3
+
+    def test_and_one_that_stays_ends_it(self):
+        status = ["Discharging"] * 10 + ["Charging"] * 3
+        trace = traced(["power_now"], [10**6] * 13, status=status)
+        assert "did not discharge" in trace.ended
+        assert len(trace.t_ns) == 10
+
+    def test_a_counter_is_not_read_through_a_charger(self):
+        with pytest.raises(MeasurementError, match="did not discharge"):
+            traced(["energy_now"], range(10), status="Charging")
+
+    def test_a_counter_that_rises_is_a_gap(self):
+        trace = traced(["energy_now"], [1000, 990, 980, 2000, 1990, 1980], period_s=1.0)
+        assert len(trace.gaps_ns) == 1
+        assert energy_j(trace) == pytest.approx(40 * 3.6e-3)
+
+    @pytest.mark.parametrize("status", ["Unknown", ""])
+    def test_a_driver_that_knows_no_status_is_believed(self, status):
+        assert traced(["power_now"], [10**6] * 3, status=status).power_w[1:] == pytest.approx(1.0)
+
+
+class TestWhich:
+    def test_none(self, tree):
+        add(tree, "AC", type="Mains", online=1)
+        with pytest.raises(MeasurementError, match="there is no battery"):
+            open_on(tree)
+
+    def test_a_mouse_s_battery_is_not_the_machine_s(self, tree):
+        add(tree, "hid-mouse", **LAPTOP, scope="Device")
+        add(tree, "BAT0", **LAPTOP)
+        assert "BAT0" in open_on(tree).describe().description
+
+    def test_two_are_never_added_unasked(self, tree):
+        add(tree, "BAT0", **LAPTOP)
+        add(tree, "BAT1", **LAPTOP)
+        with pytest.raises(MeasurementError, match="which battery, of BAT0, BAT1"):
+            open_on(tree)
+        assert "BAT1" in open_on(tree, words={"part": "BAT1"}).describe().description
+
+
+class TestMeter:
+    def test_slow_updates_of_a_counter_give_the_mean_between_them(self):
+        left = np.repeat([1000 - 10 * k for k in range(6)], 30)  # an update each 3 s, read ten times a second
+        trace = traced(["energy_now"], left, period_s=0.1)
+        assert trace.power_w[1:] == pytest.approx(0.012)
+        assert len(trace.t_ns) == 5
+
+    def test_it_measures_and_vanishes(self, tree):
+        place = add(tree, **LAPTOP)
+        meter = open_on(tree, sample_rate_hz=200.0)
+        meter.start()
+        time.sleep(0.1)
+        for name in LAPTOP:
+            tree.remove(f"{place}/{name}")
+        time.sleep(0.1)
+        trace = check_trace(meter.stop())
+        meter.close()
+        assert trace.power_w[1:] == pytest.approx(8.5)
+        assert trace.ended
+        assert trace.gaps_ns[-1][0] == trace.t_ns[-1]
+        assert meter.describe().accuracy is None
+        assert meter.describe().obtained == "measured"
+
+
+class TestAndroid:
+    def test_current_and_voltage(self, tree):
+        add(tree, "battery", **PHONE)
+        meter = open_on(tree, "android-battery", sample_rate_hz=100.0)
+        meter.start()
+        time.sleep(0.08)
+        assert check_trace(meter.stop()).power_w[1:] == pytest.approx(1.617)
+
+    def test_the_charge_counter(self, tree):
+        place = add(tree, "battery", **PHONE)
+        meter = open_on(tree, "android-battery", {"mode": "counter"}, sample_rate_hz=100.0)
+        meter.start()
+        for step in range(1, 6):
+            time.sleep(0.03)
+            tree.write(f"{place}/charge_counter", 2_500_000 - step)
+        time.sleep(0.05)
+        trace = check_trace(meter.stop())
+        assert energy_j(trace) == pytest.approx(4 * 3.6e-3 * 3.85)  # from the first update to the last
+
+    def test_mv_are_told_by_the_figure(self, tree):
+        add(tree, "battery", **{**PHONE, "voltage_now": 3850})
+        meter = open_on(tree, "android-battery", sample_rate_hz=100.0)
+        meter.start()
+        time.sleep(0.05)
+        assert check_trace(meter.stop()).voltage_v[1:] == pytest.approx(3.85)
+
+    def test_a_current_that_may_be_ma_is_refused_until_its_unit_is_stated(self, tree):
+        add(tree, "battery", **{**PHONE, "current_now": 420})
+        with pytest.raises(MeasurementError, match="less than 5 mA") as caught:
+            open_on(tree, "android-battery")
+        assert 'current_unit = "mA"' in caught.value.next_step
+        meter = open_on(tree, "android-battery", {"current_unit": "mA"}, sample_rate_hz=100.0)
+        meter.start()
+        time.sleep(0.05)
+        assert check_trace(meter.stop()).current_a[1:] == pytest.approx(0.42)
+
+    @pytest.mark.parametrize(
+        ("changes", "words", "why"),
+        [
+            ({}, {"current_unit": "A"}, "uA or mA"),
+            ({"voltage_now": 3}, {}, "no voltage"),
+            ({"voltage_now": "x"}, {}, "no voltage"),
+            ({}, {"mode": "fast"}, "no mode"),
+            ({"status": "Charging"}, {}, "status is Charging"),
+        ],
+        ids=["unit", "volts", "text", "mode", "mains"],
+    )
+    def test_what_is_wrong_is_said(self, tree, changes, words, why):
+        add(tree, "battery", **PHONE | changes)
+        with pytest.raises(MeasurementError, match=why):
+            open_on(tree, "android-battery", words)
+
+    def test_none(self, tree):
+        with pytest.raises(MeasurementError, match="no battery below") as caught:
+            open_on(tree, "android-battery")
+        assert "odpm" in caught.value.next_step
