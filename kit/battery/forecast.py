@@ -33,8 +33,8 @@ class Model:
 class Forecast:
     """Lives in s (infinite where nothing drains the battery), the share of life that the model costs, 0 to 1.
 
-    parts: where the charge goes with the model, as shares of what can be drawn. at_cutoff: whether the voltage falls
-    below the cutoff before the charge is used, likely and at worst. overloaded: an inference takes longer than its
+    parts: where the charge goes with the model, as shares of what can be drawn. by_peak: whether a peak stops
+    the device with charge left, likely and in some corner. overloaded: an inference takes longer than its
     period; the model then runs always.
     """
 
@@ -43,7 +43,7 @@ class Forecast:
     life_without_model_s: Range
     share: Range
     parts: dict[str, Range]
-    at_cutoff: tuple[bool, bool]
+    by_peak: tuple[bool, bool]
     overloaded: bool
     statements: tuple[Statement, ...]
     assumed: tuple[str, ...]
@@ -115,7 +115,7 @@ def forecast(battery: BatterySpec, model: Model) -> Forecast:
         life_without_model_s=over_corners(alone.life_s),
         share=over_corners(_share(busy.life_s, alone.life_s)),
         parts={name: over_corners(np.clip(part, 0.0, 1.0)) for name, part in busy.parts.items()},
-        at_cutoff=(bool(busy.at_cutoff[0]), bool(busy.at_cutoff.any())),
+        by_peak=(bool(busy.by_peak[0]), bool(busy.by_peak.any())),
         overloaded=model.rate_hz * (model.inference_s or 0.0) > 1.0,
         statements=box.inputs.statements,
         assumed=box.inputs.assumed,

@@ -29,6 +29,11 @@ TIERS = {
 POINTS = 400
 """Steps of a discharge: each a quarter of a percent of the capacity, and the end is found between two."""
 
+Truths = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+PEAK_SHARE = 0.01
+"""Below this, peaks are not what ended it: the voltage falls off at the end of any discharge."""
+
 SELF, LEFT = "self-discharge", "left in the battery"
 """Parts of the charge that no work takes: what the battery loses, and what is in it at the end."""
 
@@ -37,26 +42,34 @@ SELF, LEFT = "self-discharge", "left in the battery"
 class Drained:
     """How a battery ended, float64 [scenarios]: life in s, and where its charge went, as shares of what can be drawn.
 
-    at_cutoff: bool [scenarios], whether the voltage fell below the cutoff, at a peak, with charge still to be had.
+    by_peak: bool [scenarios], whether a peak stopped the device with charge left that its idle load could have drawn:
+    `PEAK_SHARE` of the capacity or more.
     """
 
     life_s: Float64Array
     parts: dict[str, Float64Array]
-    at_cutoff: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    by_peak: Truths
 
 
 def average_life(cell: Cell, loads: Loads) -> Drained:
     """Tier 1: mean power at the nominal voltage; resistance and peaks are not looked at."""
     volts = cell.efficiency_share * cell.voltage_v
     currents = {"idle": loads.idle_w / volts} | {each.name: each.power_w * each.share / volts for each in loads.work}
-    return _steady(cell, currents, np.zeros(len(cell.charge_c), np.bool_))
+    never = np.zeros(len(cell.charge_c), np.bool_)
+    return _steady(cell, currents, never, never)
 
 
 def regulated_life(cell: Cell, loads: Loads) -> Drained:
     """Tier 2: each phase draws constant power from the nominal voltage behind the internal resistance."""
     currents = _currents(loads, cell.voltage_v, cell.resistance_ohm, cell.efficiency_share)
-    peak_a = current_a(loads.peak_w, cell.voltage_v, cell.resistance_ohm, cell.efficiency_share)
-    return _steady(cell, currents, ~_holds(cell.voltage_v, peak_a, cell.resistance_ohm, cell.cutoff_v))
+    idle_a, peak_a = (
+        current_a(each, cell.voltage_v, cell.resistance_ohm, cell.efficiency_share)
+        for each in (loads.idle_w, loads.peak_w)
+    )
+    dead, dead_idle = (
+        _spare_v(cell.voltage_v, each, cell.resistance_ohm, cell.cutoff_v) < 0 for each in (peak_a, idle_a)
+    )
+    return _steady(cell, currents, dead, dead & ~dead_idle)
 
 
 def stepped_life(
@@ -74,12 +87,14 @@ def stepped_life(
     currents = _currents(_along(loads), open_circuit_v, resistance_ohm, efficiency)
     currents[SELF] = np.broadcast_to(cell.self_discharge_a[:, None], open_circuit_v.shape)
     peak_a = current_a(loads.peak_w[:, None], open_circuit_v, resistance_ohm, efficiency)
-    with np.errstate(invalid="ignore"):
-        spare_v = np.where(np.isfinite(peak_a), open_circuit_v - peak_a * resistance_ohm, -np.inf) - cell.cutoff_v
-    until, at_cutoff = _stop(depth, spare_v, 1.0 - cell.reserve_share)
+    idle_a = current_a(loads.idle_w[:, None], open_circuit_v, resistance_ohm, efficiency)
+    last = 1.0 - cell.reserve_share
+    until = _stop(depth, _spare_v(open_circuit_v, peak_a, resistance_ohm, cell.cutoff_v), last)
+    idle_until = _stop(depth, _spare_v(open_circuit_v, idle_a, resistance_ohm, cell.cutoff_v), last)
+    by_peak = idle_until - until >= PEAK_SHARE
     full_c = cell.charge_c * end_c / capacity_c
     total_a = np.asarray(sum(currents.values()))
-    return _integrated(depth, until, full_c, total_a, currents if with_parts else {}, at_cutoff)
+    return _integrated(depth, until, full_c, total_a, currents if with_parts else {}, by_peak)
 
 
 def _currents(
@@ -96,16 +111,15 @@ def _currents(
     return currents
 
 
-def _holds(
-    open_circuit_v: Float64Array | float, peak_a: Float64Array, resistance_ohm: Float64Array, cutoff_v: float
-) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _spare_v(
+    open_circuit_v: Float64Array | float, drawn_a: Float64Array, resistance_ohm: Float64Array, cutoff_v: float
+) -> Float64Array:
+    """How far the voltage under a current is above the cutoff; minus infinity where it cannot be drawn."""
     with np.errstate(invalid="ignore"):
-        return np.isfinite(peak_a) & (open_circuit_v - peak_a * resistance_ohm >= cutoff_v)
+        return np.where(np.isfinite(drawn_a), open_circuit_v - drawn_a * resistance_ohm - cutoff_v, -np.inf)
 
 
-def _steady(
-    cell: Cell, currents: dict[str, Float64Array], dead: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-) -> Drained:
+def _steady(cell: Cell, currents: dict[str, Float64Array], dead: Truths, by_peak: Truths) -> Drained:
     """A drain that does not change: charge over current; nothing at all where the device stops at once."""
     load_a = np.asarray(sum(currents.values(), np.zeros_like(cell.charge_c)))
     charge_c = cell.charge_c * _peukert(cell, load_a)
@@ -116,7 +130,7 @@ def _steady(
             name: np.where(dead | (total_a <= 0), 0.0, each / total_a * (1.0 - cell.reserve_share))
             for name, each in (currents | {SELF: cell.self_discharge_a}).items()
         }
-    return Drained(life_s, parts | {LEFT: 1.0 - np.asarray(sum(parts.values()))}, dead)
+    return Drained(life_s, parts | {LEFT: 1.0 - np.asarray(sum(parts.values()))}, by_peak)
 
 
 def _peukert(cell: Cell, load_a: Float64Array) -> Float64Array:
@@ -155,10 +169,8 @@ def _weights(mean_a: Float64Array, tables: tuple[DischargeTable, ...]) -> Float6
     return np.stack([np.interp(mean_a, known, each) for each in np.eye(len(tables))], axis=1)
 
 
-def _stop(
-    depth: Float64Array, spare_v: Float64Array, last: float
-) -> tuple[Float64Array, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-    """Depth at which a peak first takes the voltage below cutoff, at most `last`; and whether that came first."""
+def _stop(depth: Float64Array, spare_v: Float64Array, last: float) -> Float64Array:
+    """Depth at which the voltage first falls below the cutoff, at most `last`; between two steps where it did."""
     below = spare_v < 0
     index = np.where(below.any(axis=1), below.argmax(axis=1), len(depth) - 1)
     before = np.maximum(index - 1, 0)
@@ -168,7 +180,7 @@ def _stop(
         part = np.where(np.isfinite(low) & (high > low), high / (high - low), 0.0)
     crossing = depth[before] + np.clip(part, 0.0, 1.0) * (depth[index] - depth[before])
     found = np.where(below.any(axis=1), np.where(index == 0, 0.0, crossing), np.inf)
-    return np.minimum(found, last), found < last
+    return np.minimum(found, last)
 
 
 def _integrated(
@@ -177,7 +189,7 @@ def _integrated(
     full_c: Float64Array,
     total_a: Float64Array,
     currents: dict[str, Float64Array],
-    at_cutoff: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    by_peak: Truths,
 ) -> Drained:
     """Time and charge by part until each scenario's end: trapezoids of dq / I, the last step cut at the end."""
     steps = np.clip(until[:, None] - depth[None, :-1], 0.0, np.diff(depth)[None, :])
@@ -186,7 +198,7 @@ def _integrated(
         life_s = full_c * _area(pace, steps, depth)
         life_s = np.where((total_a <= 0).any(axis=1) & (until > 0), np.inf, life_s)
         parts = {name: _area(np.nan_to_num(each * pace, posinf=0.0), steps, depth) for name, each in currents.items()}
-    return Drained(life_s, parts | ({LEFT: 1.0 - np.asarray(sum(parts.values()))} if parts else {}), at_cutoff)
+    return Drained(life_s, parts | ({LEFT: 1.0 - np.asarray(sum(parts.values()))} if parts else {}), by_peak)
 
 
 def _area(values: Float64Array, steps: Float64Array, depth: Float64Array) -> Float64Array:

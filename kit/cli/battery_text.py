@@ -34,10 +34,10 @@ def tell_answer(found: "Answer") -> None:
     _row("life with it", ranged(forecast.life_s, "s") + how(_obtained(found)))
     _row("the model costs", ranged(forecast.share, "share") + " of the life")
     _row("the charge goes to", _parts_text(found))
-    if forecast.at_cutoff[1]:
-        sure = "" if forecast.at_cutoff[0] else "at worst, "
+    if forecast.by_peak[1]:
+        sure = "" if forecast.by_peak[0] else "at worst, "
         left = ranged(forecast.parts[LEFT], "share")
-        _row("stops early", f"{sure}the voltage falls below the cutoff at a peak, with {left} of the charge left")
+        _row("stops early", f"{sure}a peak takes the voltage below the cutoff, with {left} of the charge left")
     for budget in found.budgets:
         _row(f"budget {budget.text}", _budget_text(budget, found.rate_hz))
     _tell_statements(forecast.statements)
@@ -65,7 +65,7 @@ def answer_object(found: "Answer") -> dict[str, Any]:
         "share": _ends(forecast.share),
         "parts": {name: _ends(part) for name, part in forecast.parts.items()},
         "dominant": forecast.dominant,
-        "at_cutoff": dict(zip(("likely", "at_worst"), forecast.at_cutoff, strict=True)),
+        "by_peak": dict(zip(("likely", "at_worst"), forecast.by_peak, strict=True)),
         "overloaded": forecast.overloaded,
         "budgets": [asdict(each) | {"rate_hz": _ends(each.rate_hz)} for each in found.budgets],
         "inputs": [

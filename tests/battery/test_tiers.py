@@ -67,7 +67,7 @@ def test_tier_2_draws_more_in_peaks_than_spread_evenly() -> None:
 def test_tier_2_stops_at_once_where_a_peak_is_below_the_cutoff(cutoff_v: float, lives: bool) -> None:
     """The peak of 56 mW leaves 2.8 V."""
     found = regulated_life(cell(resistance_ohm=10.0, cutoff_v=cutoff_v), loads(0.001, ("inference", 0.055, 0.01)))
-    assert (found.life_s[0] > 0, bool(found.at_cutoff[0])) == (lives, not lives)
+    assert (found.life_s[0] > 0, bool(found.by_peak[0])) == (lives, not lives)
     assert sum(float(part[0]) for part in found.parts.values()) == pytest.approx(1.0)
 
 
@@ -161,7 +161,7 @@ def test_peaks_kill_a_coin_cell_with_charge_left() -> None:
     early, late = (stepped_life(battery, load, (coin(),), 800.0) for load in (bursts, even))
     assert early.life_s[0] < 0.9 * late.life_s[0]
     assert early.parts[LEFT][0] > late.parts[LEFT][0] + 0.05
-    assert bool(early.at_cutoff[0])
+    assert bool(early.by_peak[0])
 
 
 @given(st.floats(1e-5, 1e-2), st.floats(0, 0.05), st.floats(1.0, 3.0))

@@ -1,0 +1,246 @@
+"""`edgeproof battery` as its users meet it: typed energies, runs, profiles, budgets, and what is missing."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.records import EnergyRecord, MeterRecord, RunRecord
+from kit.spec import load_device, load_profile
+from kit.store import Run
+from tests.cli.words import device_file, edgeproof, is_for_people
+
+HOME = Path(__file__).parents[1] / "battery" / "data"
+COIN = ("--capacity", "220 mAh", "--voltage", "3 V", "--other-load", "30 uW", "--chemistry", "lithium-primary")
+MODEL = ("--energy-per-inference", "50 uJ to 70 uJ", "--rate", "6 per minute")
+STATED = (
+    "--tolerance", "3 %", "--health", "98 %", "--self-discharge", "0.05 % to 0.1 %", "--temperature", "20 °C",
+)  # fmt: skip
+PROFILE = """\
+[profile]
+name = "tag"
+[duty]
+rate = "6 per minute"
+[[require]]
+id = "share"
+metric = "battery.share"
+at_most = "25 %"
+[[require]]
+id = "life"
+metric = "battery.life"
+at_least = "{life}"
+"""
+
+
+def asked(home: Path, *words: object) -> dict[str, Any]:
+    done = edgeproof("battery", *words, "--json", home=home)
+    assert not done.stderr, done.stderr
+    return json.loads(done.stdout) | {"exit_code": done.returncode}  # type: ignore[no-any-return]
+
+
+def energy_record(joules: float, windows: int = 10, obtained: str = "measured") -> EnergyRecord:
+    """Windows of 1 s at 2 mW idle, 100 inferences of `joules` each, off by up to half a percent."""
+    each = joules * (1 + 0.005 * np.cos(np.arange(windows) * 2.4))
+    return EnergyRecord(
+        variant_digest="0" * 64,
+        meter=MeterRecord("bench meter", obtained, "for a test", {}),  # type: ignore[arg-type]
+        window_energy_j=0.002 + 100 * each,
+        window_s=np.ones(windows),
+        window_inferences=np.full(windows, 100),
+        idle_power_w=0.002,
+        trace_t_ns=np.arange(3),
+        trace_power_w=np.ones(3),
+        obtained=obtained,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    battery = (
+        '[battery]\ncapacity = "220 mAh"\nvoltage = "3 V"\nother_load = "30 uW"\nchemistry = "lithium-primary"\n'
+        'tolerance = "3 %"\nhealth = "98 %"\nself_discharge = "0.05 % to 0.1 %"\ntemperature = "20 °C"\n'
+    )
+    device_file(tmp_path, "tag", 'url = "subprocess:"', battery)
+    (tmp_path / "tag.toml").write_text(PROFILE.format(life="1 years"))
+    return tmp_path
+
+
+@pytest.fixture
+def run(home: Path) -> str:
+    """A run that measured two models; as `edgeproof bench` and `certify` store them."""
+    device = load_device(home / "config" / "edgeproof" / "devices" / "tag.toml")
+    profile = load_profile(home / "tag.toml")
+    record = RunRecord(
+        "20260101-000000-abcdef", "2026-01-01T00:00:00Z", "0", (), 0, "", profile.name, profile.digest, "", "",
+        device.name, device.digest, ("fp32", "int8"),
+    )  # fmt: skip
+    of = Run.plan(home / "runs", record)
+    of.put("plan/device", device)
+    of.put("plan/profile", profile)
+    of.put("energy/fp32", energy_record(200e-6))
+    of.put("energy/int8", energy_record(60e-6))
+    of.put("energy/fp16", None)
+    of.release()
+    return record.run_id
+
+
+def test_a_screen_that_says_all(home: Path) -> None:
+    done = edgeproof("battery", *COIN, *MODEL, "--budget", "15 %", home=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert is_for_people(done.stdout)
+    text = " ".join(done.stdout.split())
+    for part in (
+        "220 mAh at 3 V", "lithium-primary", "60 µJ [50 µJ, 70 µJ]", "6 per minute", "tier 1: average current",
+        "life without it 2.", "life with it", "(estimated)", "the model costs 16", "idle dominates",
+        "budget 15 % met up to", "ASSUMED (estimate) tolerance 5 %", "health", "self discharge 0 % to 0.2 %",
+        "given on the command line",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_the_object_has_the_figures_of_the_formula(home: Path) -> None:
+    """All stated but self-discharge: 220 mAh at 98 % beside 30 uW and 6 uW, less what it loses by itself."""
+    found = asked(home, *COIN, *STATED, *MODEL)
+    lost_a = 220 * 3.6 * 0.98 * 0.00075 / (365.25 / 12 * 86400)
+    expected = 220 * 3.6 * 0.98 / (36e-6 / 3 + lost_a)
+    assert found["schema"] == "edgeproof/battery/1"
+    assert found["life_s"]["likely"] == pytest.approx(expected)
+    assert found["life_s"]["low"] < expected < found["life_s"]["high"]
+    assert found["share"]["likely"] == pytest.approx(1 - expected / found["life_without_model_s"]["likely"])
+    assert sum(part["likely"] for part in found["parts"].values()) == pytest.approx(1)
+    assert (found["tier"], found["dominant"], found["verdict"], found["exit_code"]) == (1, "idle", None, 0)
+    assert {each["source"] for each in found["inputs"]} == {"stated"}
+
+
+def test_what_nobody_stated_is_an_estimate(home: Path) -> None:
+    found = asked(home, *COIN, *MODEL)
+    assert found["obtained"] == "estimated"
+    assert {each["name"] for each in found["inputs"] if each["source"] == "assumed"} >= {"health", "tolerance"}
+
+
+def test_a_device_and_options_before_it(home: Path) -> None:
+    as_it_is = asked(home, "--device", "tag", *MODEL)
+    assert as_it_is == asked(home, *COIN, *STATED, *MODEL) | {"device": "tag"}
+    half = asked(home, "--device", "tag", "--capacity", "110 mAh", *MODEL)
+    assert half["life_s"]["likely"] == pytest.approx(as_it_is["life_s"]["likely"] / 2, rel=0.02)
+
+
+def test_a_profile_of_otiis_and_peaks_make_it_tier_3(home: Path) -> None:
+    cell = HOME / "coin-cell.otii.json"
+    common = ("--other-load", "30 uW", "--otii", cell, *STATED, "--rate", "6 per minute")
+    small = asked(home, *common, "--energy-per-inference", "60 uJ", "--inference-time", "200 ms")
+    assert (small["tier"], small["by_peak"]["at_worst"]) == (3, False)
+    short = asked(home, *common, "--energy-per-inference", "60 uJ", "--inference-time", "700 us")
+    assert short["by_peak"] == {"likely": True, "at_worst": True}
+    assert short["life_s"]["likely"] < 0.99 * small["life_s"]["likely"]
+    done = edgeproof("battery", *common, "--energy-per-inference", "60 uJ", "--inference-time", "700 us", home=home)
+    assert "a peak takes the voltage below the cutoff" in " ".join(done.stdout.split())
+    assert "made-up coin cell" in done.stdout
+
+
+def test_the_rate_that_a_budget_allows_meets_it(home: Path) -> None:
+    (budget,) = asked(home, "--device", "tag", *MODEL, "--budget", "20 %")["budgets"]
+    at = f"{budget['rate_hz']['low'] * 3600} per hour"
+    found = asked(home, "--device", "tag", "--energy-per-inference", "50 uJ to 70 uJ", "--rate", at)
+    assert found["share"]["high"] == pytest.approx(0.2, rel=1e-3)
+    (budget,) = asked(home, "--device", "tag", *MODEL, "--budget", "2 years")["budgets"]
+    assert budget["life_s"] == pytest.approx(2 * 365.25 * 86400)
+    assert budget["share"] is None
+
+
+def test_a_life_without_end_is_null(home: Path) -> None:
+    words = ("--energy", "1 Wh", "--other-load", "0 W", "--self-discharge", "0 %", *MODEL)
+    found = asked(home, *words)
+    assert found["life_without_model_s"]["likely"] is None
+    assert found["share"]["likely"] == 1.0
+    assert "without end" in edgeproof("battery", *words, home=home).stdout
+
+
+@pytest.mark.parametrize(
+    ("variant", "life", "verdict", "code"),
+    [("int8", "1 years", "PASS", 0), ("fp32", "1 years", "FAIL", 1), ("int8", "2.05 years", "INCONCLUSIVE", 3)],
+)
+def test_a_run_under_a_profile_has_a_verdict(
+    home: Path, run: str, variant: str, life: str, verdict: str, code: int
+) -> None:
+    (home / "tag.toml").write_text(PROFILE.format(life=life))
+    found = asked(home, "--run", run, "--variant", variant, "--profile", "./tag.toml")
+    assert (found["verdict"], found["exit_code"], found["obtained"]) == (verdict, code, "measured")
+    assert [each["metric"] for each in found["requirements"]] == ["battery.share", "battery.life"]
+    assert [each["limit"] for each in found["requirements"]] == [0.25, pytest.approx(float(life[:-6]) * 31557600)]
+    done = edgeproof("battery", "--run", run, "--variant", variant, "--profile", "./tag.toml", home=home)
+    assert f"{verdict}: battery." in done.stdout
+    assert done.returncode == code
+
+
+def test_a_run_has_its_own_device_rate_and_budget_and_no_verdict_unasked(home: Path, run: str) -> None:
+    found = asked(home, "--run", run[:9], "--variant", "int8")
+    assert (found["device"], found["verdict"], found["exit_code"]) == ("tag", None, 0)
+    assert found["rate_hz"] == pytest.approx(0.1)
+    assert [each["text"] for each in found["budgets"]] == ["25 %", "1 years"]
+    assert found["energy"]["inference_s"] == pytest.approx(0.01)
+    assert found["energy"]["per_inference_j"]["likely"] == pytest.approx(60e-6, rel=1e-3)
+    low, high = (found["energy"]["per_inference_j"][end] for end in ("low", "high"))
+    assert low < 60e-6 < high
+
+
+def test_a_typed_energy_never_passes(home: Path) -> None:
+    found = asked(home, "--device", "tag", "--energy-per-inference", "1 uJ", "--profile", "./tag.toml")
+    assert (found["verdict"], found["exit_code"]) == ("INCONCLUSIVE", 3)
+    assert "an estimate certifies nothing" in found["requirements"][0]["reason"]
+
+
+def test_a_life_on_assumptions_never_passes(home: Path, run: str) -> None:
+    found = asked(home, "--run", run, "--variant", "int8", "--profile", "./tag.toml", "--energy", "2 kWh")
+    assert {each["metric"]: each["verdict"] for each in found["requirements"]}["battery.life"] == "PASS"
+    device_file(home, "bare", 'url = "subprocess:"', '[battery]\nenergy = "2 kWh"\nother_load = "30 uW"\n')
+    found = asked(home, "--run", run, "--variant", "int8", "--profile", "./tag.toml", "--device", "bare")
+    verdicts = {each["metric"]: (each["verdict"], each["reason"]) for each in found["requirements"]}
+    assert verdicts["battery.life"][0] == "INCONCLUSIVE"
+    assert "not stated" in verdicts["battery.life"][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "fix"),
+    [
+        ((), "there is no battery", "--capacity"),
+        (COIN, "the model's energy is not known", "--energy-per-inference"),
+        ((*COIN, "--energy-per-inference", "1 mJ"), "how often the model runs is not known", "--rate"),
+        ((*COIN, *MODEL, "--run", "{run}"), "given twice", "give one of"),
+        (("--run", "{run}"), "several variants have energy", "fp32, int8"),
+        (("--run", "{run}", "--variant", "fp16"), "no energy of 'fp16'", "fp32, int8"),
+        (("--run", "none"), "no run 'none'", "20260101"),
+        ((*COIN, *MODEL, "--budget", "3 bananas"), "the budget is a life", "36 h"),
+        ((*COIN, *MODEL, "--budget", "150 %"), "out of range", "15 %"),
+        ((*COIN, *MODEL, "--health", "old"), "health is a share", "percent"),
+        ((*COIN, *MODEL, "--otii", "none.json"), "no such file", "Otii"),
+        ((*COIN, "--energy-per-inference", "3 mA", "--rate", "1 Hz"), "is an energy", "mJ"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(home: Path, run: str, words: tuple[str, ...], what: str, fix: str) -> None:
+    done = edgeproof("battery", *(word.format(run=run) for word in words), home=home)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert what in done.stderr
+    assert re.search(rf"fix .*{re.escape(fix)}", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_help_has_examples_that_work(home: Path) -> None:
+    text = edgeproof("battery", "--help", home=home).stdout
+    assert "edgeproof battery --device watch-emulated" in text
+    words = (
+        "--device",
+        "watch-emulated",
+        "--energy-per-inference",
+        "1.2 mJ",
+        "--rate",
+        "1 per second",
+        "--budget",
+        "15 %",
+    )
+    done = edgeproof("battery", *words, home=home)
+    assert done.returncode == 0
+    assert done.stdout.startswith("EMULATED: device, meter, battery")
