@@ -13,7 +13,7 @@ from kit.records import Float64Array
 from kit.stats.trend import Trend, trend
 
 CRITICAL = 120.0
-"""G of `level_shift` is larger in about 1 of 500 series of independent values, and in 1 of 20 that are correlated with
+"""G of `level_shift` is larger in about 1 of 500 series of independent values, and in 1 of 15 that are correlated with
 0.5 from batch to batch (tests/stats/test_changes.py)."""
 
 MATTERS = 1.10
