@@ -13,6 +13,12 @@ def weight_bytes(model: onnx.ModelProto) -> int:
     return sum(_stored_bytes(tensor) for graph in _graphs(model.graph) for tensor in _initializers(graph))
 
 
+def file_sizes(data: bytes) -> dict[str, int]:
+    """`model_bytes` and `weight_bytes` of the model file `data`, which holds all of its tensors."""
+    model = onnx.ModelProto.FromString(data)
+    return {"model_bytes": len(data), "weight_bytes": weight_bytes(model)}
+
+
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """A graph and those in its nodes' attributes, to any depth."""
     left = [graph]

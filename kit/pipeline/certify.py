@@ -14,6 +14,7 @@ from kit.meter import open_meter
 from kit.model.predict import predict_saturating
 from kit.model.quantize import INT8, make_variant
 from kit.model.session import runs_exactly
+from kit.model.weights import file_sizes
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
 from kit.pipeline.watched import watched_on
@@ -194,7 +195,10 @@ def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None
     work.step(
         f"latency/{name}", LatencyRecord, lambda: measure_latency(device, spec, digest, rows, plan, work.progress)
     )
-    work.step(f"memory/{name}", MemoryRecord, lambda: measure_memory(device, spec, digest, rows, plan))
+    work.step(
+        f"memory/{name}", MemoryRecord,
+        lambda: measure_memory(device, spec, digest, rows, plan, **file_sizes(data)),
+    )  # fmt: skip
     work.step(f"energy/{name}", EnergyRecord, lambda: _energy(work, device, digest))
 
 

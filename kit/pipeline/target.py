@@ -20,6 +20,7 @@ from kit.model.integer import NotModelledError
 from kit.model.quantize import Variant
 from kit.model.search import Target, everywhere_bases
 from kit.model.session import HostSession, score_output
+from kit.model.weights import file_sizes
 from kit.pipeline.watched import watched_on
 from kit.records import Arithmetic, DeviceRecord, Float32Array, PredictionRecord, VariantEvidence
 from kit.spec.types import DatasetPart, DeviceSpec, Metric, Profile
@@ -134,7 +135,7 @@ class DeviceBench:
         if self.spec.timing_is_real:
             latency = measure_latency(self.opened, self.spec, digest, rows, plan)
         if _asks(profile, ("memory.peak",)):
-            memory = measure_memory(self.opened, self.spec, digest, rows, plan)
+            memory = measure_memory(self.opened, self.spec, digest, rows, plan, **file_sizes(variant.data))
         if self.spec.meter is not None and (profile.cheapest_by == "energy" or _asks(profile, _ENERGY_METRICS)):
             with closing(open_meter(self.spec.meter, watched_on(self.opened))) as meter:
                 energy = measure_energy(self.opened, meter, digest, rows, plan)

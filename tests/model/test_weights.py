@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from kit.model.load import load_onnx
-from kit.model.weights import weight_bytes
+from kit.model.weights import file_sizes, weight_bytes
 from tests import device_kit as kits
 
 MB = 1_000_000
@@ -63,3 +63,10 @@ def test_nested_graphs_and_sparse_initializers_count() -> None:
     )
     graph = onnx.GraphProto(node=[node], sparse_initializer=[sparse])
     assert 4000 + 4000 + 8000 <= weight_bytes(onnx.ModelProto(graph=graph)) < 16_000 + SLACK
+
+
+def test_the_sizes_of_a_file() -> None:
+    data = kits.heavy(MB)
+    sizes = file_sizes(data)
+    assert sizes["model_bytes"] == len(data)
+    assert MB - 48 <= sizes["weight_bytes"] < len(data)
