@@ -55,7 +55,9 @@ class FileRequests:
         real = os.path.relpath(os.path.realpath(f"{root}/{path.lstrip('/')}"), root)
         parts = Path(real).parts
         is_sensor = any(part in SUBSYSTEMS or part.startswith("iio:device") for part in parts[2:-1])
-        return parts[:2] == ("sys", "devices") and (is_sensor or bool(_OLD_MONITOR.search(real)))
+        if parts[:2] == ("sys", "devices"):
+            return is_sensor or bool(_OLD_MONITOR.search(real))
+        return parts[:2] == ("sys", "class") and is_sensor  # it is not there: all that is leads to devices
 
     def _glob(self, work: Work) -> Message:
         pattern = _place(work.request.text("pattern", limit=512))

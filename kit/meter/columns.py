@@ -1,6 +1,7 @@
 """Columns of a recorded trace: what their names say of quantity and unit, and the numbers below them."""
 
 import re
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,15 +75,15 @@ def read_table(path: Path, lines: Iterable[str], first: int) -> tuple[list[str],
     first: the number of the first line in the file, for errors. Commas, semicolons or tabs divide it. Raises
     MeasurementError with the line.
     """
-    rows, names, mark = [], list[str](), ","
+    values, names, mark = array("d"), list[str](), ","
     for number, line in enumerate(lines, first):
-        text = line.strip()
+        text = line.rstrip("\r\n")
         if not names:
             mark = next((each for each in ("\t", ";") if each in text), ",")
             names = [name.strip() for name in text.split(mark)]
-        elif text:
-            rows.append(_numbers(path, number, text.split(mark), names))
-    return names, np.array(rows, np.float64).reshape(-1, len(names))
+        elif text.strip():
+            values.extend(_numbers(path, number, text.split(mark), names))
+    return names, np.array(values, np.float64).reshape(-1, len(names))
 
 
 def _numbers(path: Path, line: int, cells: list[str], names: list[str]) -> list[float]:

@@ -173,7 +173,7 @@ def _csv(path: Path) -> Read:
 def _value(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
