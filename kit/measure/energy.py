@@ -1,7 +1,7 @@
 """Energy of busy windows: what a meter saw between moments of the device's clock, with idle stretches in between."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -58,28 +58,34 @@ def measure_energy(
 
 
 def _work(device: Device, watch: Watch, digest: str, inputs: NDArray[np.generic], plan: MeasurePlan) -> _Run:
-    """Load, idle, perhaps a signature, windows with pauses between, rows over the link; the clock before and after."""
+    """Idle, load, perhaps a signature, windows with pauses between, rows over the link; the clock before and after."""
     run = _Run(_read_clock(device))
-    is_loaded, span_ns = watch.around(loading(device, digest, inputs))
-    run.load += [span_ns] if is_loaded else []
     device.run_busy(digest, inputs, duration_s=0.0)
     run.idle.append(watch.around(rest(plan.energy_window_s))[1])
-    pauses_s = _pauses_s(run.before, watch, plan)
+    first_s, second_s, *pauses_s, last_s = _pauses_s(run.before, watch, plan)
     if watch.can_sample and not watch.ended:
         watch.run()
-        run.pattern = _run_pattern(device, watch, run.before, digest, inputs, plan)
-    for pause_s in pauses_s[:-1]:
+    run.idle.append(watch.around(rest(first_s))[1])
+    run.load += _phase(watch, loading(device, digest, inputs))
+    run.idle.append(watch.around(rest(second_s))[1])
+    run.pattern = _run_pattern(device, watch, run.before, digest, inputs, plan)
+    for pause_s in pauses_s:
         if watch.ended:
             break
         run.idle.append(watch.around(rest(pause_s))[1])
         window, _ = watch.around(lambda: device.run_busy(digest, inputs, duration_s=plan.energy_window_s))
         run.windows.append(_checked(window, run.windows))
-    run.idle.append(watch.around(rest(pauses_s[-1]))[1])
-    is_sent, span_ns = watch.around(transmitting(device, digest, inputs))
-    run.transmit += [span_ns] if is_sent else []
+    run.transmit += _phase(watch, transmitting(device, digest, inputs))
+    run.idle.append(watch.around(rest(last_s))[1])
     watch.stop()
     run.after = _read_clock(device)
     return run
+
+
+def _phase(watch: Watch, work: Callable[[], bool]) -> list[tuple[int, int]]:
+    """When `work` ran on the host's clock; nothing where the device refused it."""
+    is_done, span_ns = watch.around(work)
+    return [span_ns] if is_done else []
 
 
 def _read_clock(device: Device) -> ClockReading:
@@ -89,12 +95,12 @@ def _read_clock(device: Device) -> ClockReading:
 
 
 def _pauses_s(clock: ClockReading, watch: Watch, plan: MeasurePlan) -> list[float]:
-    """Seeded pauses before each window and after the last: uneven, and wider than clocks and samples are off, s."""
+    """Seeded pauses (s) around loading, before each window, at last: uneven, wider than clocks and samples are off."""
     low, high = PAUSE_SHARES
     least_s = 4e-9 * (clock.error_ns + max(trace.clock_error_ns for trace in watch.traces))
     if watch.can_sample:
         least_s = max(least_s, 4e-9 * period_ns(watch.traces))
-    pauses = plan.energy_window_s * np.random.default_rng(plan.seed).uniform(low, high, plan.energy_windows + 1)
+    pauses = plan.energy_window_s * np.random.default_rng(plan.seed).uniform(low, high, plan.energy_windows + 3)
     return [float(each) for each in np.minimum(np.maximum(pauses, least_s * pauses / pauses.min()), MOST_PAUSE_S)]
 
 
@@ -102,6 +108,8 @@ def _run_pattern(
     device: Device, watch: Watch, clock: ClockReading, digest: str, inputs: NDArray[np.generic], plan: MeasurePlan
 ) -> tuple[BusyWindow, ...]:
     """The signature, where the clocks alone would not place a window and the meter is fast enough to see it."""
+    if not watch.can_sample or watch.ended:
+        return ()
     one_clock = is_one_clock(clock, same_machine=device.process_id() is not None)
     trace_error_ns = watch.traces[-1].clock_error_ns
     if are_clocks_enough(clock, trace_error_ns, plan.energy_window_s * 1e9, one_clock=one_clock):

@@ -154,7 +154,7 @@ class TestPredictions:
 
 class TestEnergy:
     @pytest.mark.parametrize(
-        ("driver", "obtained", "traces"), [("estimate", "estimated", 12), ("emulated", "emulated", 3)]
+        ("driver", "obtained", "traces"), [("estimate", "estimated", 14), ("emulated", "emulated", 2)]
     )
     def test_a_record(self, device, driver, obtained, traces):
         digest, meter = device.deploy(kits.linear()), meter_of(device, driver)

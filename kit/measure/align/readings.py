@@ -1,11 +1,12 @@
 """What alignment works with: readings of the device's clock, windows on it, and moments taken to the trace's clock."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
 from kit.records import AlignmentRecord, Float64Array, Int64Array
+from kit.stats.special import student_t_quantile
 
 CONFIDENCE = 0.99
 """Confidence of every alignment's error bound."""
@@ -13,7 +14,7 @@ CONFIDENCE = 0.99
 MOST_DRIFT_PPM = 200.0
 """Two crystals of 100 ppm each, the worst of common ones: no pair of clocks that keeps time drifts more."""
 
-Times = TypeVar("Times", int, Int64Array)
+MOST_DRIFT = MOST_DRIFT_PPM * 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +69,33 @@ def text(error_ns: float) -> str:
     return f"{error_ns:.0f} ns"
 
 
-def line(x: Float64Array, y: Float64Array, *, slope: bool = True) -> tuple[float, float]:
-    """Intercept at the mean of x, and slope, of the least-squares line; 0 slope if it is not asked for."""
-    centred = x - x.mean()
-    power = float(centred @ centred)
-    return float(y.mean()), float(centred @ y) / power if slope and power > 0 else 0.0
+@dataclass(frozen=True, slots=True)
+class Line:
+    """y = level + slope (x - middle), and how far it may be off anywhere between two ends, with CONFIDENCE."""
+
+    level: float
+    slope: float
+    middle: float
+    error: float
+
+    def at(self, x: Float64Array | float) -> Any:
+        """The line there."""
+        return self.level + self.slope * (x - self.middle)
 
 
-def line_error(x: Float64Array, residual: Float64Array, start: float, end: float) -> float:
-    """How far a fitted line may be off anywhere from `start` to `end`, with CONFIDENCE, from what scatters about it.
+def fitted(x: Float64Array, y: Float64Array, start: float, end: float) -> Line:
+    """The least-squares line through 4 points or more, or a level where scatter hides any drift that clocks can have.
 
-    Source: H. Working and H. Hotelling, Journal of the American Statistical Association 24 (1929): a band of sqrt(2 F)
-    standard errors, with the quantile of F at 2 and n - 2 degrees of freedom, which has a closed form.
+    A line's band is sqrt(2 F) standard errors (H. Working and H. Hotelling, Journal of the American Statistical
+    Association 24, 1929), with the quantile of F at 2 and n - 2 degrees of freedom, which has a closed form. A level's
+    is Student's t of them, and MOST_DRIFT_PPM as far as it reaches. The narrower is taken.
     """
-    df, centred = len(x) - 2, x - x.mean()
-    far = max(abs(start - float(x.mean())), abs(end - float(x.mean())))
-    variance = float(residual @ residual) / df
-    spread = float(centred @ centred) or 1.0
-    band = np.sqrt(df * ((1 - CONFIDENCE) ** (-2 / df) - 1))
-    return float(band * np.sqrt(variance * (1 / len(x) + far**2 / spread)))
+    middle, df = float(x.mean()), len(x) - 2
+    centred, far = x - middle, max(abs(start - x.mean()), abs(end - x.mean()))
+    spread, level = float(centred @ centred) or 1.0, float(y.mean())
+    slope = float(centred @ y) / spread
+    residual = y - level - slope * centred
+    scatter = float(np.sqrt(residual @ residual / df))
+    band = np.sqrt(df * ((1 - CONFIDENCE) ** (-2 / df) - 1)) * scatter * np.sqrt(1 / len(x) + far**2 / spread)
+    flat = student_t_quantile((1 + CONFIDENCE) / 2, float(df)) * scatter / np.sqrt(len(x)) + MOST_DRIFT * far
+    return Line(level, slope, middle, float(band)) if band <= flat else Line(level, 0.0, middle, float(flat))

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.errors import MeasurementError
-from kit.measure.align.readings import MOST_DRIFT_PPM, Prior, line, line_error, record, text
+from kit.measure.align.readings import MOST_DRIFT, Prior, fitted, record, text
 from kit.measure.trace import Integral
 from kit.meter.base import PowerTrace
 from kit.records import AlignmentRecord, Float64Array, Int64Array
@@ -27,7 +28,8 @@ RIVAL_SHARE = 0.8
 _LEVEL_HALVES = 16  # a level is taken over at most this many half-windows beside its edge
 _LEAST_SAMPLES = 4.0  # fewest samples in the shortest stretch
 _MOST_STEPS = 4_000_000
-_REFINEMENTS = 6
+_REFINEMENTS = 8
+_WILD = 6.0
 
 
 def pattern_s(chip_s: float, *, taps: tuple[int, ...] = (5, 3)) -> tuple[tuple[float, float], ...]:
@@ -59,7 +61,7 @@ class _Edges:
     @property
     def half_s(self) -> float:
         """Half the shortest stretch: within it of an edge there is no other."""
-        return float(self.after[:-1].min(initial=np.inf)) / 2
+        return float(self.after.min(initial=np.inf)) / 2
 
 
 def align_signature(trace: PowerTrace, busy_ns: Int64Array, prior: Prior | None = None) -> AlignmentRecord:
@@ -94,7 +96,8 @@ def _edges(busy_ns: Int64Array) -> _Edges:
     if len(t) and (np.diff(t) <= 0).any():
         raise MeasurementError("busy stretches overlap", next_step="check the device's clock")
     gap = np.diff(t)
-    far = np.r_[np.inf, gap, np.inf]
+    outer = gap.min(initial=np.inf)  # what happens beyond the pattern is not known
+    far = np.r_[outer, gap, outer]
     return _Edges(t, np.tile([1.0, -1.0], len(busy_ns)), far[:-1], far[1:])
 
 
@@ -114,8 +117,7 @@ def _found(power: Integral, edges: _Edges, near: tuple[float, float] | None) -> 
     if near is not None:
         lowest, highest = max(lowest, near[0] - near[1] - half), min(highest, near[0] + near[1] + half)
     shifts = np.arange(np.floor((lowest - times[0]) / grid), np.ceil((highest - times[0]) / grid) + 1).astype(np.int64)
-    most = MOST_DRIFT_PPM * 1e-6
-    drifts = np.linspace(-most, most, 2 * int(np.ceil(2 * most * length / half)) + 1) if length else np.zeros(1)
+    drifts = np.linspace(-MOST_DRIFT, MOST_DRIFT, 2 * int(2 * MOST_DRIFT * length / half) + 1)
     best = (-np.inf, 0, 0.0, np.zeros(0))
     for drift in drifts.tolist():
         mean = _mean_steps(steps, edges, shifts, drift, grid)
@@ -165,22 +167,27 @@ def _placed(power: Integral, edges: _Edges, at: float, drift: float) -> tuple[fl
     Every edge is placed by the energy around it: what is missing of the higher level is how late it is. The powers of
     all edges share one step, so that the noise of none is divided by its own.
     """
-    level, slope = at, drift
+    level, slope, first, last = at, drift, float(edges.t[0]), float(edges.t[-1])
     for _ in range(_REFINEMENTS):
         late = _lateness(power, edges, level + edges.t * (1 + slope))
         known = np.isfinite(late)
+        known[known] &= _is_tame(late[known])
         if known.sum() < LEAST_EDGES:
             raise MeasurementError("too few edges of the signature were seen", next_step="measure again without gaps")
-        x, y = edges.t[known], late[known]
-        change, tilt = line(x, y)
-        level, slope = level + change - tilt * x.mean(), slope + tilt
+        # the whole drift is fitted, not its change: a level, where it is one, has none
+        fit = fitted(edges.t[known], late[known] + slope * edges.t[known], first, last)
+        change, level, slope = float(fit.at(0.0)), level + float(fit.at(0.0)), fit.slope
         if abs(change) < 1e-3 * edges.half_s:
             break
-    if abs(slope) > 2 * MOST_DRIFT_PPM * 1e-6 + 5 * edges.half_s / float(edges.t[-1]):
+    if abs(slope) > 2 * MOST_DRIFT:
         raise MeasurementError("the signature drifts more than clocks do", next_step="measure again")
-    residual = y - change - tilt * (x - x.mean())
-    error = line_error(x, residual, float(edges.t[0]), float(edges.t[-1]))
-    return level, slope, error, len(x)
+    return level, slope, fit.error, int(known.sum())
+
+
+def _is_tame(late: Float64Array) -> NDArray[np.bool_]:
+    """Not an edge with other work or a burst of noise beside it: within 6 robust standard deviations of the others."""
+    far = np.abs(late - np.median(late))
+    return np.asarray(far <= _WILD * 1.4826 * np.median(far) + 1e-9)
 
 
 def _lateness(power: Integral, edges: _Edges, t: Float64Array) -> Float64Array:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kit.errors import MeasurementError
-from kit.measure.align.readings import MOST_DRIFT_PPM, Prior, line, line_error, record, text
+from kit.measure.align.readings import MOST_DRIFT, Line, Prior, fitted, record, text
 from kit.meter.base import PowerTrace
 from kit.records import AlignmentRecord, Float64Array, Int64Array
 
@@ -99,15 +99,14 @@ def _align_line(seen: Pulses, windows_ns: Int64Array, prior: Prior | None, bit: 
     device = (windows_ns - base_ns).astype(np.float64)
     width = np.concatenate([seen.rise_width, seen.fall_width])
     step = float(np.median(width))
-    reach = 2 * JITTER_NS + 2 * step + MOST_DRIFT_PPM * 1e-6 * float(device[-1, 1])
+    reach = 2 * JITTER_NS + 2 * step + MOST_DRIFT * float(device[-1, 1])
     near = None if prior is None else (-prior.offset_ns - seen.epoch_ns + base_ns, prior.error_ns + reach)
     where, count = _agreed(seen, device, reach, near)
     x, y, w = _matched(seen, device, where, reach)
     good = w <= 4 * step  # an edge across lost samples is not known well enough
     if good.sum() < max(2, len(windows_ns)):
         raise MeasurementError(f"edges match {count} of {device.size} ends", next_step="check the wire")
-    fit = _fitted(x[good], y[good], w[good], float(device[-1, 1]))
-    offset, drift, error = fit
+    offset, drift, error = _fitted(x[good], y[good], w[good], float(device[-1, 1]))
     # y is trace less device: t_trace = epoch + device + y, with offset_ns = -(y at the epoch)
     words = f"{int(good.sum())} of {device.size} edges of digital line {bit} found, samples {text(step)} apart"
     total = base_ns - seen.epoch_ns
@@ -184,18 +183,19 @@ def _fitted(x: Float64Array, y: Float64Array, width: Float64Array, span: float) 
     it; a band about the line says how far it may be off where few edges were found.
     """
     keep = np.ones(len(x), bool)
-    has_drift = len(x) >= _LEAST_LINE
     for _ in range(4):
-        level, slope = line(x[keep], y[keep], slope=has_drift)
-        residual = y - level - slope * (x - x[keep].mean())
-        allowed = width / 2 + JITTER_NS + 3 * 1.4826 * float(np.median(np.abs(residual[keep])))
-        keep = np.abs(residual) <= np.maximum(allowed, np.sort(np.abs(residual))[len(x) // 2])
-    level, slope = line(x[keep], y[keep], slope=has_drift)
-    middle = float(x[keep].mean())
-    residual = y - level - slope * (x - middle)
-    error = float(np.abs(residual[keep]).max())
-    if has_drift:
-        error = max(error, line_error(x[keep], residual[keep], 0.0, span))
-    else:
-        error += MOST_DRIFT_PPM * 1e-6 * max(middle, span - middle) + JITTER_NS
-    return level - slope * middle, slope, error + float(width[keep].max()) / 2
+        fit = _through(x[keep], y[keep], span)
+        residual = np.abs(y - fit.at(x))
+        allowed = width / 2 + JITTER_NS + 3 * 1.4826 * float(np.median(residual[keep]))
+        keep = residual <= np.maximum(allowed, np.sort(residual)[len(x) // 2])
+    fit = _through(x[keep], y[keep], span)
+    error = max(float(np.abs(y - fit.at(x))[keep].max()), fit.error)
+    return float(fit.at(0.0)), fit.slope, error + float(width[keep].max()) / 2
+
+
+def _through(x: Float64Array, y: Float64Array, span: float) -> Line:
+    """The line through the edges; few show neither scatter nor drift, which are then bounded."""
+    if len(x) >= _LEAST_LINE:
+        return fitted(x, y, 0.0, span)
+    middle = float(x.mean())
+    return Line(float(y.mean()), 0.0, middle, JITTER_NS + MOST_DRIFT * max(middle, span - middle))
