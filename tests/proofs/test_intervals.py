@@ -93,7 +93,7 @@ def drifting(kind: str, normal: Float64Array) -> Float64Array:
         "half as long again from the middle": np.where(share < 0.5, 1.0, 1.5),
         "slow for its third quarter": np.where((share > 0.5) & (share < 0.75), 1.5, 1.0),
     }[kind]
-    return times(normal) * factor
+    return np.asarray(times(normal) * factor, np.float64)
 
 
 DRIFTS = (

@@ -1,0 +1,125 @@
+"""A real device that becomes slower while it works: a local agent in a control group whose quota is cut on the way."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import helper
+
+from kit.device.base import Device
+from kit.measure.warmup import METHOD, warmup_count
+from kit.records import LatencyRecord
+from tests import device_kit as kits
+
+PERIOD_US, QUOTA_US = 1500, 1000
+"""How much of each period the agent may run: what takes several periods lasts about 1.5 times as long."""
+
+_GROUPS = Path("/sys/fs/cgroup/cpu")
+_CHANNELS, _SIDE = 64, 16
+
+
+def available() -> bool:
+    """Whether a control group with a quota can be made here (Linux, scheduler/sched-bwc.rst, version 1)."""
+    return os.access(_GROUPS, os.W_OK) and (_GROUPS / "cpu.cfs_quota_us").exists()
+
+
+def convolutions(layers: int = 30) -> bytes:
+    """A model of a few milliseconds that stays in the processor's caches: 3 x 3 convolutions of 64 channels."""
+    rng = np.random.default_rng(0)
+    pixels = _CHANNELS * _SIDE**2
+    kernel = (rng.normal(size=(_CHANNELS, _CHANNELS, 3, 3)) / 24).astype(np.float32)
+    constants: dict[str, NDArray[np.generic]] = {
+        "spread": rng.normal(size=(kits.FEATURES, pixels)).astype(np.float32),
+        "shape": np.array([1, _CHANNELS, _SIDE, _SIDE], np.int64),
+        "kernel": kernel,
+        "flat": np.array([1, _CHANNELS], np.int64),
+        "gather": rng.normal(size=(_CHANNELS, kits.CLASSES)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "spread"], ["wide"]),
+        helper.make_node("Reshape", ["wide", "shape"], ["h0"]),
+    ]
+    for layer in range(layers):
+        nodes.append(helper.make_node("Conv", [f"h{layer}", "kernel"], [f"c{layer}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Tanh", [f"c{layer}"], [f"h{layer + 1}"]))
+    nodes.append(helper.make_node("GlobalAveragePool", [f"h{layers}"], ["mean"]))
+    nodes.append(helper.make_node("Reshape", ["mean", "flat"], ["channels"]))
+    nodes.append(helper.make_node("MatMul", ["channels", "gather"], ["scores"]))
+    inputs, outputs = [kits.tensor("x", [1, kits.FEATURES])], [kits.tensor("scores", [1, kits.CLASSES])]
+    return kits.graph_bytes(nodes, inputs, outputs, constants)
+
+
+class Throttle:
+    """A control group of an agent's own, whose quota `hold` cuts and `release` lifts."""
+
+    def __init__(self, process_id: int) -> None:
+        self._group = _GROUPS / f"edgeproof-proof-{process_id}"
+        self._group.mkdir()
+        self._process_id = process_id
+        (self._group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+        (self._group / "cgroup.procs").write_text(str(process_id))
+
+    def hold(self) -> None:
+        """From now on the agent has a part of a core, in slices shorter than an inference."""
+        (self._group / "cpu.cfs_quota_us").write_text(str(QUOTA_US))
+
+    def release(self) -> None:
+        """From now on it may have all."""
+        (self._group / "cpu.cfs_quota_us").write_text("-1")
+
+    def close(self) -> None:
+        """Lift the quota and remove the group; the agent goes back to the group above."""
+        self.release()
+        with contextlib.suppress(OSError):  # it may have ended
+            (_GROUPS / "cgroup.procs").write_text(str(self._process_id))
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                self._group.rmdir()
+                return
+            time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def throttled_device() -> Iterator[tuple[Device, Throttle, str]]:
+    """A local agent that tells its state every 0.1 s, its throttle, and the digest of the model that it has."""
+    from kit.device.agent import AgentDevice
+    from kit.device.local import open_local
+
+    spec = kits.device_spec()
+    device = AgentDevice(lambda: open_local(spec), spec, telemetry_s=0.1)
+    try:
+        process_id = device.process_id()
+        assert process_id is not None
+        throttle = Throttle(process_id)
+        try:
+            yield device, throttle, device.deploy(convolutions())
+        finally:
+            throttle.close()
+    finally:
+        device.close()
+
+
+def timed(device: Device, throttle: Throttle, digest: str, inferences: int, *, slower: bool) -> LatencyRecord:
+    """A record of two seconds or more of back-to-back inferences, held back from about the middle on if `slower`."""
+    device.telemetry()
+    before = device.conditions()
+
+    def half(done: int, total: int) -> None:
+        if slower and done >= total / 2:
+            throttle.hold()
+
+    try:
+        samples = device.time_inferences(digest, kits.rows(8), count=inferences, min_s=2.0, progress=half)
+    finally:
+        throttle.release()
+    return LatencyRecord(
+        variant_digest=digest, samples_ns=samples.samples_ns, warmup_count=warmup_count(samples.samples_ns),
+        warmup_method=METHOD, scenario="single stream", threads=1, clock=samples.clock,
+        clock_resolution_ns=samples.clock_resolution_ns, load_ns=samples.load_ns, first_run_ns=samples.first_run_ns,
+        before=before, after=device.conditions(), obtained="measured", starts_ns=samples.starts_ns,
+        telemetry=tuple(device.telemetry()),
+    )  # fmt: skip
