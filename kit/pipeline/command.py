@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from kit.errors import UsageError
+from kit.errors import InterruptError, UsageError
 
 _HOLD = """
 import os, signal, sys
@@ -36,11 +36,11 @@ _TICK_S = 0.01
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 
-class SignalledError(Exception):
+class SignalledError(InterruptError):
     """A signal came that is to be passed on."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.number = number
 
 
@@ -142,9 +142,11 @@ class HeldCommand:
 
 @contextlib.contextmanager
 def passing_on(command: HeldCommand) -> Iterator[None]:
-    """While inside, signals that would end us are raised as SignalledError, and the terminal is the command's."""
+    """While inside, the first signal that would end us is raised as SignalledError; the terminal is the command's."""
 
     def told(number: int, _: FrameType | None) -> None:
+        for each in _PASSED_ON:  # ending takes seconds at most, and is not to be interrupted in turn
+            signal.signal(each, signal.SIG_IGN)
         raise SignalledError(number)
 
     before = {each: signal.signal(each, told) for each in _PASSED_ON}

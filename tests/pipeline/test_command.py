@@ -208,3 +208,11 @@ def test_signals_for_us_are_raised_while_it_runs_and_as_before_after(number: sig
             signal.raise_signal(number)
         assert caught.value.number == number
     assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_does_not_interrupt_the_ending() -> None:
+    with held_sleep() as held, passing_on(held):
+        with pytest.raises(SignalledError):
+            signal.raise_signal(signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)

@@ -1,6 +1,7 @@
 """Recording commands: known powers come back, gaps stay gaps, and a trace that was written plays again."""
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.errors import EdgeproofError, MeasurementError, StoreError, UsageError
+from kit.errors import EdgeproofError, InterruptError, MeasurementError, StoreError, UsageError
 from kit.meter import METERS, PowerTrace, Watched, open_meter
 from kit.meter.recording import read_recording
 from kit.pipeline.meter import look, record, stretch
@@ -132,6 +133,14 @@ class TestRecord:
         with pytest.raises(MeasurementError, match="unplugged") as caught:
             record(meter_at("emulated", IDEAL), ["sh", "-c", "exit 4"])
         assert caught.value.kept == "the command ended with status 4"
+
+    def test_a_signal_that_comes_while_the_meter_stops_is_no_bug(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from kit.meter.emulated import EmulatedMeter
+
+        monkeypatch.setattr(EmulatedMeter, "stop", lambda self: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(InterruptError, match="interrupted by SIGTERM") as caught:
+            record(meter_at("emulated", IDEAL), ["true"])
+        assert caught.value.kept == "the command ended with status 0"
 
 
 def test_a_look_at_a_meter_tells_its_rate_and_power() -> None:
