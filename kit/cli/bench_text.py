@@ -9,7 +9,7 @@ import numpy as np
 
 from kit.cli.bench_energy import energy_rows, energy_short, meter_text
 from kit.cli.figures import bytes_text, celsius, duration, hertz, percent
-from kit.cli.output import emulated_lines, say, tell, use_ascii
+from kit.cli.output import columns, emulated_lines, say, tell, use_ascii
 from kit.judge.sentences import count, interval, number, rounded_up
 from kit.judge.sentences import percent as confidence_percent
 from kit.pipeline.bench_figures import CONFIDENCE
@@ -44,6 +44,8 @@ def tell_bench(report: "BenchReport", trust: "Trust", *, verbose: bool = False) 
         say(f"{_mark(report, index)}{shown(model.label)}")
         for label, text in _of_model(report, model):
             tell(text, f"   {label:<{_LABEL}}")
+        if model.operators is not None:
+            _tell_operators(model.operators)
     say("")
     _rows([("conditions", _conditions(report.start, report.end)), ("versions", _versions(report))])
     _rows(list(_methods(report)) if verbose else [("methods", "-v says how each figure was obtained")])
@@ -135,8 +137,6 @@ def _of_model(report: "BenchReport", model: "ModelFigures") -> Iterator[Row]:
     yield from energy_rows(model)
     if model.audited is not None:
         yield "audit", "; ".join([model.audited.state, *model.audited.reasons])
-    if model.operators is not None:
-        yield from _operators(model.operators)
     for kind, why in model.absent.items():
         if why != "not asked for":
             yield kind, f"– ({why})"
@@ -226,15 +226,19 @@ def _bytes(values: Int64Array) -> str:
     return f"{bytes_text(bounds.estimate)} {interval(bounds.lower, bounds.upper, 'B')}"
 
 
-def _operators(profile: OperatorProfile) -> Iterator[Row]:
-    top = profile.operators[:_MOST_OPERATORS]
-    for index, each in enumerate(top):
-        where = f"{each.op_type} {each.name} {each.output_shapes}".strip()
-        yield "" if index else "operators", f"{percent(each.share):>7} {duration(each.mean_ns * 1e-9):>8}  {where}"
-    rest = profile.operators[len(top) :]
+def _tell_operators(profile: OperatorProfile) -> None:
+    """A table of the nodes that take longest; what does not fit a line is cut."""
+    top, rest = profile.operators[:_MOST_OPERATORS], profile.operators[_MOST_OPERATORS:]
+    name = max(len(each.op_type) for each in top) if top else 0
+    rows = [(each.share, duration(each.mean_ns * 1e-9), f"{each.op_type:<{name}}  {each.name}") for each in top]
     if rest:
-        yield "", f"{percent(sum(each.share for each in rest)):>7} {'':>8}  {count(len(rest), 'other operator')}"
-    yield "", f"over {count(profile.inferences, 'inference')}, slowed by profiling: {profile.method}"
+        rows.append((sum(each.share for each in rest), "", count(len(rest), "other operator")))
+    for index, (share, time, what) in enumerate(rows):
+        label = "" if index else f"operators of {count(profile.inferences, 'inference')}, slowed by profiling"
+        if label:
+            say(f"   {label}")
+        line = f"   {'':<{_LABEL}}{percent(share):>7} {time:>8}  {shown(what)}"
+        say(line if len(line) <= columns() else line[: columns() - 1] + "…")
 
 
 def _conditions(start: Conditions, end: Conditions) -> str:
@@ -265,6 +269,7 @@ def _methods(report: "BenchReport") -> Iterator[Row]:
         ("clock", [each.latency.record.clock for each in report.models if each.latency]),
         ("memory by", [each.memory.method for each in report.models if each.memory]),
         ("cold by", [each.cold.method for each in report.models if each.cold]),
+        ("profiled by", [each.operators.method for each in report.models if each.operators]),
         ("meter", [meter_text(each.energy.meter) for each in report.models if each.energy]),
     ):
         yield from ((label, method) for method in dict.fromkeys(methods))

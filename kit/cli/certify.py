@@ -74,9 +74,16 @@ def _resumed_order(run: Any, trust_pickle: bool) -> Any:
 
     from kit.pipeline.order import Order
 
+    _check_certifies(run)
     order = run.get("plan/order", Order)
     click.echo(f"resuming {order.model} with {order.data}, profile {order.profile}, device {order.device}", err=True)
     return replace(order, trust_pickle=trust_pickle)
+
+
+def _check_certifies(run: Any) -> None:
+    if run.record.command[1:2] == ("bench",):
+        what = "this is a run of edgeproof bench: it measures, and gives no verdict"
+        raise UsageError(what, where=str(run.path), next_step=f"edgeproof report {run.path.name}, or bench --resume")
 
 
 def find_run(name: str, runs: Path) -> Path:

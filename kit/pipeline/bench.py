@@ -32,7 +32,7 @@ from kit.model.rows import Array
 from kit.model.weights import weight_bytes
 from kit.pipeline.bench_plan import COLD_SESSIONS, PROFILED_INFERENCES, BenchInputs, BenchModel, expected_seconds
 from kit.pipeline.interleave import turns
-from kit.pipeline.stable import ATTEMPTS, wait_until_calm
+from kit.pipeline.stable import ATTEMPTS, PATIENCE_S, wait_until_calm
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
@@ -151,16 +151,15 @@ def _deployed(work: _Work, model: BenchModel) -> str:
 
 def _window(work: _Work, number: int, window: int, digest: str) -> None:
     """One window of one model. With --stable it is taken again while it is unstable; every attempt is kept."""
-    order, run, device = work.inputs.order, work.run, work.device
-    place = f"{number}/{window}"
+    order, run, place = work.inputs.order, work.run, f"{number}/{window}"
+    spec, rows = work.inputs.device, work.inputs.models[number - 1].rows
+    words = _in_words(work.inputs, f"latency/{place}")
     tried = sum(step.startswith(f"rejected/{place}/") for step in run.steps)
     while True:
         if order.stable:
             _hold(work, f"held/{place}/{tried + 1}")
-        rows = work.inputs.models[number - 1].rows
-        record = measure_latency(
-            device, work.inputs.device, digest, rows, order.plan, work.watcher.update, workload=order.workload
-        )
+            work.watcher.start(words + (f", attempt {tried + 1} of {ATTEMPTS}" if tried else ""))
+        record = measure_latency(work.device, spec, digest, rows, order.plan, work.watcher.update, order.workload)
         tried += 1
         if not order.stable or tried >= ATTEMPTS or assess(record).state != "unstable":
             run.put(f"latency/{place}", record)
@@ -169,9 +168,13 @@ def _window(work: _Work, number: int, window: int, digest: str) -> None:
 
 
 def _hold(work: _Work, step: str) -> None:
+    """Wait until the device is as at the start; who watches is told what for."""
+
+    def told(waited_s: float, found: tuple[str, ...]) -> None:
+        work.watcher.start(f"waiting, {waited_s:.0f} of at most {PATIENCE_S:.0f} s: {'; '.join(found)}")
+
     start = work.run.get("conditions/start", Conditions)
-    held = wait_until_calm(work.device.conditions, start, work.inputs.device.threads, work.watcher.update)
-    work.run.put(step, held)
+    work.run.put(step, wait_until_calm(work.device.conditions, start, work.inputs.device.threads, told))
 
 
 def _other(work: _Work, kind: str, number: int, digest: str) -> None:

@@ -96,9 +96,10 @@ def _of_energy(model: ModelFigures) -> Iterator[str]:
     assert record is not None
     if record.obtained == "estimated":
         yield f"energy is an estimate and certifies nothing: {record.meter.description}"
-    if record.lost_samples or (record.gaps_ns is not None and len(record.gaps_ns)):
-        gaps = 0 if record.gaps_ns is None else len(record.gaps_ns)
-        yield f"the meter lost {count(record.lost_samples, 'sample')} in {count(gaps, 'gap')}"
+    gaps = 0 if record.gaps_ns is None else len(record.gaps_ns)
+    if record.lost_samples or gaps:
+        where = f", with {count(gaps, 'gap')}" if gaps else ""
+        yield f"the meter lost {count(record.lost_samples, 'sample')}{where}"
     if record.ended:
         yield f"the meter ended early: {record.ended}"
     if record.obtained == "measured" and record.meter.accuracy is None:

@@ -24,7 +24,8 @@ PRESSURE_SHARE = 0.10
 OTHERS_LOAD = 0.5
 FIXED_GOVERNORS = ("performance", "userspace", "powersave")
 
-Told = Callable[[int, int], None]
+Told = Callable[[float, tuple[str, ...]], None]
+"""Told while it waits: for how long, s, and what is not yet as at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def _exceeds(now: float | None, start: float | None, allowed: float) -> bool:
 def wait_until_calm(
     ask: Callable[[], Conditions], start: Conditions, threads: int, told: Told, *, patience_s: float = PATIENCE_S
 ) -> Held:
-    """Ask for the device's state until nothing departs from `start`, at most `patience_s`; `told` of (ms, all ms).
+    """Ask for the device's state until nothing departs from `start`, at most `patience_s`.
 
     Whatever `ask` raises ends it: DeviceError or LinkError.
     """
@@ -78,5 +79,5 @@ def wait_until_calm(
         found, waited_s = departures(now, start, threads), time.monotonic() - began_s
         if not found or waited_s >= patience_s:
             return Held(waited_s, now, found)
-        told(int(1e3 * waited_s), int(1e3 * patience_s))
+        told(waited_s, found)
         time.sleep(min(POLL_S, patience_s - waited_s))

@@ -83,18 +83,18 @@ def test_it_waits_until_the_device_is_calm() -> None:
     states: Iterator[Conditions] = iter(
         [replace(START, load_1min=9.0), replace(START, temperature_celsius=70.0), START]
     )
-    told: list[tuple[int, int]] = []
-    held = wait_until_calm(lambda: next(states), START, 1, lambda done, all_: told.append((done, all_)))
+    told: list[tuple[float, tuple[str, ...]]] = []
+    held = wait_until_calm(lambda: next(states), START, 1, lambda *each: told.append(each))
     assert held.departures == ()
     assert held.conditions == START
-    assert len(told) == 2
-    assert all(done < total for done, total in told)
+    assert [what for _, what in told] == [("load 9.0, at the start 0.4",), ("70.0 °C, at the start 45.0 °C",)]
+    assert told[0][0] < told[1][0] < held.waited_s
     assert 0.9 < held.waited_s < 5
 
 
 def test_a_calm_device_is_not_waited_for() -> None:
-    told: list[int] = []
-    held = wait_until_calm(lambda: START, START, 1, lambda done, _: told.append(done))
+    told: list[object] = []
+    held = wait_until_calm(lambda: START, START, 1, lambda *each: told.append(each))
     assert held.waited_s < 0.5
     assert told == []
 
