@@ -9,7 +9,7 @@ import click
 
 from benchmarks.table import Row
 
-NAMES = ("startup", "saturation", "dut", "link", "calibration", "search", "harness")
+NAMES = ("startup", "saturation", "dut", "link", "calibration", "search", "harness", "meters")
 
 
 @click.command()

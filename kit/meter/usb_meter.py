@@ -177,7 +177,7 @@ class UsbMeter:
                 return
             if reading is None or missed:
                 self._lost += missed + (reading is None)
-                self._holes.append(len(self._readings))
+                self._holes = sorted({*self._holes, len(self._readings)})
             if reading is not None:
                 self._readings.append((begun_ns, time.monotonic_ns(), reading))
         if not self._halt.is_set():

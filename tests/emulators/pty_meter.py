@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-_QUEUE_BYTES, _TICK_S = 1 << 16, 0.001
+_QUEUE_BYTES, _TICK_S = 1 << 20, 0.001
 
 
 class PtyMeter:

@@ -35,7 +35,7 @@ def answer(model: str, voltage_v: float, current_a: float, *, group: int, charge
 
 
 class Um25c(PtyMeter):
-    """5.1 V; 0.5 A, and 1.5 A in every second half second. `mute`, `damage`: answers not given, or spoilt."""
+    """5.1 V; 0.5 A, and 1.5 A each other half second, unless steady. `mute`, `damage`: answers not given, spoilt."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
@@ -53,7 +53,7 @@ class Um25c(PtyMeter):
 
     def _answer(self, t_s: float) -> None:
         self._asked += 1
-        current_a = 1.5 if t_s % 1.0 < 0.5 else 0.5
+        current_a = 1.5 if t_s % 1.0 < 0.5 and not self.options.steady else 0.5
         self._energy_j += 5.1 * current_a * (t_s - self._last_s) * self.options.hurry
         self._last_s = t_s
         self.report["asked"] = self._asked
@@ -75,6 +75,7 @@ def main() -> None:
     """Until its input ends."""
     options = parser()
     options.add_argument("--model", default="UM25C")
+    options.add_argument("--steady", action="store_true")
     options.add_argument("--group", type=int, default=3)
     options.add_argument("--mute", default="")
     options.add_argument("--damage", default="")
