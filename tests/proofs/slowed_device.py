@@ -15,8 +15,9 @@ from kit.measure.warmup import METHOD, warmup_count
 from kit.records import LatencyRecord
 from tests import device_kit as kits
 
-PERIOD_US, QUOTA_US = 1500, 1000
-"""How much of each period the agent may run: what takes several periods lasts about 1.5 times as long."""
+PERIOD_US, LEAST_QUOTA_US = 10_000, 1000
+KEPT_SHARE = 2 / 3
+"""Of the processor's time that it had so far, an agent that is held back keeps this: 1.5 times as long for as much."""
 
 _GROUPS = Path("/sys/fs/cgroup/cpu")
 _CHANNELS, _SIDE = 64, 16
@@ -59,17 +60,31 @@ class Throttle:
     def __init__(self, process_id: int) -> None:
         self._group = _GROUPS / f"edgeproof-proof-{process_id}"
         self._group.mkdir()
-        self._process_id = process_id
+        self._process_id, self._is_held = process_id, False
         (self._group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
         (self._group / "cgroup.procs").write_text(str(process_id))
 
+    def start(self) -> None:
+        """Begin to see what share of a processor the agent has: on a busy machine it is not all of one."""
+        self._began_s, self._used_s = time.monotonic(), self._cpu_s()
+
     def hold(self) -> None:
-        """From now on the agent has a part of a core, in slices shorter than an inference."""
-        (self._group / "cpu.cfs_quota_us").write_text(str(QUOTA_US))
+        """From now on the agent has two thirds of the share that it had since `start`; a second time does nothing."""
+        if self._is_held:
+            return
+        share = (self._cpu_s() - self._used_s) / (time.monotonic() - self._began_s)
+        quota_us = max(LEAST_QUOTA_US, round(KEPT_SHARE * min(share, 1.0) * PERIOD_US))
+        (self._group / "cpu.cfs_quota_us").write_text(str(quota_us))
+        self._is_held = True
+
+    def _cpu_s(self) -> float:
+        fields = Path(f"/proc/{self._process_id}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def release(self) -> None:
         """From now on it may have all."""
         (self._group / "cpu.cfs_quota_us").write_text("-1")
+        self._is_held = False
 
     def close(self) -> None:
         """Lift the quota and remove the group; the agent goes back to the group above."""
@@ -107,6 +122,7 @@ def timed(device: Device, throttle: Throttle, digest: str, inferences: int, *, s
     """A record of two seconds or more of back-to-back inferences, held back from about the middle on if `slower`."""
     device.telemetry()
     before = device.conditions()
+    throttle.start()
 
     def half(done: int, total: int) -> None:
         if slower and done >= total / 2:
