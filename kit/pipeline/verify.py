@@ -70,11 +70,12 @@ def verify(path: Path) -> Verification:
 def _require_finished(path: Path) -> None:
     """A certificate is a run's last file: a run without it was interrupted, or has lost it."""
     if not path.exists() and (path.parent / "run.json").is_file():
-        raise CertificateError(
-            "this run has no certificate: it is not finished",
-            where=str(path.parent),
-            next_step=f"finish it: {resume_words(Run.load(path.parent))}",
-        )
+        run, what = Run.load(path.parent), "this run has no certificate: it is not finished"
+        next_step = f"finish it: {resume_words(run)}"
+        if run.record.command[1:2] == ("bench",):
+            what = "this is a run of edgeproof bench: it measures, and gives no verdict that could be verified"
+            next_step = f"its figures: edgeproof report {path.parent.name}"
+        raise CertificateError(what, where=str(path.parent), next_step=next_step)
 
 
 def _attempt(check: Check) -> str | None:

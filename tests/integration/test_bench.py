@@ -148,6 +148,10 @@ def test_the_text_is_for_people_and_report_prints_it_again(case: Case, tmp_path:
     assert (again.returncode, again.stdout) == (0, done.stdout)
     as_json = edgeproof("report", run.path.name, "--json", cwd=tmp_path)
     assert json.loads(as_json.stdout)["schema"] == "edgeproof/bench/1"
+    for command in (("verify", run.path.name), ("certify", "--resume", run.path.name)):
+        other = edgeproof(*command, cwd=tmp_path)
+        assert other.returncode == 2
+        assert "this is a run of edgeproof bench: it measures, and gives no verdict" in " ".join(other.stderr.split())
     html = edgeproof("report", run.path.name, "--html", "x.html", cwd=tmp_path)
     assert html.returncode == 2
     assert "no HTML report" in html.stderr
