@@ -53,7 +53,7 @@ def record(
     return AlignmentRecord(
         method=method,  # type: ignore[arg-type]
         offset_ns=round(offset_ns),
-        drift_ppm=float(drift_ppm),
+        drift_ppm=float(drift_ppm) + 0.0,  # no negative zero
         epoch_ns=int(epoch_ns),
         error_ns=int(np.ceil(error_ns)),
         confidence=CONFIDENCE,
