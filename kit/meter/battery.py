@@ -18,7 +18,7 @@ from kit.meter.counters import CounterKind, means_between, trace_of_counters
 from kit.meter.polling import PollingMeter, Source, chosen, files_of, nothing_found, rate_hz, readable, text_or
 from kit.meter.readings import trace_of_readings
 from kit.meter.series import numbers
-from kit.records import Float64Array
+from kit.records import Float64Array, Int64Array
 from kit.spec.types import MeterSpec
 
 SUPPLIES = "/sys/class/power_supply"
@@ -37,7 +37,7 @@ WAYS: Ways = {
 """For each mode, sets of files that tell power, the best first."""
 
 ON_MAINS = "the battery did not discharge: it was charged or full"
-_RATE_HZ, _UPDATE_S, _HIGHEST = 10.0, 3600.0, 1e4
+_RATE_HZ, _SLOWEST_S, _HIGHEST = 10.0, 3600.0, 1e4
 _DRAWS = ("Discharging", "Unknown", "")
 
 
@@ -127,8 +127,15 @@ def trace_of(samples: FileSamples, files: Sequence[str], scales: Sequence[float]
     current_a = np.abs(columns["current_now"]) if "current_now" in columns else None
     power_w = np.abs(columns["power_now"]) if current_a is None or voltage_v is None else current_a * voltage_v
     return trace_of_readings(
-        samples, power_w, current_a=current_a, voltage_v=voltage_v, is_off=is_off, off_reason=ON_MAINS
-    )
+        samples, power_w, current_a=current_a, voltage_v=voltage_v, is_off=is_off, off_reason=ON_MAINS,
+        age_ns=update_ns(samples.t_ns, power_w),
+    )  # fmt: skip
+
+
+def update_ns(t_ns: Int64Array, values: Float64Array) -> int:
+    """How long a value usually stays as it is, ns: how old one may be; the whole where it changed less than twice."""
+    changed_ns = t_ns[1:][np.diff(np.nan_to_num(values)) != 0]
+    return int(np.median(np.diff(changed_ns)) if len(changed_ns) > 1 else t_ns[-1] - t_ns[0])
 
 
 def _of_counter(
@@ -137,7 +144,7 @@ def _of_counter(
     """`left`: float64 [n], J or C that the battery still holds: what is drawn makes it fall; a rise is a gap."""
     if is_off.any():
         raise MeasurementError(ON_MAINS, next_step="unplug the charger, and measure again")
-    kind = CounterKind((np.inf,), _HIGHEST, _UPDATE_S)
+    kind = CounterKind((np.inf,), _HIGHEST, _SLOWEST_S)
     trace = trace_of_counters(samples, -left[:, None], kind)
     if name.startswith("energy") or voltage_v is None:
         return trace

@@ -53,7 +53,9 @@ def trace_of_counters(samples: FileSamples, values: Float64Array, kind: CounterK
     at_ns, is_gap = t_ns[kept], np.diff(breaks[kept]) > 0
     rate = np.diff(counted[kept]) / (np.diff(at_ns) / 1e9)
     ended = why_ended(is_read) or _why_stalled(t_ns, at_ns)
-    late_ns = int(np.diff(t_ns)[kept[kept > 0] - 1].max()) if has_repeats else round(kind.update_s * 1e9)
+    step_ns = np.diff(t_ns)
+    soonest_ns = min(kind.update_s * 1e9, 2 * float(np.median(step_ns)))  # each reading saw an update since the last
+    late_ns = int(step_ns[kept - 1].max() if has_repeats else soonest_ns)
     return PowerTrace(
         t_ns=at_ns,
         power_w=np.concatenate([[np.nan], np.where(is_gap, np.nan, rate)]),

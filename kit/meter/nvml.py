@@ -18,7 +18,7 @@ from kit.meter.readings import trace_of_readings
 from kit.meter.series import numbers
 from kit.spec.types import MeterSpec
 
-_RATE_HZ = 100.0
+_RATE_HZ = 200.0  # an update is placed as well as it was seen
 _UPDATE_S, _LEAST_UPDATES, _HIGHEST_W = 0.2, 4, 1e4
 
 
@@ -79,8 +79,11 @@ def energy_trace(samples: FileSamples) -> PowerTrace:
 
 
 def power_trace(samples: FileSamples) -> PowerTrace:
-    """From readings in mW. Raises MeasurementError where there are not two."""
-    return trace_of_readings(samples, numbers(samples, 0, 1e-3))
+    """From readings in mW, which newer processors average over 1 s (NVML, nvmlDeviceGetPowerUsage).
+
+    Raises MeasurementError where there are not two.
+    """
+    return trace_of_readings(samples, numbers(samples, 0, 1e-3), age_ns=1_000_000_000)
 
 
 def _way(nvml: Any, handle: Any) -> tuple[Callable[[], Row], Callable[[FileSamples], PowerTrace], str]:

@@ -18,11 +18,14 @@ def trace_of_readings(
     voltage_v: Float64Array | None = None,
     is_off: NDArray[np.bool_] | None = None,
     off_reason: str = "",
+    age_ns: int = 0,
 ) -> PowerTrace:
     """power_w, current_a, voltage_v: float64 [n] at each sample, NaN where it could not be read.
 
     A reading holds since the one before it. One that failed is lost; from ten periods and 0.1 s without any it is a
     gap. is_off: bool [n], where the sensor told of something else than the work, for `off_reason`: always a gap.
+    age_ns: how old a reading may be when it is read.
+
     Raises MeasurementError where there are not two readings.
     """
     off = np.zeros(len(power_w), np.bool_) if is_off is None else is_off
@@ -45,6 +48,6 @@ def trace_of_readings(
         current_a=None if current_a is None else held(current_a),
         voltage_v=None if voltage_v is None else held(voltage_v),
         gaps_ns=gaps_at(t_ns, is_broken, int(samples.t_ns[-1]) if ended else None),
-        clock_error_ns=samples.error_ns,
+        clock_error_ns=samples.error_ns + age_ns,
         ended=ended,
     )

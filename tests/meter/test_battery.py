@@ -172,6 +172,17 @@ class TestWhich:
         assert "BAT1" in open_on(tree, words={"part": "BAT1"}).describe().description
 
 
+class TestAge:
+    """A gauge tells nothing of how old its reading is, so that is taken from how long it stays the same."""
+
+    def test_slow_updates(self):
+        values = np.repeat(np.arange(10) + 10**6, 20)  # each 2 s
+        assert traced(["power_now"], values, period_s=0.1).clock_error_ns == 1000 + 2_000_000_000
+
+    def test_one_that_never_changed_may_be_as_old_as_the_trace(self):
+        assert traced(["power_now"], [10**6] * 11, period_s=0.1).clock_error_ns == 1000 + 1_000_000_000
+
+
 class TestMeter:
     def test_slow_updates_of_a_counter_give_the_mean_between_them(self):
         left = np.repeat([1000 - 10 * k for k in range(6)], 30)  # an update each 3 s, read ten times a second

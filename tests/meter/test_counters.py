@@ -56,6 +56,9 @@ class TestCounting:
         kind = CounterKind((np.inf,), 1000.0, update_s=0.001)
         assert trace_of(range(10), kind).clock_error_ns == 1000 + 1_000_000
 
+    def test_one_that_moved_at_each_reading_is_no_older_than_two(self):
+        assert trace_of(range(10), CounterKind((np.inf,), 1000.0, update_s=60.0)).clock_error_ns == 1000 + 20_000_000
+
 
 class TestWrapsAndResets:
     def test_a_wrap_is_unwound(self):

@@ -69,6 +69,20 @@ class TestUnits:
         assert channels(tree)[0].quantities == ("power",)
 
 
+class TestAge:
+    """A reading is that of the last conversion, which may be as old as the driver says."""
+
+    @pytest.mark.parametrize(("attributes", "age_ns"), [({"update_interval": 140}, 140_000_000), ({}, 10_000_000)])
+    def test_it_is_part_of_the_clock_s_error(self, tree, attributes, age_ns):
+        add(tree, name="ina226", power1_input=5, **attributes)
+        assert trace_of(samples_of([5] * 3), channels(tree)).clock_error_ns == 1000 + age_ns
+
+    def test_a_counter_s_updates_are_seen(self, tree):
+        add(tree, name="ina228", energy1_input=5, update_interval=140)
+        counted = trace_of(samples_of([k // 14 for k in range(100)]), channels(tree))
+        assert counted.clock_error_ns == 1000 + 10_000_000
+
+
 class TestCurrentAlone:
     def test_it_needs_the_rail_s_voltage(self, tree):
         add(tree, name="ina139", curr1_input=250)

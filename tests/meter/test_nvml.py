@@ -71,7 +71,7 @@ class TestMeter:
         span_s = (trace.t_ns[-1] - trace.t_ns[0]) / 1e9
         assert energy_j(trace) / span_s == pytest.approx(250, rel=0.05)
         assert (trace.power_w[1:] > 100).all()  # no zeros between updates
-        assert trace.clock_error_ns >= 10_000_000  # when an update came is known to a reading
+        assert trace.clock_error_ns >= 4_000_000  # when an update came is known to a reading
         assert library.opened == 0
 
     def test_windows_lie_within_what_was_updated(self):
@@ -168,4 +168,6 @@ class TestTrace:
         assert energy_j(trace) == pytest.approx(5.0)
 
     def test_mw(self):
-        assert check_trace(power_trace(samples_of([70_000] * 4))).power_w[1:] == pytest.approx(70.0)
+        trace = check_trace(power_trace(samples_of([70_000] * 4)))
+        assert trace.power_w[1:] == pytest.approx(70.0)
+        assert trace.clock_error_ns >= 1_000_000_000  # it may be a mean over a second

@@ -77,3 +77,8 @@ def test_current_and_voltage_have_the_same_gaps():
     assert np.isnan(trace.current_a).tolist() == np.isnan(trace.power_w).tolist()
     assert np.isnan(trace.voltage_v).tolist() == np.isnan(trace.power_w).tolist()
     assert np.nanmax(trace.voltage_v) == 2.0
+
+
+def test_how_old_a_reading_may_be_is_part_of_the_clock_s_error():
+    samples = samples_of([1, 1, 1])
+    assert trace_of_readings(samples, numbers(samples, 0), age_ns=5000).clock_error_ns == 6000
