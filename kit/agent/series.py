@@ -72,6 +72,12 @@ class Series:
             self.next_ns = min(self.next_ns, end_ns)
         return False
 
+    def has_room(self, count: int) -> bool:
+        """Whether so many samples more are within MAX_SAMPLES; then there is room for them."""
+        while self.done + count > len(self.samples) < MAX_SAMPLES:
+            self._grow()
+        return self.done + count <= len(self.samples)
+
     def tell(self, now_ns: int) -> None:
         """Progress, at most every PROGRESS_NS: how many samples there are, and will be at the present rate."""
         if now_ns - self._told_ns > PROGRESS_NS:
@@ -89,7 +95,7 @@ class Series:
         return np.array(self.samples[: self.done], np.int64), np.array(self.starts[: self.done], np.int64)
 
     def _grow(self) -> None:
-        more = bytes(8 * (min(2 * self.done, MAX_SAMPLES) - self.done))
+        more = bytes(8 * (min(2 * len(self.samples), MAX_SAMPLES) - len(self.samples)))
         self.samples.frombytes(more)
         self.starts.frombytes(more)
 

@@ -147,7 +147,7 @@ def _paced(bound: Bound, kept: Kept, series: Series, workload: Workload) -> None
     """Bursts (of one, if periodic) on a fixed grid; after a late one the next follow at once until they catch up."""
     clock, write, run, binding = time.perf_counter_ns, bound.write, bound.run, bound.binding
     index, due_ns, is_last = 0, clock() + SPIN_NS, False
-    while not is_last:
+    while not is_last and series.has_room(workload.burst):
         write(index)
         wait_until(due_ns, series.tell)
         series.late_count += clock() - due_ns > workload.period_ns // 10
@@ -160,8 +160,6 @@ def _paced(bound: Bound, kept: Kept, series: Series, workload: Workload) -> None
             index += 1
             write(index)
             is_last = series.add(before_ns, after_ns) or is_last
-            if series.done == MAX_SAMPLES:
-                return
         due_ns += workload.period_ns
 
 

@@ -324,7 +324,7 @@ class AgentDevice:
 
 def _least_s(workload: Workload, count: int) -> float:
     """How long `count` samples take at least."""
-    return -(-count // workload.burst) * workload.period_ns / 1e9
+    return -(-count // max(1, workload.burst)) * workload.period_ns / 1e9
 
 
 def _lasting(record: DeviceRecord) -> DeviceRecord:
