@@ -52,7 +52,9 @@ def show_lines(row: "DriverRow", keys: Sequence["KeyRow"]) -> Iterator[str]:
         yield from wrapped(missing, first="  ", rest="  ")
     yield "keys, with an example of each" if keys else "it has no keys"
     for key in keys:
-        yield f"  {key.example:<32} {'needed' if key.is_needed else ''}".rstrip()
+        remark = "; ".join(filter(None, ("needed" if key.is_needed else "", key.note)))
+        lines = wrapped(remark, first=f"  {key.example:<26} ", rest=" " * 29)
+        yield from (line.rstrip() for line in lines)
     yield ""
 
 

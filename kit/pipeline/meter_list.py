@@ -67,11 +67,12 @@ class DriverRow:
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key of [meter]: how it is written, and whether it must be there."""
+    """A key of [meter]: how it is written, whether it must be there, and what else it can be or means."""
 
     name: str
     example: str
     is_needed: bool
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,10 @@ def drivers() -> list[DriverRow]:
 
 def keys_of(driver: Driver) -> list[KeyRow]:
     """The keys of a driver, needed ones first."""
-    rows = [KeyRow(name, _example(name, kind), needed) for name, (_, kind, needed) in METER_KEYS[driver].items()]
+    rows = []
+    for name, (_, kind, is_needed) in METER_KEYS[driver].items():
+        example, note = _WORDS.get((driver, name), ("", "")), _NOTES.get(name, "")
+        rows.append(KeyRow(name, f"{name}={example[0] or _example(name, kind)}", is_needed, example[1] or note))
     return sorted(rows, key=lambda row: not row.is_needed)
 
 
@@ -102,11 +106,33 @@ _EXAMPLES = {
     "port": "/dev/ttyACM0", "file": "trace.csv", "voltage": "3.3V", "sample_rate": "100Hz", "accuracy": "1%",
     "idle_power": "50mW", "active_power": "2W", "offset": "1mW", "resolution": "100uW", "noise": "2mW",
 }  # fmt: skip
+_NOTES = {
+    "trigger": "the digital input that is high while an inference runs",
+    "accuracy": "of the reading, as a calibration or its maker states it",
+    "offset": "likewise, whatever the reading",
+    "resolution": "one step of the reading",
+    "idle_power": "with nothing to do",
+    "active_power": "what one busy core adds",
+}
+_RAILS = "a rail by its label, or several as A+B"
+_WORDS: dict[tuple[Driver, str], tuple[str, str]] = {
+    ("ppk2", "mode"): ("ampere", "or source: the PPK2 feeds the device"),
+    ("lpm01a", "mode"): ("dynamic", "or static"),
+    ("battery", "mode"): ("now", "or counter"),
+    ("battery", "part"): ("BAT0", "the supply by its name"),
+    ("android-battery", "mode"): ("now", "or counter"),
+    ("android-battery", "current_unit"): ("uA", "or mA: what current_now tells"),
+    ("rapl", "part"): ("package", "or core, dram, psys, or one package as package-0"),
+    ("ina", "part"): ("VDD_CPU", _RAILS),
+    ("jetson", "part"): ("VDD_IN", _RAILS),
+    ("odpm", "part"): ("VSYS_PWR_WLAN_BT", _RAILS),
+}
+"""What texts of a driver can be."""
 
 
 def _example(name: str, kind: str) -> str:
     other = "0" if kind == "count" else "NAME" if kind == "text" else units.UNITS[kind].example  # type: ignore[index]
-    return f"{name}={_EXAMPLES.get(name, other)}"
+    return _EXAMPLES.get(name, other)
 
 
 def found_here(files: Files) -> list[FoundMeter]:

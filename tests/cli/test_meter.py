@@ -17,6 +17,7 @@ import pytest
 
 from kit.meter.recording import read_recording
 from tests.cli.words import ROOT, device_file, edgeproof, environment, is_for_people
+from tests.emulators.pty_meter import running
 
 ESTIMATE = ("--meter", "estimate", "idle_power=50mW", "active_power=2W")
 EMULATED = ("--meter", "emulated", "idle_power=50mW", "active_power=2W")
@@ -39,6 +40,8 @@ def test_show_tells_keys_with_examples_and_does_not_open_without_them(tmp_path: 
     assert done.returncode == 0
     assert re.search(r"port=/dev/ttyACM0 +needed", done.stdout)
     assert "not read" in done.stdout
+    assert is_for_people(done.stdout)
+    assert not any(line.endswith(" ") for line in done.stdout.splitlines())
     assert json.loads(edgeproof("meter", "show", "ppk2", "--json", home=tmp_path).stdout)["read"] is None
 
 
@@ -216,3 +219,41 @@ def test_listing_meters_imports_no_runtime_and_no_model_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stderr.strip() == "[]"
+
+
+def test_an_instrument_s_energy_current_and_losses(tmp_path: Path) -> None:
+    """A PPK2, emulated at the other end of a port, with 8.5 mA through it at 3.3 V and 5,000 samples lost."""
+    with running("ppk2", lose="30000:5000") as meter:
+        words = ("--meter", "ppk2", f"port={meter.path}", "voltage=3.3V", "--json", "-o", "t.npz")
+        done = edgeproof("meter", "record", *words, "--", "sleep", "1", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    found = value["measured"]
+    assert value["obtained"] == "emulated", "a port of a program is no instrument's"
+    assert found["mean_current_a"] == pytest.approx(8.5e-3, rel=2e-3)
+    assert found["mean_power_w"] == pytest.approx(8.5e-3 * 3.3, rel=2e-3)
+    assert found["energy_j"] == pytest.approx(8.5e-3 * 3.3 * found["seen_s"], rel=2e-3)
+    assert value["lost_samples"] >= 5000
+    assert value["gaps"] >= 1
+    assert found["seen_s"] <= found["duration_s"] - 0.045, "what was lost was not seen, and is not made up"
+    assert read_recording(tmp_path / "t.npz").lost_samples == value["lost_samples"]
+
+
+def test_an_instrument_that_vanishes_leaves_what_it_measured(tmp_path: Path) -> None:
+    with running("ppk2", unplug_s=0.6) as meter:
+        words = ("--meter", "ppk2", f"port={meter.path}", "voltage=3.3V", "-o", "t.csv")
+        done = edgeproof("meter", "record", *words, "--", "sleep", "1.5", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "that were seen" in told
+    assert re.search(r"not seen .*the meter ended early: ", told)
+    assert read_recording(tmp_path / "t.csv").ended
+
+
+def test_a_recorded_trace_can_be_looked_at_like_a_meter(tmp_path: Path) -> None:
+    done = edgeproof("meter", "record", *EMULATED, "-o", "t.json", "--", "sleep", "1.2", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = edgeproof("meter", "show", "replay", "file=t.json", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "EMULATED" in done.stdout
+    assert re.search(r"mean 5\d(\.\d)? mW", done.stdout), done.stdout

@@ -112,6 +112,21 @@ def test_the_example_of_every_needed_key_is_one_that_the_driver_takes(driver: st
     meter_at(driver, dict(row.example.split("=", 1) for row in rows))
 
 
+def test_the_words_that_a_key_can_be_are_those_that_its_driver_takes() -> None:
+    """As the drivers have them; a note for a key that is not there would be shown to nobody."""
+    from kit.meter.lpm01a import _MODES as LPM01A
+    from kit.meter.ppk2 import _MODES as PPK2_MODES
+    from kit.pipeline.meter_list import _NOTES, _WORDS
+
+    for driver, modes in (("ppk2", PPK2_MODES), ("lpm01a", LPM01A)):
+        (row,) = (row for row in keys_of(driver) if row.name == "mode")  # type: ignore[arg-type]
+        assert set(modes) <= set(f"{row.example} {row.note}".replace("=", " ").replace(":", " ").split())
+    for driver, name in _WORDS:
+        assert name in METER_KEYS[driver]
+    for name in _NOTES:
+        assert any(name in keys for keys in METER_KEYS.values())
+
+
 def test_every_driver_says_what_it_measures_and_needs() -> None:
     rows = drivers()
     assert [row.name for row in rows] == list(DRIVERS)
