@@ -35,16 +35,17 @@ def judge_latency(case: Case) -> tuple[Finding, ...]:
     samples_s = record.samples_ns[record.warmup_count :].astype(np.float64) * 1e-9
     if len(samples_s) == 0:
         return (absent(case, "s", "every latency sample is warm-up.", "measure more inferences"),)
-    found = _judged(case, record, quantile_bounds(samples_s, _probability(case), case.confidence))
-    stability = assess(record)
-    return (_of_unstable(case, found, record, stability) if stability.state == "unstable" else found,)
+    bounds, stability = quantile_bounds(samples_s, _probability(case), case.confidence), assess(record)
+    if stability.state == "unstable":
+        return (_of_unstable(case, bounds, record, stability),)
+    return (_judged(case, record, bounds),)
 
 
 def _probability(case: Case) -> float:
     return round(float(case.requirement.metric.removeprefix("latency.p")) / 100, 6)
 
 
-def _judged(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Finding:
+def _found(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Finding:
     measured = Measured(
         bounds.estimate, bounds.lower, bounds.upper, "s",
         "order statistics, exact binomial, at the effective count of correlated samples",
@@ -56,7 +57,11 @@ def _judged(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Findin
             "minimum_count": float(bounds.minimum_count),
         },
     )  # fmt: skip
-    found = finding(case, measured)
+    return finding(case, measured)
+
+
+def _judged(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Finding:
+    found = _found(case, record, bounds)
     if bounds.upper is None and found.verdict is not Verdict.FAIL:
         more = bounds.minimum_count * bounds.design_effect - bounds.count
         wanted = f"about {count(rounded_up(more), 'more inference')}"
@@ -68,25 +73,35 @@ def _judged(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Findin
     return certifying(case, explained(found, _reason(case, found), _need(case, bounds)))
 
 
-def _of_unstable(case: Case, found: Finding, record: LatencyRecord, stability: Stability) -> Finding:
-    """The finding where the run changed on the way: its interval is of no one state of the device.
+def _of_unstable(case: Case, whole: QuantileBounds, record: LatencyRecord, stability: Stability) -> Finding:
+    """The finding where the run changed on the way, from its fastest stretch's lower end to its slowest's upper end.
 
-    FAIL stands if even the fastest stretch breaks the limit. PASS stands if the slowest one holds it, and would if it
-    slowed by as much again as it differs from the fastest. Anything else is undecided.
+    FAIL stands if even the fastest breaks the limit. PASS stands if the slowest holds it, and would if it slowed by as
+    much again as it differs from the fastest. Anything else is undecided.
     """
-    parts = _parts(case, record, stability.boundaries)
-    lowest, highest = min(part.lower or 0.0 for part in parts), max(part.upper or np.inf for part in parts)
-    headroom = max(part.estimate for part in parts) / max(min(part.estimate for part in parts), 1e-12)
-    details = {**found.details, "stretches": float(len(parts)), "fastest_lower_s": lowest}
-    held, first = replace(found, details=details), stability.causes[0]
-    unstable = f"The run was not stable: {first.sentence}."
-    if found.verdict is Verdict.FAIL and lowest > case.requirement.limit:
-        return replace(held, reason=f"{found.reason} {unstable} Even its fastest stretch is beyond the limit.")
-    if found.verdict is Verdict.PASS and highest * headroom <= case.requirement.limit:
+    parts, cause = _parts(case, record, stability.boundaries), stability.causes[0]
+    ratio = max(part.estimate for part in parts) / max(min(part.estimate for part in parts), 1e-12)
+    lower, upper = min(part.lower or 0.0 for part in parts), _slowest_upper(parts, whole, ratio)
+    found = _found(case, record, replace(whole, lower=lower, upper=upper))
+    found = replace(found, details={**found.details, "stretches": float(len(parts)), "slowest_to_fastest": ratio})
+    reason = f"{_reason(case, found)} The run was not stable: {cause.sentence}."
+    if found.verdict is Verdict.FAIL:
+        return certifying(case, explained(found, f"{reason} Even its fastest stretch is beyond the limit."))
+    if found.verdict is Verdict.PASS and upper is not None and upper * ratio <= case.requirement.limit:
         kept = "Its slowest stretch holds the limit, and would if it slowed by as much again."
-        wider = replace(held, upper=highest)
-        return replace(wider, reason=f"{_reason(case, wider)} {unstable} {kept}")
-    return undecided(held, f"{found.reason} {unstable}", NEEDS[first.kind])
+        return certifying(case, explained(found, f"{reason} {kept}"))
+    return undecided(found, reason, NEEDS[cause.kind])
+
+
+def _slowest_upper(parts: list[QuantileBounds], whole: QuantileBounds, ratio: float) -> float | None:
+    """Upper bound of the slowest stretch: its own, or where some stretch is too short, `ratio` times the whole's.
+
+    If stretches differ by a factor, the slowest's quantile is that times the fastest's, which is below the whole's.
+    """
+    uppers = [part.upper for part in parts if part.upper is not None]
+    if len(uppers) == len(parts):
+        return max(uppers)
+    return None if whole.upper is None else max([whole.upper * ratio, *uppers])
 
 
 def _parts(case: Case, record: LatencyRecord, boundaries: tuple[int, ...]) -> list[QuantileBounds]:

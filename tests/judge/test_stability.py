@@ -13,6 +13,7 @@ from kit.judge.latency import NEEDS
 from kit.judge.stability import Stability, assess
 from kit.judge.strain import Kind
 from kit.records import Conditions, Finding, LatencyRecord, Telemetry, Verdict
+from kit.spec.types import DeviceSpec
 from tests.builders import VariantPlan, conditions, device, digest_of, evidence, profile, requirement
 from tests.builders import latency as latency_record
 
@@ -266,12 +267,15 @@ def test_it_is_pure() -> None:
     np.testing.assert_array_equal(made.samples_ns, before)
 
 
-def found_on(samples_ms: Series, limit_s: float, metric: Any = "latency.p90", **changes: Any) -> Finding:
-    given = evidence([VariantPlan("int8")])
+def found_on(
+    samples_ms: Series, limit_s: float, metric: Any = "latency.p90", spec: DeviceSpec | None = None, **changes: Any
+) -> Finding:
+    spec = spec or device()
+    given = evidence([VariantPlan("int8")], emulated=spec.emulated)
     one = given.variants[0]
     made = replace(record(samples_ms, **changes), variant_digest=one.variant.model.digest)
     given = replace(given, variants=(replace(one, latency=made),))
-    return judge(given, profile([requirement(metric, limit_s)]), device()).variants[0].findings[0]
+    return judge(given, profile([requirement(metric, limit_s)]), spec).variants[0].findings[0]
 
 
 @pytest.mark.parametrize(
@@ -297,9 +301,21 @@ def test_a_run_that_was_throttled_is_judged_by_its_stretches(limit_s: float, ver
         assert "Even its fastest stretch is beyond the limit" in found.reason
 
 
-def test_a_stretch_that_is_too_short_for_a_bound_cannot_pass() -> None:
-    assert found_on(slowed(500), 1.0, "latency.p99").verdict is Verdict.INCONCLUSIVE
-    assert found_on(noise(500, 0), 1.0, "latency.p99").verdict is Verdict.PASS
+def test_a_stretch_that_is_too_short_is_bounded_by_the_whole_and_its_ratio() -> None:
+    """250 samples cannot bound p99; 500 can, and halves differ by 1.5: once for the slower, once for what may come."""
+    found = found_on(slowed(500), 1.0, "latency.p99")
+    assert found.verdict is Verdict.PASS
+    assert found.upper is not None
+    ratio = found.details["slowest_to_fastest"]
+    assert found_on(slowed(500), 1.01 * found.upper * ratio, "latency.p99").verdict is Verdict.PASS
+    assert found_on(slowed(500), 0.99 * found.upper * ratio, "latency.p99").verdict is Verdict.INCONCLUSIVE
+    assert found_on(slowed(200), 1.0, "latency.p99").verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("emulated", [(), ("clock",)], ids=["real", "declared emulated"])
+def test_an_emulated_clock_certifies_only_where_it_is_declared(emulated: tuple[str, ...]) -> None:
+    found = found_on(slowed(3000), 1.0, spec=device(emulated=emulated), obtained="emulated")
+    assert found.verdict is (Verdict.PASS if emulated else Verdict.INCONCLUSIVE)
 
 
 def test_late_starts_decide_nothing_at_the_limit() -> None:
