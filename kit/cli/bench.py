@@ -48,7 +48,10 @@ SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
 @click.option("--cold", is_flag=True, help="Also fresh processes, from nothing to the first answer.")
 @click.option("--operators", is_flag=True, help="Also the time of each operator, in runs of their own.")
 @click.option("--audit/--no-audit", default=True, help="Check that what is timed is what is scored.  [default: audit]")
-@click.option("--stable", is_flag=True, help="Wait until the device is as at the start; take unstable windows again.")
+@click.option(
+    "--stable", is_flag=True, help="Wait until the device is calm and as at the start; take unstable windows again."
+)
+@click.option("--patience", metavar="TIME", help="Longest wait before a window (--stable).  [default: 60s]")
 @click.option("--budget", metavar="TIME", help="Begin nothing that would end later; --resume does the rest.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of rows and turns.")
 @runs_option
@@ -101,6 +104,8 @@ def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
     models: tuple[Path, ...] = options["models"]
     if not models:
         raise click.UsageError("Missing MODEL.", ctx)
+    if options["patience"] and not options["stable"]:
+        raise click.UsageError("--patience is for --stable.", ctx)
     workload, window_s = _workload(ctx), _seconds(options["window_time"], "--window-time")
     return BenchOrder(
         models=tuple(str(path.absolute()) for path in models),
@@ -109,6 +114,7 @@ def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
         workload=workload,
         windows=options["windows"] or (6 if len(models) > 1 else 5),
         window_s=window_s,
+        patience_s=_seconds(options["patience"] or "60s", "--patience"),
         min_count=options["min_count"] or _usual_count(workload, window_s),
         **{name: options[name] for name in ("memory", "energy", "cold", "operators", "audit", "stable", "seed")},
     )

@@ -32,7 +32,7 @@ from kit.model.rows import Array
 from kit.model.weights import weight_bytes
 from kit.pipeline.bench_plan import COLD_SESSIONS, PROFILED_INFERENCES, BenchInputs, BenchModel, expected_seconds
 from kit.pipeline.interleave import turns
-from kit.pipeline.stable import ATTEMPTS, PATIENCE_S, wait_until_calm
+from kit.pipeline.stable import ATTEMPTS, wait_until_calm, wanted
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
@@ -168,13 +168,15 @@ def _window(work: _Work, number: int, window: int, digest: str) -> None:
 
 
 def _hold(work: _Work, step: str) -> None:
-    """Wait until the device is as at the start; who watches is told what for."""
+    """Wait until the device is calm and as at the start; who watches is told what for."""
+    run, patience_s = work.run, work.inputs.order.patience_s
 
     def told(waited_s: float, found: tuple[str, ...]) -> None:
-        work.watcher.start(f"waiting, {waited_s:.0f} of at most {PATIENCE_S:.0f} s: {'; '.join(found)}")
+        work.watcher.start(f"waiting, {waited_s:.0f} of at most {patience_s:.0f} s: {'; '.join(found)}")
 
-    start = work.run.get("conditions/start", Conditions)
-    work.run.put(step, wait_until_calm(work.device.conditions, start, work.inputs.device.threads, told))
+    cpus = run.get("device/identity", DeviceRecord).logical_cpus
+    goal, threads = wanted(run.get("conditions/start", Conditions), cpus), work.inputs.device.threads
+    run.put(step, wait_until_calm(work.device.conditions, goal, threads, told, patience_s=patience_s))
 
 
 def _other(work: _Work, kind: str, number: int, digest: str) -> None:

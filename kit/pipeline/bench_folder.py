@@ -95,6 +95,7 @@ def _option_words(order: BenchOrder) -> list[str]:
     words += [] if order.memory else ["--no-memory"]
     words += [] if order.energy is None else ["--energy" if order.energy else "--no-energy"]
     words += [] if order.audit else ["--no-audit"]
+    words += ["--patience", f"{order.patience_s:g}s"] if order.stable else []
     return words + [f"--{name}" for name in ("cold", "operators", "stable") if getattr(order, name)]
 
 

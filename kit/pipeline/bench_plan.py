@@ -26,6 +26,7 @@ class BenchOrder:
 
     Each window lasts `window_s` and has `min_count` samples at least. energy: None is "where the device has a meter".
     `data` None: rows are made from the model's own input, by `seed`, which also draws the order of the windows.
+    patience_s: the longest wait before a window where conditions are held (`stable`).
     """
 
     models: tuple[str, ...]
@@ -41,6 +42,7 @@ class BenchOrder:
     operators: bool = False
     audit: bool = True
     stable: bool = False
+    patience_s: float = 60.0
     seed: int = 0
 
     @property

@@ -121,7 +121,7 @@ def _of_conditions(report: BenchReport) -> Iterator[str]:
     if late:
         left = "; ".join(dict.fromkeys(text for each in late for text in each.departures))
         waited = quantity(max(each.waited_s for each in late), "s")
-        yield f"before {count(len(late), 'window')}, {waited} of waiting did not bring back the start's state: {left}"
+        yield f"before {count(len(late), 'window')}, {waited} of waiting did not calm the device: {left}"
 
 
 def _causes(causes: Iterable[Cause]) -> str:

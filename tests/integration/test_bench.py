@@ -200,8 +200,8 @@ def test_a_changed_model_is_not_gone_on_with(case: Case, tmp_path: Path, edgepro
 
 
 def test_holding_conditions_keeps_what_it_rejects(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
-    words = (case.model, *QUICK, "--no-memory", "--no-energy", "--no-audit", "--stable", "--json")
-    done = edgeproof("bench", *words, cwd=tmp_path)
+    words = (case.model, *QUICK, "--no-memory", "--no-energy", "--no-audit", "--stable", "--patience", "1s")
+    done = edgeproof("bench", *words, "--json", cwd=tmp_path)
     found = json.loads(done.stdout)
     (model,) = found["models"]
     judged = [*(each["stability"] for each in model["latency"]["windows"]), model["latency"]["stability"]]
@@ -238,6 +238,7 @@ def test_what_cannot_be_benched_is_refused_before_anything_is_written(
         ((model, "--batch", "4"), "takes no --batch"),
         ((model, "--scenario", "burst", "--period", "1s"), "needs --burst"),
         ((model, "--scenario", "periodic", "--period", "5"), "needs its unit"),
+        ((model, "--patience", "9s"), "--patience is for --stable"),
         ((model, "--window-time", "soon"), "--window-time is a time"),
         ((model, "--device", "bare.toml", "--energy"), "has no meter"),
         ((model, "--device", "mlperf-tiny-board"), "takes no other"),

@@ -200,11 +200,11 @@ def test_windows_that_were_taken_again_are_said(tmp_path: Path) -> None:
 def test_a_busy_start_and_a_wait_in_vain_are_said(tmp_path: Path) -> None:
     run = write_run(tmp_path, replace(ORDER, stable=True), {"net.onnx": 10**6}, start=replace(CALM, load_1min=3.5))
     run.put("held/1/1/1", Held(0.1, CALM, ()))
-    run.put("held/1/2/1", Held(60.2, CALM, ("load 9.0, at the start 3.5",)))
+    run.put("held/1/2/1", Held(60.2, CALM, ("load 9.0, not 1.0",)))
     busy, vain = trust_of(read_report(run)).warnings
     assert busy == "other work was running when it began: load 3.5 on 4 CPUs"
-    assert vain.startswith("before 1 window, 60.2 s of waiting did not bring back")
-    assert vain.endswith("load 9.0, at the start 3.5")
+    assert vain.startswith("before 1 window, 60.2 s of waiting did not calm the device: ")
+    assert vain.endswith("load 9.0, not 1.0")
 
 
 def test_an_emulated_processor_has_no_latency(tmp_path: Path) -> None:

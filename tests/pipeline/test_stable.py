@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kit.errors import LinkError
-from kit.pipeline.stable import departures, wait_until_calm
+from kit.pipeline.stable import departures, wait_until_calm, wanted
 from kit.records import Conditions
 
 START = Conditions(
@@ -30,12 +30,12 @@ UNKNOWN = Conditions("2026-01-01T00:00:00Z", None, None, None, None, None, None)
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"load_1min": 2.5}, "load 2.5, at the start 0.4"),
+        ({"load_1min": 2.5}, "load 2.5, not 0.4"),
         ({"cpu_pressure_share": 0.4}, "tasks wait for the processor 40 % of the time"),
         ({"memory_pressure_share": 0.2}, "tasks wait for memory 20 % of the time"),
-        ({"temperature_celsius": 61.25}, "61.2 °C, at the start 45.0 °C"),
+        ({"temperature_celsius": 61.25}, "61.2 °C, not 45.0 °C"),
         ({"cooling_share": 0.5}, "its cooling holds it back (50 % of its highest state)"),
-        ({"frequency_hz": 1.2e9}, "1.20 GHz, at the start 1.80 GHz"),
+        ({"frequency_hz": 1.2e9}, "1.20 GHz, not 1.80 GHz"),
     ],
     ids=["load", "processor", "memory", "temperature", "cooling", "frequency"],
 )
@@ -84,17 +84,17 @@ def test_it_waits_until_the_device_is_calm() -> None:
         [replace(START, load_1min=9.0), replace(START, temperature_celsius=70.0), START]
     )
     told: list[tuple[float, tuple[str, ...]]] = []
-    held = wait_until_calm(lambda: next(states), START, 1, lambda *each: told.append(each))
+    held = wait_until_calm(lambda: next(states), START, 1, lambda *each: told.append(each), patience_s=9)
     assert held.departures == ()
     assert held.conditions == START
-    assert [what for _, what in told] == [("load 9.0, at the start 0.4",), ("70.0 °C, at the start 45.0 °C",)]
+    assert [what for _, what in told] == [("load 9.0, not 0.4",), ("70.0 °C, not 45.0 °C",)]
     assert told[0][0] < told[1][0] < held.waited_s
     assert 0.9 < held.waited_s < 5
 
 
 def test_a_calm_device_is_not_waited_for() -> None:
     told: list[object] = []
-    held = wait_until_calm(lambda: START, START, 1, lambda *each: told.append(each))
+    held = wait_until_calm(lambda: START, START, 1, lambda *each: told.append(each), patience_s=9)
     assert held.waited_s < 0.5
     assert told == []
 
@@ -105,7 +105,7 @@ def test_patience_ends_and_what_was_left_is_said() -> None:
     held = wait_until_calm(lambda: hot, START, 1, lambda *_: None, patience_s=0.7)
     assert 0.7 <= held.waited_s < 3
     assert time.monotonic() - began_s < 3
-    assert held.departures == ("90.0 °C, at the start 45.0 °C",)
+    assert held.departures == ("90.0 °C, not 45.0 °C",)
     assert held.conditions is hot
 
 
@@ -114,4 +114,22 @@ def test_a_device_that_is_gone_ends_the_wait() -> None:
         raise LinkError("closed")
 
     with pytest.raises(LinkError):
-        wait_until_calm(gone, START, 1, lambda *_: None)
+        wait_until_calm(gone, START, 1, lambda *_: None, patience_s=9)
+
+
+def test_a_calm_start_is_what_is_wanted() -> None:
+    assert wanted(START, 4) == START
+    assert wanted(UNKNOWN, 4) == UNKNOWN
+
+
+def test_a_start_that_was_not_calm_is_not_held_on_to() -> None:
+    busy = replace(START, load_1min=7.5, cpu_pressure_share=0.8, memory_pressure_share=0.3, cooling_share=0.6)
+    goal = wanted(busy, 4)
+    assert (goal.load_1min, goal.cpu_pressure_share, goal.memory_pressure_share, goal.cooling_share) == (
+        1,
+        0.05,
+        0.05,
+        0,
+    )
+    assert len(departures(busy, goal, 1)) == 4
+    assert departures(replace(START, load_1min=2.4), goal, 1) == ()
