@@ -91,8 +91,10 @@ class Desk:
         self._queue.put((session, work))
 
     def leave(self, session: Session) -> None:
-        """A session has ended: its lease is free."""
+        """A session has ended: its lease is free, and nothing is sampled for nobody."""
         self._lease.release(session)
+        if self._lease.state(0.0) is None:
+            self._agent.end_sampling()
         with self._guard:
             self._sessions.discard(session)
         if self._until_gone:

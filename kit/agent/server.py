@@ -49,6 +49,10 @@ class Agent:
         """Who this is and whether it is taken, for a host without the lease; safe from any thread."""
         return Message("describe", {"protocols": list(PROTOCOLS), "busy": taken} | self._who())
 
+    def end_sampling(self) -> None:
+        """Stop reading files for a meter of a host that is gone; safe from any thread."""
+        self._files.close()
+
     def close(self) -> None:
         """Let go of the models; they stay for the next agent."""
         self._files.close()

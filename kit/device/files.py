@@ -18,6 +18,7 @@ Offset = Callable[[], tuple[int, int]]
 
 _MAX_SAMPLES = 1 << 22
 _SLACK_NS = 100_000_000
+_MOST_DRIFT = 1e-3  # of a clock that keeps time at all
 
 
 class DeviceFiles:
@@ -120,11 +121,19 @@ class DeviceSampling:
         samples = self._files.end(self._count)
         ended_ns = time.monotonic_ns()
         offset_ns, error_ns = self._files.offset_ns()
+        moved_ns, bounds_ns = offset_ns - self._offset_ns, error_ns + self._error_ns
+        if abs(moved_ns) > bounds_ns + _MOST_DRIFT * (ended_ns - self._began_ns):
+            what = f"the device's clock moved by {abs(moved_ns) / 1e6:.3g} ms against the host's while files were read"
+            raise MeasurementError(
+                what, next_step="check that nothing sets it or restarts the device, then measure again"
+            )
         self._files.check(samples, self._began_ns + self._offset_ns, ended_ns + offset_ns)
         passed = (samples.t_ns - samples.t_ns[0]) / max(1, int(samples.t_ns[-1] - samples.t_ns[0]))
-        drift_ns = np.rint(passed * (offset_ns - self._offset_ns)).astype(np.int64)
-        t_ns = samples.t_ns - self._offset_ns - drift_ns
-        return FileSamples(t_ns, samples.texts, samples.error_ns + max(error_ns, self._error_ns) + 1, samples.late)
+        t_ns = samples.t_ns - self._offset_ns - np.rint(passed * moved_ns).astype(np.int64)
+        if (np.diff(t_ns) <= 0).any():
+            t_ns = samples.t_ns - self._offset_ns  # read in less time than the clocks are known to
+        bound_ns = samples.error_ns + max(error_ns, self._error_ns) + 1
+        return FileSamples(t_ns, samples.texts, bound_ns, samples.late)
 
 
 def _clean(text: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from kit.files import Files
 from kit.meter.base import Watched
 from kit.meter.battery import SUPPLIES, Gauge, gauge_in, source_of
-from kit.meter.polling import PollingMeter, files_of, nothing_found
+from kit.meter.polling import PollingMeter, files_of, nothing_found, text_or
 from kit.meter.series import whole
 from kit.spec.types import MeterSpec
 
@@ -19,6 +19,7 @@ WAYS = {"now": (("current_now", "voltage_now"),), "counter": (("charge_counter",
 """The gauge's files by mode: see kit.meter.battery."""
 
 _SUPPLIES = ("battery", "bms", "main-battery", "*")
+_CHARGERS = ("Mains", "USB", "USB_DCP", "USB_CDP", "USB_ACA", "USB_C", "USB_PD", "Wireless")
 _LEAST_UV, _LEAST_UA = 100_000, 5_000  # a device that runs an agent draws more than 5 mA
 _CURRENT_UNITS = {"uA": 1e-6, "mA": 1e-3}
 
@@ -35,8 +36,9 @@ def find_gauge(spec: MeterSpec, files: Files) -> Gauge:
     """The gauge, with its units as the driver has them. Raises MeasurementError where there is none, or no unit."""
     for name in _SUPPLIES:
         for path in files.glob(f"{SUPPLIES}/{name}/voltage_now"):
-            gauge = gauge_in(spec, files, path.rsplit("/", 1)[0], WAYS)
-            if gauge is not None:
+            folder = path.rsplit("/", 1)[0]
+            gauge = gauge_in(spec, files, folder, WAYS)
+            if gauge is not None and text_or(files, f"{folder}/type") not in _CHARGERS:
                 return replace(gauge, scales=_scales(spec, files, gauge))
     step = "the agent's user may not read it, or there is none: use odpm, or a meter on the supply"
     raise nothing_found(spec, f"no battery below {SUPPLIES} tells current and voltage", step)

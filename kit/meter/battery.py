@@ -78,7 +78,9 @@ def choose_gauge(spec: MeterSpec, files: Files) -> Gauge:
     batteries = {folder.rsplit("/", 1)[-1]: folder for folder in find_batteries(files)}
     if not batteries:
         raise nothing_found(spec, f"there is no battery below {SUPPLIES}", "use another meter")
-    name = chosen(spec, batteries, noun="battery")[0]
+    name, *others = chosen(spec, batteries, noun="battery")
+    if others:
+        raise nothing_found(spec, "one battery is read at a time", f"name one: {', '.join(batteries)}")
     gauge = gauge_in(spec, files, batteries[name], WAYS)
     if gauge is None:
         raise nothing_found(spec, f"{name} tells neither power nor current with voltage", "use another meter, or mode")

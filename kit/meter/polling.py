@@ -8,6 +8,7 @@ from kit.errors import MeasurementError, SpecError
 from kit.files import Files, FileSamples, Sampling
 from kit.meter.base import PowerTrace, Watched
 from kit.records import MeterAccuracy, MeterRecord
+from kit.spec.text import shown
 from kit.spec.types import MeterSpec
 
 MAX_RATE_HZ = 1000.0
@@ -33,7 +34,7 @@ class PollingMeter:
     def __init__(self, spec: MeterSpec, source: Source) -> None:
         self._source = source
         self._record = MeterRecord(
-            spec.driver, "measured", source.description, dict(source.parameters), stated_accuracy(spec)
+            spec.driver, "measured", shown(source.description, 500), dict(source.parameters), stated_accuracy(spec)
         )
         self._sampling: Sampling | None = None
 
@@ -110,7 +111,7 @@ def chosen(spec: MeterSpec, names: Iterable[str], *, whole: Iterable[str] = (), 
     """
     known = list(dict.fromkeys(names))
     folded = {name.casefold(): name for name in known}
-    listed = ", ".join(known[:40])
+    listed = shown(", ".join(known[:40]), 2000)
     part = spec.words.get("part", "")
     if part:
         asked = [part] if part.casefold() in folded else part.split("+")

@@ -1,13 +1,19 @@
 """The agent's files: what a meter needs is read and sampled, and nothing else of the device."""
 
+import socket
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from kit.agent import files as agent_files
+from kit.agent.cache import ModelCache
+from kit.agent.desk import Desk
 from kit.agent.files import FileRequests
+from kit.agent.server import Agent
 from tests.agent.raw_agent import MAIN, RawAgent
+from tests.agent.test_desk import SocketChannel
 from tests.sysfs import Tree
 
 
@@ -169,3 +175,21 @@ class TestSampling:
     def test_nothing_to_sample(self, agent):
         reply = agent.refused("file_sample", [b"/sys/class/powercap/intel-rapl:0/gone"], period_s=0.1)
         assert reply.text("reason") == "file"
+
+    def test_a_host_that_is_gone_has_nothing_sampled_for_it(self, tree, tmp_path):
+        """Over TCP the agent lives on; its thread for that host's meter does not."""
+        before = threading.active_count()
+        requests = FileRequests(tree.root)
+        requests._sampler = agent_files.Sampler(lambda: ("1",), 1e-3)
+        agent = Agent(ModelCache(tmp_path / "models"))
+        agent._files = requests
+        desk, (ours, theirs) = Desk(agent), socket.socketpair()
+        with ours:
+            desk.take(SocketChannel(theirs, "host"))
+            assert threading.active_count() >= before + 1
+        deadline_s = time.monotonic() + 5
+        while threading.active_count() > before and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        theirs.close()
+        assert threading.active_count() == before
+        agent.close()

@@ -168,11 +168,15 @@ class TestClock:
         assert samples.error_ns == 10 + 1000 + 1
 
     def test_a_drift_is_taken_in_a_straight_line(self):
-        """One percent: 0.5 ms over 50 ms, of which the last sample has all."""
-        device = Scripted(10**12, drift=0.01)
+        device = Scripted(10**12, drift=9e-4)
         samples = device.sampled()
         assert abs(int(samples.t_ns[-1]) - time.monotonic_ns()) < 20_000_000
         assert (np.diff(samples.t_ns) > 0).all()
+
+    @pytest.mark.parametrize("drift", [0.05, -0.05, -2.0])
+    def test_one_that_keeps_no_time_is_told(self, drift):
+        with pytest.raises(MeasurementError, match="clock moved by"):
+            Scripted(10**12, drift=drift).sampled()
 
 
 class TestHostile:

@@ -170,6 +170,8 @@ class TestWhich:
         with pytest.raises(MeasurementError, match="which battery, of BAT0, BAT1"):
             open_on(tree)
         assert "BAT1" in open_on(tree, words={"part": "BAT1"}).describe().description
+        with pytest.raises(MeasurementError, match="one battery is read at a time"):
+            open_on(tree, words={"part": "BAT0+BAT1"})
 
 
 class TestAge:
@@ -258,6 +260,13 @@ class TestAndroid:
         add(tree, "battery", **PHONE | changes)
         with pytest.raises(MeasurementError, match=why):
             open_on(tree, "android-battery", words)
+
+    def test_a_charger_is_no_battery(self, tree):
+        add(tree, "usb", **{**PHONE, "type": "USB_PD", "current_now": 2_000_000})
+        with pytest.raises(MeasurementError, match="no battery below"):
+            open_on(tree, "android-battery")
+        add(tree, "gauge", **PHONE)
+        assert "gauge" in open_on(tree, "android-battery").describe().description
 
     def test_none(self, tree):
         with pytest.raises(MeasurementError, match="no battery below") as caught:
