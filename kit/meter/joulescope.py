@@ -21,7 +21,7 @@ from kit.records import MeterRecord, Obtained
 from kit.spec.types import MeterSpec
 
 _DEFAULT_HZ, _FIRST_S = 20_000.0, 5.0
-_REMOVED = "@/!remove"
+_REMOVED, _INPUTS = "@/!remove", (0, 1, 2, 3, 7)
 
 
 class Driver(Protocol):
@@ -65,11 +65,14 @@ class JoulescopeMeter:
     def __init__(self, spec: MeterSpec, watched: Watched, driver: Driver | None = None) -> None:
         del watched
         self._numbers = instrument.numbers_of(spec, (), ("trigger_line", "sample_rate_hz"))
+        line = self._numbers.get("trigger_line")
+        if line is not None and line not in _INPUTS:
+            what, step = f"trigger {line:g} is no input", "its inputs are 0 to 3, and 7 (the trigger connector)"
+            raise SpecError(what, where="meter joulescope", next_step=step)
         self._spec, self._is_ours, self._is_open = spec, driver is None, False
         self._driver = _driver() if driver is None else driver
         self._blocks: Blocks | None = None
         self._drift_ppm: float | None = None
-        line = self._numbers.get("trigger_line")
         self._signals = ["i", "v"] + ([] if line is None else [f"gpi/{line:.0f}"])
         try:
             self._path = _chosen(self._driver.device_paths(), spec.words.get("serial", ""))
@@ -99,8 +102,8 @@ class JoulescopeMeter:
         wanted_hz = self._numbers.get("sample_rate_hz", _DEFAULT_HZ)
         self._first, self._ended = threading.Event(), ""
         self._blocks, self._sent_ns = Blocks(wanted_hz, len(self._signals) > 2), time.monotonic_ns()
-        self._driver.subscribe(_REMOVED, "pub", self._on_removed)
-        self._handlers = {f"{self._path}/s/{name}/!data": self._on_block for name in self._signals}
+        self._handlers: dict[str, Any] = {f"{self._path}/s/{name}/!data": self._on_block for name in self._signals}
+        self._handlers[_REMOVED] = self._on_removed  # kept: to unsubscribe takes the very same object
         for topic, handler in self._handlers.items():
             self._driver.subscribe(topic, "pub", handler)
         self._control(1)
@@ -158,7 +161,7 @@ class JoulescopeMeter:
         blocks, self._blocks = self._blocks, None
         assert blocks is not None
         _quietly(self._control, 0)
-        for topic, handler in {**self._handlers, _REMOVED: self._on_removed}.items():
+        for topic, handler in self._handlers.items():
             _quietly(self._driver.unsubscribe, topic, handler)
         return blocks
 

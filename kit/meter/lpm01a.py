@@ -116,7 +116,7 @@ def _index(recording: Recording, found: Decoded, skipped: int) -> Float64Array:
     """Number of the last sample, lost ones counted, that had arrived at each read."""
     byte, sample = np.array([(0, 0), *found.pieces], np.float64).T
     at = np.interp(recording.arrivals[:, 1] - skipped, byte, sample)
-    whole: Float64Array = np.maximum(np.floor(at) - 1, 0)
+    whole: Float64Array = np.floor(at) - 1
     for place, lost in found.losses:
         whole[at > place] += lost
     return whole

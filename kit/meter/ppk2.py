@@ -10,7 +10,7 @@ from kit.meter import instrument, timebase
 from kit.meter.base import PowerTrace, Watched
 from kit.meter.instrument import Samples
 from kit.meter.port import MeterPort, Recording
-from kit.meter.ppk2_samples import COUNTS, RATE_HZ, Calibration, Decoder, parse_calibration
+from kit.meter.ppk2_samples import COUNTS, EVERY_VALUE, RATE_HZ, Calibration, Decoder, parse_calibration
 from kit.records import Float64Array, MeterRecord
 from kit.spec.types import MeterSpec
 
@@ -93,7 +93,7 @@ class Ppk2Meter:
         self._port.drain()
         answer = self._ask_calibration()
         calibration = parse_calibration(answer)
-        if b"END" not in answer or "R0" in calibration.absent:
+        if b"END" not in answer or len(calibration.absent) == EVERY_VALUE:
             what = "it does not answer as a PPK2 does" if answer else "it does not answer"
             raise MeasurementError(
                 what, where="meter ppk2", next_step="check that `port` is the PPK2's, and its switch"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.errors import MeasurementError
 from kit.records import Float64Array
 
 RATE_HZ, RANGES, COUNTS = 100_000.0, 5, 64
@@ -19,8 +20,11 @@ _STEP = 1.8 / 163_840  # V at the amplifier's output, a count
 _ALPHA, _ALPHA_TOP, _TOP, _SETTLE, _FROZEN = 0.18, 0.06, 4, 3, 2
 _MEMORY = 1024  # samples after which an average has forgotten what came before: 0.94**1024 is below rounding
 _SYNC, _LOST_SYNC, _HELD = 16, 8, 16
-_CODES = 1 << 17
+_CODES, _MOST_A = 1 << 17, 1e3
 _SENT = ("R", "GS", "GI", "O", "S", "I", "UG")
+EVERY_VALUE = len(_SENT) * RANGES
+"""How many values a calibration has."""
+
 _LINE = re.compile(rb"^([A-Za-z]+)([0-4]?): *(\S+) *\r?$", re.MULTILINE)
 
 
@@ -39,12 +43,18 @@ class Calibration:
     facts: dict[str, str] = field(default_factory=dict)
 
     def table(self, voltage_v: float) -> Float64Array:
-        """Current in A for each of the low 17 bits of a sample, ADC and range: float64 [131072]."""
+        """Current in A for each of the low 17 bits of a sample, ADC and range: float64 [131072].
+
+        Raises MeasurementError for a calibration by which some current would be a thousand times what it can measure.
+        """
         code = np.arange(_CODES)
         which, adc = np.minimum(code >> 14, RANGES - 1), (code & 0x3FFF) * 4.0
         r, gs, gi, o, s, i, ug = (np.array(getattr(self, name))[which] for name in _SENT)
-        x = (adc - o) * (_STEP / r)
-        table: Float64Array = ug * (x * (gs * x + gi) + s * voltage_v + i)
+        with np.errstate(all="ignore"):
+            x = (adc - o) * (_STEP / r)
+            table: Float64Array = ug * (x * (gs * x + gi) + s * voltage_v + i)
+        if not np.abs(table).max() < _MOST_A:
+            raise MeasurementError("its calibration makes no sense", where="meter ppk2", next_step="have it repaired")
         return table
 
     def resolution_a(self, which: int) -> float:

@@ -27,13 +27,15 @@ class TimeBase:
 def fit(arrival_ns: Int64Array, index: Float64Array, rate_hz: float, sent_ns: int) -> TimeBase:
     """Samples cannot arrive before they are taken, nor be taken before the meter was told to start.
 
-    arrival_ns: int64 [reads]; index: float64 [reads], number of the last sample that had arrived. The line under all
+    arrival_ns: int64 [reads]; index: float64 [reads], number of the last sample that had arrived, negative where none
+    had. The line under all
     arrivals that is nearest to them (a side of their lower convex hull: Moon, Skelly and Towsley, "Estimation and
     removal of clock skew from network delay measurements", INFOCOM 1999) is the latest that the samples can have been
     taken; `sent_ns` is the earliest. The truth is between: half way is told, and half the difference is the error.
     """
     period_ns, drift_ppm = 1e9 / rate_hz, None
-    x, y = _least(index, (arrival_ns - sent_ns).astype(np.float64))
+    some = index >= 0
+    x, y = _least(index[some], (arrival_ns[some] - sent_ns).astype(np.float64))
     if (x[-1] - x[0]) / rate_hz >= _DRIFT_SPAN_S:
         slope = _slope_under(x, y)
         if abs(slope / period_ns - 1) <= _MOST_DRIFT:

@@ -90,7 +90,7 @@ class Lpm01a(PtyMeter):
         if word == "start":
             self._start_s, self._sent = time.monotonic(), 0
             self.say(b"" if self._is_binary else b"summary beg\r\nmin 0001-09\r\nmax 0002-03\r\nsummary end\r\n")
-            self.report |= {"samples": 0, "lost": 0}
+            self.report |= {"samples": 0, "lost": 0, "start_ns": int(self._start_s * 1e9)}
 
     def tick(self, now_s: float) -> None:
         if self._sent < 0:

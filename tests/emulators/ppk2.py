@@ -116,7 +116,7 @@ class Ppk2(PtyMeter):
         elif command[0] == 0x06:
             self.say(bytes(range(200, 200 + self.options.garbage)))
             self._stream = Stream(time.monotonic())
-            self.report |= {"samples": 0, "lost": 0}
+            self.report |= {"samples": 0, "lost": 0, "start_ns": int(self._stream.start_s * 1e9)}
         elif command[0] == 0x07 and self._stream:
             self.tick(time.monotonic())
             self._stream = None

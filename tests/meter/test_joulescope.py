@@ -147,7 +147,7 @@ class Driver:
         self.handlers[topic] = fn
 
     def unsubscribe(self, topic, fn):
-        assert self.handlers.pop(topic) == fn
+        assert self.handlers.pop(topic) is fn  # the driver looks for the very same object
 
     def publish(self, topic, value):
         self.published.append((topic, value))
@@ -271,6 +271,11 @@ class TestMeter:
         with pytest.raises(MeasurementError, match="no whole part"):
             meter.stop()
         meter.close()
+
+    @pytest.mark.parametrize("line", [4.0, 8.0, 0.5])
+    def test_an_input_that_it_has_not(self, line):
+        with pytest.raises(SpecError, match="is no input"):
+            open_one(Driver(), trigger_line=line)
 
     def test_stop_before_start(self):
         with pytest.raises(MeasurementError, match="before it was started"):

@@ -90,6 +90,11 @@ class TestCalibration:
         assert found.R[2] == 10.15
         assert "R2" in found.absent
 
+    @pytest.mark.parametrize("line", ["R0: 1e-300", "GS1: 1e300", "UG2: 1e9", "S4: 1e12"])
+    def test_one_that_makes_no_sense(self, line):
+        with pytest.raises(MeasurementError, match="makes no sense"):
+            parse_calibration(line.encode()).table(VOLTAGE_V)
+
     def test_windows_line_ends(self):
         assert parse_calibration(b"R0: 900.5\r\nEND\r\n").R[0] == 900.5
 

@@ -39,6 +39,12 @@ def test_the_truth_is_within_the_stated_error(duration_s, drift_ppm, seed):
         assert base.drift_ppm is None
 
 
+def test_reads_without_a_sample_bound_nothing():
+    at_ns, index, _ = arrivals(1.0)
+    early = fit(np.append(1000, at_ns), np.append(-1.0, index), RATE_HZ, 0)
+    assert early == fit(at_ns, index, RATE_HZ, 0)
+
+
 def test_a_drift_that_no_crystal_has_is_not_believed():
     at_ns, index, _ = arrivals(20.0, drift_ppm=5000.0)
     base = fit(at_ns, index, RATE_HZ, 0)

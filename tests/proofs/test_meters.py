@@ -72,7 +72,9 @@ def say(name: str, trace: PowerTrace, got_j: float, true_j: float, cpu_share: fl
 def prove_ppk2(duration_s: float, waveform: str, lose: str, lost: int) -> None:
     with running("ppk2", waveform=waveform, lose=lose, split=True, garbage=9) as end:
         trace, cpu_share = record("ppk2", end.path, duration_s, voltage_v=VOLTAGE_V)
-        lost += end.end()["overrun_bytes"] // 4  # where this machine stood still for longer than the emulator's memory
+        report = end.end()
+    lost += report["overrun_bytes"] // 4  # where this machine stood still for longer than the emulator's memory lasts
+    assert abs(trace.t_ns[0] - report["start_ns"]) <= trace.clock_error_ns
     kept = indices(trace, 1e5)
     true_a = ppk2.waveform_a(waveform, int(kept[-1]) + 1)[kept]
     known = ~np.isnan(trace.power_w)
@@ -97,6 +99,19 @@ def test_ppk2_counts_no_loss_where_there_is_none() -> None:
     prove_ppk2(30.0, "inference", "", 0)
 
 
+@pytest.mark.proof
+@pytest.mark.parametrize("drift_ppm", [-150.0, 150.0])
+def test_a_meter_s_clock_that_drifts_is_followed(drift_ppm: float) -> None:
+    with running("ppk2", drift_ppm=drift_ppm) as end:
+        trace, _ = record("ppk2", end.path, 15.0, voltage_v=VOLTAGE_V)
+        report = end.end()
+    true_ns = report["start_ns"] + (len(trace.t_ns) - 1 + trace.lost_samples) * 1e4 / (1 - drift_ppm * 1e-6)
+    print(f"\ndrift {drift_ppm:g} ppm: the last sample is {(trace.t_ns[-1] - true_ns) / 1e6:+.3f} ms off")
+    assert trace.lost_samples == report["overrun_bytes"] // 4
+    assert abs(trace.t_ns[0] - report["start_ns"]) <= trace.clock_error_ns
+    assert abs(trace.t_ns[-1] - true_ns) <= trace.clock_error_ns
+
+
 def test_ppk2_at_full_rate_quick() -> None:
     prove_ppk2(3.0, "inference", "120000:37,150000:6405", 37 + 6405)
 
@@ -105,6 +120,8 @@ def prove_lpm01a(rate_hz: float, duration_s: float) -> None:
     lose = f"{int(rate_hz / 2 + 5)}:37,{int(rate_hz + 100)}:1"
     with running("lpm01a", waveform="inference", lose=lose, split=True) as end:
         trace, cpu_share = record("lpm01a", end.path, duration_s, voltage_v=VOLTAGE_V, sample_rate_hz=rate_hz)
+        report = end.end()
+    assert abs(trace.t_ns[0] - report["start_ns"]) <= trace.clock_error_ns
     kept = indices(trace, rate_hz)
     true_a = lpm01a.waveform_a("inference", int(kept[-1]) + 1, rate_hz)[kept]
     true_j = float(true_a[~np.isnan(trace.power_w)].sum()) * VOLTAGE_V / rate_hz
