@@ -3,7 +3,7 @@
 from kit.battery.average import TIER, BatteryLife, battery_life
 from kit.battery.cell import Cell, Loads, Work, current_a
 from kit.battery.corners import corners, over_corners
-from kit.battery.forecast import Forecast, Model, forecast, most_often, share_of_life
+from kit.battery.forecast import Forecast, Model, forecast, likely_life_s, most_often, share_of_life
 from kit.battery.inputs import Inputs, Statement, inputs_of
 from kit.battery.tiers import LEFT, SELF, TIERS, Drained, average_life, regulated_life, stepped_life
 
@@ -27,6 +27,7 @@ __all__ = [
     "current_a",
     "forecast",
     "inputs_of",
+    "likely_life_s",
     "most_often",
     "over_corners",
     "regulated_life",

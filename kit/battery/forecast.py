@@ -57,9 +57,9 @@ class Forecast:
 class _Box:
     """A battery and a model at every corner of their ranges."""
 
-    def __init__(self, battery: BatterySpec, model: Model) -> None:
+    def __init__(self, battery: BatterySpec, model: Model, inputs: Inputs | None = None) -> None:
         self.battery, self.model = battery, model
-        self.inputs: Inputs = inputs_of(battery)
+        self.inputs: Inputs = inputs or inputs_of(battery)
         energy = Range(*(max(0.0, each) for each in (model.energy_j.low, model.energy_j.likely, model.energy_j.high)))
         together = battery.transmit is not None and model.inference_s is not None and self.inputs.tier > 1
         overlap = Range(0.0, 0.0, 1.0) if together else Range(0.0, 0.0, 0.0)
@@ -120,6 +120,13 @@ def forecast(battery: BatterySpec, model: Model) -> Forecast:
         statements=box.inputs.statements,
         assumed=box.inputs.assumed,
     )
+
+
+def likely_life_s(battery: BatterySpec, model: Model) -> float:
+    """Life in s where each input of battery and model has its likely value: quick, for a curve of many rates."""
+    energy = Range(*(model.energy_j.likely,) * 3)
+    box = _Box(battery, Model(energy, model.rate_hz, model.inference_s), inputs_of(battery).likely())
+    return float(box.drained(model.rate_hz).life_s[0])
 
 
 def share_of_life(energy_j: Range, duty: Duty, battery: BatterySpec, *, inference_s: float | None = None) -> Range:

@@ -5,7 +5,7 @@ is meant, and a figure that rests on one is called estimated. Self-discharge tha
 that it never makes a model look cheaper than it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -99,6 +99,10 @@ class Inputs:
     ranges: dict[str, Range]
     statements: tuple[Statement, ...]
 
+    def likely(self) -> "Inputs":
+        """The same with every range at its likely value."""
+        return replace(self, ranges={name: Range(*(each.likely,) * 3) for name, each in self.ranges.items()})
+
     @property
     def assumed(self) -> tuple[str, ...]:
         """Names of what nobody stated."""
@@ -125,6 +129,12 @@ def inputs_of(battery: BatterySpec) -> Inputs:
     peukert = typical.peukert
     if not peukert.is_exact:
         stated.range("peukert", None, peukert, "1")
+    for name, value, unit in (
+        ("efficiency", battery.efficiency_share, "share"),
+        ("resistance", battery.resistance_ohm, "ohm"),
+    ):
+        if value is not None:
+            stated.range(name, value, value, unit)
     ranges = {
         "full_c": _product(Range(1 - tolerance, 1.0, 1 + tolerance), health, capacity_c),
         "derating": derating,

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit.battery import LEFT, SELF, Model, battery_life, corners, forecast, inputs_of, most_often, share_of_life
+from kit.battery import (
+    LEFT,
+    SELF,
+    Model,
+    battery_life,
+    corners,
+    forecast,
+    inputs_of,
+    likely_life_s,
+    most_often,
+    share_of_life,
+)
 from kit.battery.inputs import CHEMISTRIES, MONTH_S
 from kit.spec.battery import Chemistry
 from kit.spec.types import BatterySpec, DischargeTable, Duty, Pulse, Range
@@ -222,6 +233,11 @@ def test_a_budget_may_be_a_life(battery: BatterySpec) -> None:
     alone = forecast(battery, MODEL).life_without_model_s
     rate = most_often(battery, MODEL, life_s=alone.low * 0.7)
     assert forecast(battery, replace(MODEL, rate_hz=rate.low)).life_s.low == pytest.approx(alone.low * 0.7, rel=1e-3)
+
+
+@pytest.mark.parametrize("battery", BUDGETS)
+def test_the_likely_life_is_the_forecasts(battery: BatterySpec) -> None:
+    assert likely_life_s(battery, MODEL) == pytest.approx(forecast(battery, MODEL).life_s.likely, rel=1e-12)
 
 
 def test_by_hand_a_share_of_a_fifth_is_a_quarter_of_the_load() -> None:

@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from kit.battery import Model, likely_life_s
 from kit.records import EnergyRecord, Finding, Float64Array, VariantJudgement
 from kit.report import sentences
 from kit.report.figures import Scale, clean, count, quantity, scale_for
-from kit.spec.types import BatterySpec, DeviceSpec, Profile
+from kit.spec.types import BatterySpec, DeviceSpec, Profile, Range
 
 TRACE_BINS = 240
 MOST_SPANS = 60
@@ -80,7 +81,7 @@ def build_energy(
         idle_w=record.idle_power_w,
         scale=scale_for([float(_finite(record)[1].max(initial=record.idle_power_w))], "W"),
         obtained=record.obtained,
-        battery=_battery(net, finding, profile, device.battery),
+        battery=_battery(net, _inference_s(record), finding, profile, device.battery),
     )
 
 
@@ -133,22 +134,26 @@ def _busy(record: EnergyRecord) -> tuple[tuple[tuple[float, float], ...], str]:
     return spans, "shaded where power is above midway between idle and busy"
 
 
-def _life_days(battery: BatterySpec, per_hour: float, energy_j: float) -> float:
-    """Days until the reserve is reached: usable energy over the mean power of the device and the model."""
-    power = battery.other_load_w + per_hour / _HOUR_S * max(energy_j, 0.0)
-    return battery.capacity_j * (1 - battery.reserve_share) / power / _DAY_S
+def _inference_s(record: EnergyRecord) -> float:
+    return float(record.window_s.sum() / record.window_inferences.sum())
+
+
+def _life_days(battery: BatterySpec, per_hour: float, energy_j: float, inference_s: float) -> float:
+    """Days until the battery ends, at the likely value of all that is known of it; see kit.battery."""
+    model = Model(Range(energy_j, energy_j, energy_j), per_hour / _HOUR_S, inference_s)
+    return likely_life_s(battery, model) / _DAY_S
 
 
 def _battery(
-    net: Float64Array, finding: Finding | None, profile: Profile, battery: BatterySpec | None
+    net: Float64Array, each_s: float, finding: Finding | None, profile: Profile, battery: BatterySpec | None
 ) -> BatteryView | None:
     if battery is None or battery.other_load_w <= 0 or profile.duty is None:
         return None
     duty = profile.duty.inferences_per_s * _HOUR_S
     low, middle, high = float(net.min()), float(np.median(net)), float(net.max())
     rates = np.geomspace(max(duty, 1e-3) / 1000, max(duty, 1e-3) * 1000, 61)
-    curve = tuple((float(r), *(_life_days(battery, float(r), e) for e in (high, middle, low))) for r in rates)
-    alone, with_model = _life_days(battery, 0, 0), _life_days(battery, duty, middle)
+    curve = tuple((float(r), *(_life_days(battery, float(r), e, each_s) for e in (high, middle, low))) for r in rates)
+    alone, with_model = _life_days(battery, 0, 0, each_s), _life_days(battery, duty, middle, each_s)
     days = f"{_days(alone)} without the model, {_days(with_model)} with it at {duty:,.0f} inferences an hour."
     floor = None
     if finding is not None and finding.direction == "at_most" and 0 <= finding.limit < 1:
