@@ -163,9 +163,10 @@ def _absolute(name: str) -> str:
 def _bench(inputs: Any, run: "Run", budget_s: float | None, *, as_json: bool, quiet: bool, verbose: bool) -> int:
     from kit.cli.progress import Progress
     from kit.pipeline.bench import run_bench
-    from kit.pipeline.bench_plan import expected_seconds
+    from kit.pipeline.bench_plan import expected_seconds, step_words
 
-    progress = Progress(expected_seconds(inputs), quiet=quiet)
+    expected_s = {step_words(inputs, step): seconds for step, seconds in expected_seconds(inputs).items()}
+    progress = Progress(expected_s, quiet=quiet)
     try:
         run_bench(inputs, run, progress, budget_s=budget_s)
     except EdgeproofError as error:

@@ -30,7 +30,14 @@ from kit.measure import (
 from kit.meter import open_meter
 from kit.model.rows import Array
 from kit.model.weights import weight_bytes
-from kit.pipeline.bench_plan import COLD_SESSIONS, PROFILED_INFERENCES, BenchInputs, BenchModel, expected_seconds
+from kit.pipeline.bench_plan import (
+    COLD_SESSIONS,
+    PROFILED_INFERENCES,
+    BenchInputs,
+    BenchModel,
+    expected_seconds,
+    step_words,
+)
 from kit.pipeline.interleave import turns
 from kit.pipeline.stable import ATTEMPTS, wait_until_calm, wanted
 from kit.pipeline.watched import watched_on
@@ -110,19 +117,13 @@ def missing(inputs: BenchInputs, run: Run) -> tuple[str, ...]:
 
 
 def _step(work: _Work, step: str, do: Callable[[], None]) -> None:
+    words = step_words(work.inputs, step)
     if step in work.run.steps:
-        work.watcher.finish(step, reused=True)
+        work.watcher.finish(words, reused=True)
     elif work.has_time_for(step):
-        work.watcher.start(_in_words(work.inputs, step))
+        work.watcher.start(words)
         do()
-        work.watcher.finish(step)
-
-
-def _in_words(inputs: BenchInputs, step: str) -> str:
-    """``latency/2/3`` is "latency of net.onnx, window 3"."""
-    kind, number, *window = step.split("/")
-    name = inputs.models[int(number) - 1].label
-    return f"{kind} of {name}" + (f", window {window[0]} of {inputs.order.windows}" if window else "")
+        work.watcher.finish(words)
 
 
 def _identify(work: _Work) -> None:
@@ -133,7 +134,7 @@ def _identify(work: _Work) -> None:
             f"device {work.inputs.device.name} is not what it was when this run began: hardware or software changed",
             next_step="start a new run: figures of two devices must not be mixed",
         )
-    work.watcher.finish("device/identity")
+    work.watcher.finish(step_words(work.inputs, "device/identity"))
 
 
 def _lasting(device: DeviceRecord) -> DeviceRecord:
@@ -153,7 +154,7 @@ def _window(work: _Work, number: int, window: int, digest: str) -> None:
     """One window of one model. With --stable it is taken again while it is unstable; every attempt is kept."""
     order, run, place = work.inputs.order, work.run, f"{number}/{window}"
     spec, rows = work.inputs.device, work.inputs.models[number - 1].rows
-    words = _in_words(work.inputs, f"latency/{place}")
+    words = step_words(work.inputs, f"latency/{place}")
     tried = sum(step.startswith(f"rejected/{place}/") for step in run.steps)
     while True:
         if order.stable:

@@ -12,6 +12,7 @@ from kit.pipeline.checks import check_is_onnx, check_runs_models
 from kit.pipeline.interleave import turns
 from kit.records import SINGLE_STREAM, TensorInfo, Workload
 from kit.spec import load_dataset, load_device
+from kit.spec.text import shown
 from kit.spec.types import DeviceSpec, MeasurePlan
 
 RANDOM_ROWS = 24
@@ -159,6 +160,15 @@ def expected_seconds(inputs: BenchInputs) -> dict[str, float]:
     for kind, (is_wanted, seconds) in others.items():
         steps |= {f"{kind}/{model}": seconds for model in range(1, len(inputs.models) + 1) if is_wanted}
     return steps
+
+
+def step_words(inputs: BenchInputs, step: str) -> str:
+    """A step as people read it: ``latency/2/3`` is "latency of small.onnx, window 3 of 6"."""
+    kind, number, *window = step.split("/")
+    if not number.isdecimal():
+        return "asking who the device is"
+    name = shown(inputs.models[int(number) - 1].label)
+    return f"{kind} of {name}" + (f", window {window[0]} of {inputs.order.windows}" if window else "")
 
 
 def wants_energy(inputs: BenchInputs) -> bool:
