@@ -31,19 +31,19 @@ class Series:
     """Samples and starts in ns of `time.perf_counter_ns`, and the time to tell progress.
 
     `settle` runs the model once, untimed, after whatever came between two samples: what that displaced from the
-    processor's caches is back before the next.
+    processor's caches is back before the next. `each` is how many inferences a sample has, for progress.
     """
 
     __slots__ = (
-        "_begun_ns", "_goal", "_settle", "_told_ns", "done", "late_count", "next_done", "next_ns", "samples", "starts",
-        "tick",
+        "_begun_ns", "_goal", "_settle", "_told_ns", "done", "each", "late_count", "next_done", "next_ns", "samples",
+        "starts", "tick",
     )  # fmt: skip
 
-    def __init__(self, goal: Goal, tick: Tick, settle: Callable[[], object]) -> None:
+    def __init__(self, goal: Goal, tick: Tick, settle: Callable[[], object], each: int = 1) -> None:
         room = bytes(8 * min(MAX_SAMPLES, goal.count))  # written to now, so that no page is new in the loop
         self.samples, self.starts = array("q", room), array("q", room)
         self.done = self.late_count = 0
-        self.tick, self._goal, self._settle = tick, goal, settle
+        self.tick, self.each, self._goal, self._settle = tick, each, goal, settle
         self._begun_ns = self._told_ns = time.perf_counter_ns()
         self.next_done, self.next_ns = len(self.samples), self._begun_ns
 
@@ -78,11 +78,15 @@ class Series:
             self._grow()
         return self.done + count <= len(self.samples)
 
-    def tell(self, now_ns: int) -> None:
-        """Progress, at most every PROGRESS_NS: how many samples there are, and will be at the present rate."""
+    def tell(self, now_ns: int, part: int = 0) -> None:
+        """Progress, at most every PROGRESS_NS: how many inferences there were, and will be at the present rate.
+
+        part: inferences of the sample under way.
+        """
         if now_ns - self._told_ns > PROGRESS_NS:
             expected = self.done * self._goal.min_ns // max(now_ns - self._begun_ns, 1)
-            self.tick(self.done, min(MAX_SAMPLES, max(self._goal.count, expected, self.done + 1)))
+            samples = min(MAX_SAMPLES, max(self._goal.count, expected, self.done + 1))
+            self.tick(self.done * self.each + part, samples * self.each)
             self._told_ns = time.perf_counter_ns()
 
     def settle(self, sample_ns: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.agent.bound import Bound
-from kit.agent.runner import Tick, TimedSession
+from kit.agent.runner import PROGRESS_NS, Tick, TimedSession
 from kit.agent.series import MAX_SAMPLES, Goal, Kept, Series, no_garbage_collection
 from kit.agent.work import RefusalError
 from kit.wire import Message
@@ -84,11 +84,11 @@ def time_session(timed: TimedSession, rows: NDArray[np.generic], workload: Workl
         if len(streams) > 1:
             samples_ns, starts_ns, late_count = _multi_stream(streams, kept, goal, tick)
         else:
-            series = Series(goal, tick, lambda: bound.run(bound.binding))
+            series = Series(goal, tick, lambda: bound.run(bound.binding), workload.batch)
             if workload.scenario in ("periodic", "burst"):
                 _paced(bound, kept, series, workload)
             elif workload.batch > batch:
-                _one_after_the_other(bound, kept, series, workload.batch)
+                _one_after_the_other(bound, kept, series)
             else:
                 _back_to_back(bound, kept, series)
             (samples_ns, starts_ns), late_count = series.taken(), series.late_count
@@ -128,14 +128,17 @@ def _back_to_back(bound: Bound, kept: Kept, series: Series) -> None:
                 next_done = min(next_done, kept.due + 1)
 
 
-def _one_after_the_other(bound: Bound, kept: Kept, series: Series, batch: int) -> None:
-    clock, write, run, binding = time.perf_counter_ns, bound.write, bound.run, bound.binding
-    index, is_last = 0, False
+def _one_after_the_other(bound: Bound, kept: Kept, series: Series) -> None:
+    """A sample of `series.each` calls; where it lasts long, progress is told and cancelling heard during it."""
+    clock, write, run, binding, batch = time.perf_counter_ns, bound.write, bound.run, bound.binding, series.each
+    step, index, is_last = max(1, PROGRESS_NS // max(1, bound.first_run_ns)), 0, False
     while not is_last:
         before_ns = clock()
-        for row in range(index * batch, (index + 1) * batch):
-            write(row)
-            run(binding)
+        for first in range(0, batch, step):
+            for row in range(index * batch + first, index * batch + min(first + step, batch)):
+                write(row)
+                run(binding)
+            series.tell(clock(), min(first + step, batch) - 1)
         after_ns = clock()
         if index == kept.due:
             kept.take((index + 1) * batch - 1)

@@ -117,6 +117,23 @@ class TestWorkloads:
             with pytest.raises(DeviceError, match="does not take rows"):
                 shared.time_inferences(digest, kits.rows()[:, :5], count=1, min_s=0, workload=workload)
 
+    def test_a_long_sample_of_many_calls_tells_progress_and_can_be_ended(self, shared):
+        digest, told = shared.deploy(kits.slow(300)), []
+        workload = Workload("offline", batch=1 << 16)  # minutes
+
+        def stop(done, total):
+            told.append((done, total))
+            if len(told) == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            shared.time_inferences(digest, kits.rows(2), count=1, min_s=0, workload=workload, progress=stop)
+        assert told == sorted(told)
+        assert {total for _, total in told} == {1 << 16}
+        start_s = time.monotonic()
+        assert len(shared.time_inferences(digest, kits.rows(2), count=1, min_s=0).samples_ns) == 1
+        assert time.monotonic() - start_s < 10
+
     @pytest.mark.parametrize(
         ("workload", "said"),
         [
