@@ -12,12 +12,12 @@ from kit.stats.quantile import QuantileBounds, minimum_count, quantile_bounds
 from kit.stats.special import normal_quantile
 
 NEEDS: dict[Kind, str] = {
-    "throttling": "let the device cool, lift its quota or hold its clock, and measure again with --stable",
-    "clock change": "hold the clock (governor performance), and measure again with --stable",
-    "interference": "end other programs on the device, or measure longer, with --stable",
-    "trend": "measure longer, until it is even, with --stable",
-    "temperature": "let the device come to its temperature, and measure again with --stable",
-    "memory pressure": "free memory on the device, and measure again with --stable",
+    "throttling": "let the device cool, lift its quota or hold its clock, and measure again (bench --stable waits)",
+    "clock change": "hold the clock (governor performance), and measure again (bench --stable waits)",
+    "interference": "end other programs on the device, or measure longer (bench --stable waits)",
+    "trend": "measure longer, until it is even (bench --stable waits)",
+    "temperature": "let the device come to its temperature, and measure again (bench --stable waits)",
+    "memory pressure": "free memory on the device, and measure again (bench --stable waits)",
     "bursts": "measure longer, so that such stretches come as often as they do, or find what causes them",
     "late starts": "a longer period, a faster variant, or an idle device",
 }
