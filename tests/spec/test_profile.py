@@ -79,6 +79,30 @@ def test_a_profile_in_si_units(tmp_path: Path) -> None:
     )
 
 
+LIFE = GOOD.replace('metric = "battery.share"\nat_most = "15 %"', 'metric = "battery.life"\nat_least = "36 h"')
+
+
+def test_a_battery_life_is_a_time_at_least(tmp_path: Path) -> None:
+    asked = load_profile(write(tmp_path, LIFE)).requirements[2]
+    assert asked == Requirement("battery", "battery.life", "at_least", 129_600.0, "36 h", 0.9, (), 30, 5, "", 33)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('[duty]\nrate = "3600 per hour"\n', "", "battery.life needs to know how often"),
+        ('at_least = "36 h"', 'at_most = "36 h"', "battery.life is limited with at_least, not at_most"),
+        ('"36 h"', '"36 ms"', 'a battery life is a life, not "ms"'),
+        ('"36 h"', '"0.0001 h"', "out of range"),
+    ],
+)
+def test_a_wrong_battery_life_is_refused(tmp_path: Path, old: str, new: str, what: str) -> None:
+    assert old in LIFE
+    with pytest.raises(SpecError) as caught:
+        load_profile(write(tmp_path, LIFE.replace(old, new, 1)))
+    assert what in caught.value.what
+
+
 def test_what_is_left_out_has_the_contract_s_defaults(tmp_path: Path) -> None:
     text = '[profile]\nname = "p"\n[[require]]\nid = "a"\nmetric = "model.size"\nat_most = "1 MB"\n'
     profile = load_profile(write(tmp_path, text))
