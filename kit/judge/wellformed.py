@@ -111,8 +111,28 @@ def check_energy(record: EnergyRecord, where: str) -> None:
         raise refuse(f"idle_power_w is {record.idle_power_w}", where)
     if (record.window_s <= 0).any() or (record.window_inferences <= 0).any():
         raise refuse("an energy window without time or inferences", where)
+    _check_energy_parts(record, where)
     if record.obtained not in _WEAKER[record.meter.obtained]:
         raise refuse(f"energy is said to be {record.obtained}, its meter is {record.meter.obtained}", where)
+
+
+def _check_energy_parts(record: EnergyRecord, where: str) -> None:
+    """What a record may lack: windows on the trace's clock, stretches of idle; shares and accuracies from 0 up."""
+    if record.windows_ns is not None:
+        _array("windows_ns", record.windows_ns, np.int64, (*record.window_energy_j.shape[:1], 2), where)
+    if record.idle_window_power_w is not None:
+        _array(
+            "idle_window_power_w", record.idle_window_power_w, np.float64, record.idle_window_power_w.shape[:1], where
+        )
+        if not (np.abs(record.idle_window_power_w) <= LARGEST).all():
+            raise refuse("idle_window_power_w has values that no device has", where)
+    accuracy, known = record.meter.accuracy, record.uncertainty
+    stated = [] if accuracy is None else [accuracy.gain_share, accuracy.offset_w, accuracy.resolution_w]
+    stated += [] if known is None else [
+        share for share in (known.accuracy_share, known.resolution_share, known.alignment_share) if share is not None
+    ]  # fmt: skip
+    if not all(0 <= each <= LARGEST for each in stated):
+        raise refuse("an accuracy or uncertainty that is negative or no number", where)
 
 
 def check_saturation(record: SaturationRecord, where: str) -> None:

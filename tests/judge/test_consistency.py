@@ -1,5 +1,6 @@
 """Records that cannot be measurements of this run are refused, with a sentence, before anything is judged."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from kit.errors import EdgeproofError, MeasurementError
 from kit.judge import judge
-from kit.records import Evidence, Obtained
+from kit.records import Evidence, MeterAccuracy, Obtained, UncertaintyRecord
 from tests.builders import FP32, INT8_CHANNEL, INT8_REDUCED, device, digest_of, evidence, profile
 
 MEASURED = (FP32, replace(INT8_CHANNEL, energy_obtained="measured"), replace(INT8_REDUCED, energy_obtained="measured"))
@@ -96,6 +97,11 @@ REFUSED: tuple[tuple[Path, Callable[[Any], Any], str], ...] = (
     (of_variant("energy", "window_inferences"), with_value(0, 0), "without time or inferences"),
     (of_variant("energy", "idle_power_w"), to(float("nan")), "idle_power_w is nan"),
     (of_variant("energy", "trace_power_w"), lambda a: a[1:], "trace_power_w is float64"),
+    (of_variant("energy", "windows_ns"), to(np.zeros((3, 2), np.int64)), "windows_ns is int64"),
+    (of_variant("energy", "idle_window_power_w"), to(np.zeros(3, np.float32)), "idle_window_power_w is float32"),
+    (of_variant("energy", "idle_window_power_w"), to(np.array([np.nan])), "idle_window_power_w has values"),
+    (of_variant("energy", "meter", "accuracy"), to(MeterAccuracy(-0.1, 0, 0, "")), "an accuracy or uncertainty"),
+    (of_variant("energy", "uncertainty"), to(UncertaintyRecord(0, math.nan, 0, 0, 0)), "uncertainty that is negative"),
     (of_variant("energy", "meter", "obtained"), to("estimated"), "said to be measured, its meter is estimated"),
     (of_variant("energy", "meter", "obtained"), to("emulated"), "said to be measured, its meter is emulated"),
     (of_variant("variant", "recipe", "precision"), to("fp32"), "fp32 variant is not the reference's file"),

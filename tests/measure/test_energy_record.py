@@ -1,11 +1,18 @@
 """Energy of windows under a meter: exact on true powers, whichever way windows are found, and honest about faults."""
 
+import time
+from contextlib import closing
+
 import numpy as np
 import pytest
 
+from kit.device import open_device
 from kit.errors import LinkError, MeasurementError
+from kit.measure.align import align_signature, pattern_s, to_trace
 from kit.measure.energy import measure_energy
-from kit.spec.types import MeasurePlan
+from kit.meter import Watched, open_meter
+from kit.spec.types import MeasurePlan, MeterSpec
+from tests import device_kit as kits
 from tests.measure.simulated import IDLE_W, INFERENCE_S, STEP_W, VOLTAGE_V, Device, Meter
 
 PLAN = MeasurePlan(energy_windows=5, energy_window_s=0.1)
@@ -229,3 +236,22 @@ class TestRecord:
         device = Device(process=1)
         assert measured(device, Meter(device, obtained="estimated")).obtained == "estimated"
         assert measured(device, Meter(device)).obtained == "measured"
+
+
+class TestRealAgent:
+    """A real agent's process under the emulated meter, whose clock is the host's: the truth is an offset of 0."""
+
+    def test_its_signature_is_found_where_its_clock_says(self):
+        device = open_device(kits.device_spec())
+        spec = MeterSpec("emulated", {"idle_power_w": 0.05, "active_power_w": 0.4, "sample_rate_hz": 500.0})
+        with closing(device), closing(open_meter(spec, Watched(device.cpu_time_ns, device.process_id()))) as meter:
+            digest = device.deploy(kits.heavy(1 << 20))
+            device.run_busy(digest, kits.rows(), duration_s=0.0)
+            meter.start()
+            time.sleep(0.3)
+            stretches = device.run_pattern(digest, kits.rows(), pattern_s=pattern_s(0.043))
+            time.sleep(0.3)
+            trace = meter.stop()
+        busy_ns = np.array([(each.start_ns, each.end_ns) for each in stretches])
+        found = align_signature(trace, busy_ns)
+        assert np.abs(to_trace(found, busy_ns) - busy_ns).max() <= found.error_ns < 43_000_000
