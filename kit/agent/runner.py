@@ -23,7 +23,7 @@ Tick = Callable[[int, int], None]
 PROGRESS_NS = 100_000_000
 _SESSIONS_KEPT = 2
 _TIMED_KEPT = 4
-_NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "cannot allocate")
+_NO_MEMORY = ("memoryerror", "bad_alloc", "bad allocation", "failed to allocate", "out of memory", "cannot allocate")
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -161,9 +161,14 @@ def run(session: Any, names: list[str] | None, feed: dict[str, NDArray[np.generi
 
 def _check_memory(error: Exception) -> None:
     """Raises RefusalError if the runtime says, in any of its ways, that there is no memory."""
-    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+    if isinstance(error, MemoryError) or says_no_memory(str(error)):
         size = re.search(r"of size (\d+)", str(error))
         raise out_of_memory(f"the runtime asked for {size[1]} bytes" if size else one_line(error)) from None
+
+
+def says_no_memory(words: str) -> bool:
+    """Whether these are words for a lack of memory, of the runtime or of Python."""
+    return any(each in words.lower() for each in _NO_MEMORY)
 
 
 def out_of_memory(words: str) -> RefusalError:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import kit
-from kit.agent.work import RefusalError
+from kit.agent.runner import out_of_memory, says_no_memory
 from kit.errors import DeviceError
 
 TIMEOUT_S = 300
@@ -51,12 +51,10 @@ def _talk(worker: "subprocess.Popen[bytes]", data: bytes, tick: Callable[[], Non
 
 def _failure(module: str, status: int, err: bytes) -> DeviceError:
     name = module.rpartition(".")[2]
-    words = (err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {status}"])[0][:300]
-    if status == -signal.SIGKILL or "MemoryError" in words or "bad_alloc" in words:
-        said = f"the system ended the {name} worker" if status == -signal.SIGKILL else words
-        step = "choose a smaller variant, or give the device more memory"
-        return RefusalError(f"out of memory: {said}", next_step=step, reason="memory")
-    return DeviceError(f"the {name} worker failed: {words}", next_step="is there enough memory?")
+    words = (err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {status}"])[0]
+    if status == -signal.SIGKILL or says_no_memory(words):
+        return out_of_memory(f"the system ended the {name} worker" if status == -signal.SIGKILL else words[:300])
+    return DeviceError(f"the {name} worker failed: {words[:300]}", next_step="is there enough memory?")
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
