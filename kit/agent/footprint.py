@@ -97,12 +97,12 @@ def _phases(path: str, threads: int, row: NDArray[np.generic]) -> Figures:
     first_run_peak = high_water_bytes() if can_reset else None
     can_reset = can_reset and reset_high_water()
     _run(session, row, RUNS)
-    last = high_water_bytes()
+    steady, last = resident_bytes(), high_water_bytes()  # in this order, so that the mark is never the lower one
     marks = [load_peak, first_run_peak, last] if can_reset else [last if _exceeds(last, before) else None]
     return {
         "baseline_bytes": resident,
         "peak_bytes": _above(None if None in marks else max(mark for mark in marks if mark is not None), resident),
-        "steady_bytes": _above(resident_bytes(), resident),
+        "steady_bytes": _above(steady, resident),
         "load_peak_bytes": _above(load_peak, resident),
         "first_run_peak_bytes": _above(first_run_peak, resident),
         "steady_proportional_bytes": _above(proportional_bytes(), proportional),

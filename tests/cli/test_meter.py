@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kit.errors import UsageError
 from kit.meter.recording import read_recording
 from tests.cli.words import ROOT, device_file, edgeproof, environment, is_for_people
 from tests.emulators.pty_meter import running
@@ -257,3 +258,31 @@ def test_a_recorded_trace_can_be_looked_at_like_a_meter(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "EMULATED" in done.stdout
     assert re.search(r"mean 5\d(\.\d)? mW", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("files", "driver"),
+    [
+        ({"powercap/intel-rapl:0/name": "package-0", "powercap/intel-rapl:0/energy_uj": "1"}, "rapl"),
+        ({"hwmon/hwmon0/name": "ina226", "hwmon/hwmon0/power1_input": "1"}, "ina"),
+        ({"power_supply/BAT0/type": "Battery", "power_supply/BAT0/status": "Discharging"}, None),
+        ({}, None),
+    ],
+    ids=["rapl", "ina", "a battery is asked for by name", "none"],
+)
+def test_without_a_word_about_it_the_meter_that_is_found_is_taken(
+    files: dict[str, str], driver: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kit.cli.meter import _chosen
+    from kit.files import LocalFiles
+
+    for path, text in files.items():
+        place = tmp_path / "sys" / "class" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    monkeypatch.setattr("kit.files.LocalFiles", lambda: LocalFiles(tmp_path))
+    if driver is not None:
+        assert _chosen(None, None, {}).driver == driver
+        return
+    with pytest.raises(UsageError, match="no meter was found"):
+        _chosen(None, None, {})

@@ -32,7 +32,8 @@ def test_a_record_holds_every_phase_and_the_file_s_sizes():
         values = getattr(record, name)
         assert values.dtype == np.int64, name
         assert values.shape == (2,), name
-        assert (values > 20 * MB).all(), name
+        # a proportional set moves with whoever else opens the same libraries
+        assert (values > (8 if "proportional" in name else 20) * MB).all(), name
     assert (record.load_peak_bytes > 39 * MB).all()
     assert (record.load_peak_bytes <= record.peak_bytes).all()
     for words in ("clear_refs", "Pss", "mem_arena_held", "MALLOC_MMAP_THRESHOLD_=65536"):
