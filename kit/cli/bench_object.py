@@ -9,6 +9,7 @@ import numpy as np
 from kit.pipeline.bench_figures import CONFIDENCE
 from kit.records import ColdStartRecord, EnergyRecord, Int64Array, MemoryRecord, OperatorProfile
 from kit.stats.quantile import QuantileBounds, quantile_bounds
+from kit.stats.stopping import early_stopping
 
 if TYPE_CHECKING:
     from kit.pipeline.bench_figures import BenchReport, LatencyFigures, ModelFigures, Window
@@ -73,7 +74,7 @@ def _latency(found: "LatencyFigures") -> Object:
         "obtained": found.record.obtained,
         "clock": found.record.clock,
         "clock_resolution_ns": found.record.clock_resolution_ns,
-        "percentiles": [_percentile(each) for each in found.percentiles],
+        "percentiles": [_percentile(each, found) for each in found.percentiles],
         "samples": found.count,
         "slowest_s": found.slowest_s,
         "throughput_per_s": {
@@ -92,7 +93,7 @@ def _latency(found: "LatencyFigures") -> Object:
     }
 
 
-def _percentile(bounds: QuantileBounds) -> Object:
+def _percentile(bounds: QuantileBounds, found: "LatencyFigures") -> Object:
     """A bound that the samples do not reach is null, and `samples_missing` says about how many would."""
     missing = 0.0 if bounds.upper is not None else bounds.minimum_count * bounds.design_effect - bounds.count
     return {
@@ -101,6 +102,7 @@ def _percentile(bounds: QuantileBounds) -> Object:
         "estimate_s": bounds.estimate,
         "lower_s": bounds.lower,
         "upper_s": bounds.upper,
+        "mlperf_early_stopping_s": early_stopping(found.samples_s, bounds.probability).estimate,
         "effective_samples": bounds.effective_count,
         "minimum_samples": bounds.minimum_count,
         "samples_missing": max(0 if bounds.upper is not None else 1, int(np.ceil(missing))),

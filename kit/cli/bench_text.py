@@ -12,10 +12,11 @@ from kit.cli.figures import bytes_text, celsius, duration, hertz, percent
 from kit.cli.output import columns, emulated_lines, say, tell, use_ascii
 from kit.judge.sentences import count, interval, number, rounded_up
 from kit.judge.sentences import percent as confidence_percent
-from kit.pipeline.bench_figures import CONFIDENCE
+from kit.pipeline.bench_figures import CONFIDENCE, NOT_ASKED
 from kit.records import ColdStartRecord, Conditions, Float64Array, Int64Array, MemoryRecord, OperatorProfile
 from kit.spec.text import shown
 from kit.stats.quantile import QuantileBounds, quantile_bounds
+from kit.stats.stopping import early_stopping
 
 if TYPE_CHECKING:
     from kit.pipeline.bench_figures import BenchReport, LatencyFigures, ModelFigures
@@ -42,7 +43,7 @@ def tell_bench(report: "BenchReport", trust: "Trust", *, verbose: bool = False) 
     for index, model in enumerate(report.models):
         say("")
         say(f"{_mark(report, index)}{shown(model.label)}")
-        for label, text in _of_model(report, model):
+        for label, text in _of_model(report, model, verbose=verbose):
             tell(text, f"   {label:<{_LABEL}}")
         if model.operators is not None:
             _tell_operators(model.operators)
@@ -127,9 +128,11 @@ def _faster(estimate: float) -> str:
     return f"{word} by {100 * abs(1 - estimate):.{0 if abs(1 - estimate) >= 0.1 else 1}f} %"
 
 
-def _of_model(report: "BenchReport", model: "ModelFigures") -> Iterator[Row]:
+def _of_model(report: "BenchReport", model: "ModelFigures", *, verbose: bool) -> Iterator[Row]:
     if model.latency is not None:
         yield from _latency(report, model.latency)
+        if verbose:
+            yield "by MLPerf", _early_stopping(model.latency)
     if model.cold is not None:
         yield "cold start", _cold(model.cold)
     if model.memory is not None:
@@ -138,7 +141,7 @@ def _of_model(report: "BenchReport", model: "ModelFigures") -> Iterator[Row]:
     if model.audited is not None:
         yield "audit", "; ".join([model.audited.state, *model.audited.reasons])
     for kind, why in model.absent.items():
-        if why != "not asked for":
+        if why != NOT_ASKED:
             yield kind, f"– ({why})"
 
 
@@ -161,6 +164,14 @@ def _percentile(bounds: QuantileBounds, sample: str) -> str:
     more = max(1.0, bounds.minimum_count * bounds.design_effect - bounds.count)
     plural = "batches" if sample == "batch" else "inferences"
     return f"{text}{of} {count(rounded_up(more), f'more {sample}', f'more {plural}')} would bound it"
+
+
+def _early_stopping(found: "LatencyFigures") -> str:
+    """The upper estimates that MLPerf's rules give of the same samples, for comparison."""
+    samples_s = found.samples_s
+    each = [(bounds.probability, early_stopping(samples_s, bounds.probability)) for bounds in found.percentiles]
+    told = [f"p{100 * probability:g} {duration(by.estimate)}" for probability, by in each if by.estimate is not None]
+    return f"{', '.join(told) or 'too few samples'}: early stopping at 99 %, which takes samples as independent"
 
 
 def _rate(found: "LatencyFigures") -> str:

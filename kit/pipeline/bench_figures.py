@@ -39,7 +39,10 @@ CONFIDENCE = 0.95
 """Of each end of an interval by itself; of a ratio's interval, as a whole and over all comparisons."""
 
 
-NOT_YET = "not measured yet"
+NOT_YET, NOT_ASKED = "not measured yet", "not asked for"
+NO_METHOD, NO_METER = "the device has no method", "the device has no meter"
+ORDINARY = (NOT_YET, NOT_ASKED, NO_METHOD, NO_METER)
+"""Why something is absent, where nothing went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,11 @@ class LatencyFigures:
     def spread(self) -> float:
         """The largest of the windows' medians over the smallest, less 1."""
         return max(self.medians_s) / min(self.medians_s) - 1 if min(self.medians_s) > 0 else math.inf
+
+    @property
+    def samples_s(self) -> Float64Array:
+        """All windows' samples after warm-up, s, float64 [n]."""
+        return np.concatenate([each.steady_s for each in self.windows])
 
     @property
     def count(self) -> int:
@@ -195,10 +203,10 @@ def _why_absent(run: Run, order: BenchOrder, kind: str, number: int) -> str:
     if f"absent/{step}" in run.steps:
         return run.get(f"absent/{step}", str)
     if step in run.steps:
-        return "the device has no method"
+        return NO_METHOD
     if kind == "energy" and order.energy is None and run.get("plan/device", DeviceSpec).meter is None:
-        return "the device has no meter"
-    return NOT_YET if getattr(order, kind) is not False else "not asked for"
+        return NO_METER
+    return NOT_YET if getattr(order, kind) is not False else NOT_ASKED
 
 
 def _latency(windows: tuple[Window, ...], rejected: tuple[Window, ...]) -> LatencyFigures:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kit.judge.sentences import count, quantity
 from kit.judge.stability import Cause, Stability
-from kit.pipeline.bench_figures import NOT_YET, BenchReport, LatencyFigures, ModelFigures
+from kit.pipeline.bench_figures import NOT_YET, ORDINARY, BenchReport, LatencyFigures, ModelFigures
 
 SPREAD = 0.10
 """Windows whose medians are this far apart (a share) are said to be."""
@@ -58,6 +58,7 @@ def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
         yield from _of_latency(report, model.latency)
     if model.energy is not None:
         yield from _of_energy(model)
+    yield from (f"{kind} was not obtained: {why}" for kind, why in model.absent.items() if why not in ORDINARY)
 
 
 def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:

@@ -91,6 +91,7 @@ def test_one_model_on_one_screen(tmp_path: Path) -> None:
         "-v says how",
     ):
         assert part in text, part
+    assert "MLPerf" not in text
     assert "warning" not in text
     assert "INVALID" not in text
     assert "cold" not in text
@@ -269,6 +270,7 @@ def test_the_object_has_every_figure_with_its_unit(tmp_path: Path) -> None:
     median = first["latency"]["percentiles"][0]
     assert median["lower_s"] < median["estimate_s"] < median["upper_s"]
     assert median["samples_missing"] == 0
+    assert median["estimate_s"] < median["mlperf_early_stopping_s"] < 1.01e-3
     assert (first["latency"]["samples"], len(first["latency"]["windows"])) == (12_000, 6)
     assert first["latency"]["throughput_per_s"]["estimate"] == pytest.approx(1000, rel=0.01)
     assert first["memory"]["peak"]["median_bytes"] == 3_030_000
@@ -286,3 +288,11 @@ def test_the_object_of_a_bound_that_is_missing_has_null(tmp_path: Path) -> None:
     found = parsed(write_run(tmp_path, ORDER, {"net.onnx": 10**6}, count=30))
     last = found["models"][0]["latency"]["percentiles"][-1]
     assert (last["upper_s"], last["samples_missing"] >= 2845) == (None, True)
+    assert last["mlperf_early_stopping_s"] is None
+
+
+def test_what_mlperf_would_say_is_for_comparison(tmp_path: Path) -> None:
+    text = said(write_run(tmp_path, ORDER, {"net.onnx": 2_000_000}), verbose=True)
+    assert "by MLPerf p50 2 ms, p90 2.05 ms, p95 2.07 ms, p99 2.1 ms, p99.9 2.1" in text
+    few = said(write_run(tmp_path / "few", ORDER, {"net.onnx": 2_000_000}, count=2), verbose=True)
+    assert "by MLPerf too few samples: early stopping" in few
