@@ -17,6 +17,7 @@ from kit.meter.base import PowerTrace, Watched
 from kit.meter.counters import CounterKind, trace_of_counters
 from kit.meter.polling import PollingMeter, Source, chosen, files_of, nothing_found, rate_hz, readable
 from kit.records import Float64Array, Int64Array
+from kit.spec.text import shown
 from kit.spec.types import MeterSpec
 
 PATTERN = "/sys/bus/iio/devices/iio:device*/energy_value"
@@ -66,7 +67,7 @@ def parse(text: str | None) -> Reading:
         if found := _TIME.fullmatch(line):
             t_ms = float(found[1])
         elif found := _CHANNEL.fullmatch(line):
-            energies_j[found[1]] = int(found[2]) * 1e-6
+            energies_j[shown(found[1])] = int(found[2]) * 1e-6
     return Reading(t_ms, energies_j)
 
 

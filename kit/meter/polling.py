@@ -144,9 +144,9 @@ def readable(spec: MeterSpec, files: Files, path: str, next_step: str) -> str:
 
 
 def text_or(files: Files, path: str, default: str = "") -> str:
-    """The text of a file that may be missing."""
+    """The text of a file that may be missing, as one line that does nothing to a terminal."""
     try:
-        return files.read(path).strip()
+        return shown(files.read(path).strip())
     except MeasurementError:
         return default
 
