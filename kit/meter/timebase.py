@@ -6,7 +6,7 @@ import numpy as np
 
 from kit.records import Float64Array, Int64Array
 
-_DRIFT_SPAN_S, _MOST_DRIFT = 10.0, 500e-6
+_DRIFT_SPAN_S, _MOST_DRIFT, _CRYSTAL, _PARTS = 10.0, 500e-6, 100e-6, 8
 _BINS = 4096
 _WINDOW_NS, _AROUND, _FEW, _STEADY, _DRIFT = 250_000_000, 8, 2, 5, 2e-4
 
@@ -28,10 +28,11 @@ def fit(arrival_ns: Int64Array, index: Float64Array, rate_hz: float, sent_ns: in
     """Samples cannot arrive before they are taken, nor be taken before the meter was told to start.
 
     arrival_ns: int64 [reads]; index: float64 [reads], number of the last sample that had arrived, negative where none
-    had. The line under all
-    arrivals that is nearest to them (a side of their lower convex hull: Moon, Skelly and Towsley, "Estimation and
-    removal of clock skew from network delay measurements", INFOCOM 1999) is the latest that the samples can have been
-    taken; `sent_ns` is the earliest. The truth is between: half way is told, and half the difference is the error.
+    had. The line under all arrivals that is nearest to them (a side of their lower convex hull: Moon, Skelly and
+    Towsley, "Estimation and removal of clock skew from network delay measurements", INFOCOM 1999) is the latest that
+    the samples can have been taken; `sent_ns` is the earliest. The truth is between: half way is told, and half the
+    difference is the error. How far the line may be tilted, told by how far the arrivals of any eighth of the run
+    keep from it, is added; and in a run that is too short to tell a drift, that of a crystal.
     """
     period_ns, drift_ppm = 1e9 / rate_hz, None
     some = index >= 0
@@ -40,9 +41,14 @@ def fit(arrival_ns: Int64Array, index: Float64Array, rate_hz: float, sent_ns: in
         slope = _slope_under(x, y)
         if abs(slope / period_ns - 1) <= _MOST_DRIFT:
             period_ns, drift_ppm = slope, (slope * rate_hz / 1e9 - 1) * 1e6
-    latest_ns = float(np.min(y - x * period_ns))  # below 0 only where losses were placed too early
-    error_ns = int(np.ceil(abs(latest_ns) / 2 if latest_ns > 0 else -latest_ns)) + int(period_ns)
-    return TimeBase(sent_ns + latest_ns / 2, period_ns, error_ns, drift_ppm)
+    rest = y - x * period_ns
+    latest_ns = float(np.min(rest))  # below 0 only where losses were placed too early
+    if drift_ppm is None:
+        tilt_ns = _CRYSTAL * (x[-1] - x[0]) * period_ns
+    else:
+        tilt_ns = 2 * (max(np.min(part) for part in np.array_split(rest, _PARTS)) - latest_ns)
+    error_ns = abs(latest_ns) / (2 if latest_ns > 0 else 1) + tilt_ns + period_ns
+    return TimeBase(sent_ns + max(0.0, latest_ns) / 2, period_ns, int(np.ceil(error_ns)), drift_ppm)
 
 
 def unseen_losses(arrival_ns: Int64Array, index: Float64Array, rate_hz: float, quantum: int) -> list[tuple[int, int]]:
