@@ -41,7 +41,7 @@ def assess(record: LatencyRecord) -> Stability:
     late = _late(record)
     batches = batched(np.maximum(record.samples_ns[record.warmup_count :].astype(np.float64), 1.0))
     if batches is None:
-        told = _told(record)
+        told, _ = _told(record)
         return Stability("unstable" if late or told else "unknown", (*late, *told))
     found, boundaries = _changes(record, batches)
     return Stability("unstable" if late or found else "stable", (*found, *late), boundaries)
@@ -55,15 +55,18 @@ def _late(record: LatencyRecord) -> tuple[Cause, ...]:
     return (Cause("late starts", f"{late}: the device cannot keep this pace, or is kept from it"),)
 
 
-def _told(record: LatencyRecord) -> tuple[Cause, ...]:
-    """What came in between the first and the second half of the run, where samples are too few to show it."""
+def _told(record: LatencyRecord) -> tuple[tuple[Cause, ...], bool]:
+    """What the device told of one half of the run and not of the other, and whether of the second."""
     if len(record.telemetry) < 4:
-        return ()
+        return (), False
     start, end = record.telemetry[0].clock_ns, record.telemetry[-1].clock_ns
     middle = (start + end) // 2
     halves = [strain_in(record.telemetry, [part]) for part in ((start, middle), (middle, end))]
-    found = causes(*halves) or causes(*reversed(halves))
-    return tuple(cause for cause in found if cause.kind in ("throttling", "clock change", "memory pressure"))
+    later = causes(*halves)
+    found = later or causes(*reversed(halves))
+    return tuple(cause for cause in found if cause.kind in ("throttling", "clock change", "memory pressure")), bool(
+        later
+    )
 
 
 def _changes(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tuple[int, ...]]:
@@ -84,7 +87,18 @@ def _changes(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tup
         rest = list(zip((0, *edges[1::2]), (*edges[::2], len(of.level)), strict=True))
         seen = _told_stretches(record, of, slow_stretches)
         return (Cause("bursts", seen), *_why(record, of, rest, slow_stretches)), _indices(record, of, edges)
-    return (), ()
+    return _confirmed(record, of)
+
+
+def _confirmed(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tuple[int, ...]]:
+    """A change that noise hides and the device tells of: its word is the evidence, the halves' levels the effect."""
+    told, later = _told(record)
+    middle, levels = len(of.level) // 2, np.log(of.level)
+    rise = float(levels[middle:].mean() - levels[:middle].mean())
+    if not told or (rise if later else -rise) < np.log(MATTERS):
+        return (), ()
+    seen = f"in its second half inferences took {number(float(np.exp(rise)), 3)} times as long as in its first"
+    return (Cause(told[0].kind, f"{seen}; {told[0].sentence}"), *told[1:]), _indices(record, of, (middle,))
 
 
 def _shifted(record: LatencyRecord, of: Batches, shift: Shift) -> tuple[Cause, ...]:

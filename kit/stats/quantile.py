@@ -14,6 +14,7 @@ from kit.records import Float64Array
 from kit.stats.special import binomial_cdf
 
 _BATCH_COUNTS = (20, 50)
+_MOST_CORRELATED = 0.9
 PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
 """The quantiles that a latency is told by."""
 
@@ -83,10 +84,16 @@ def exceedance_design_effect(samples: Float64Array, probability: float) -> float
 
 
 def _batch_variance(values: Float64Array, batches: int) -> float:
-    """Long-run variance of one value, from the variance of `batches` equal batches (the first few are dropped)."""
+    """Long-run variance of one value, from the variance of `batches` equal batches (the first few are dropped).
+
+    Batches that are still correlated, with r from one to the next, show too little of it: by (1 + r) / (1 - r).
+    """
     length = len(values) // batches
     means = values[len(values) - batches * length :].reshape(batches, length).mean(axis=1)
-    return float(length * means.var(ddof=1))
+    centred = means - means.mean()
+    power = float(centred @ centred)
+    r = min(max(float(centred[:-1] @ centred[1:]) / power, 0.0), _MOST_CORRELATED) if power > 0 else 0.0
+    return length * power / (batches - 1) * (1 + r) / (1 - r)
 
 
 def quantile_bounds(samples: Float64Array, probability: float, confidence: float) -> QuantileBounds:

@@ -233,6 +233,19 @@ def test_a_state_that_changed_without_effect_is_no_instability() -> None:
     )
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_change_that_noise_hides_is_believed_where_the_device_tells_of_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    swings = np.repeat(rng.uniform(1.0, 3.0, 100), 10) * noise(1000, seed)
+    samples = np.where(np.arange(1000) < 500, swings, 1.35 * swings)
+    found = assess(record(samples, after("held_back_s", 0.0, 0.0)))
+    told = assess(record(samples, lambda share: {"held_back_s": rising(0.0, 0.5)(share)}))
+    assert told.state == "unstable"
+    assert "throttling" in kinds(told) or found.state == "unstable"
+    faster = assess(record(samples[::-1], lambda share: {"held_back_s": rising(0.0, 0.5)(share)}))
+    assert "a quota" not in " ".join(cause.sentence for cause in faster.causes)
+
+
 def test_a_device_that_recovers_was_throttled_before() -> None:
     found = assess(
         record(slowed(start=0.0, end=0.5), lambda share: {"cooling_share": 0.5 if share < 1 - SLOW_FROM else 0.0})

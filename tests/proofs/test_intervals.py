@@ -52,6 +52,24 @@ def test_percentiles_cover_at_least_as_often_as_they_say(phi: float, quick: bool
 
 
 @pytest.mark.parametrize("quick", [QUICK, FULL])
+@pytest.mark.parametrize(("count", "phi"), [(600, 0.0), (600, 0.9), (600, 0.95), (2000, 0.95)])
+def test_few_samples_that_hang_together_are_covered(count: int, phi: float, quick: bool) -> None:
+    runs, probabilities = 200 if quick else 1500, (0.5, 0.9, 0.99)
+    series = autocorrelated(runs, count, phi, np.random.default_rng(16))
+    found = [percentiles(row, CONFIDENCE, probabilities) for row in series]
+    for index, probability in enumerate(probabilities):
+        truth, of = normal_quantile(probability), [each[index] for each in found]
+        below = float(np.mean([b.upper is not None and b.upper < truth for b in of]))
+        above = float(np.mean([b.lower is not None and b.lower > truth for b in of]))
+        refused = float(np.mean([b.upper is None for b in of]))
+        print(
+            f"{count} samples, p{100 * probability:g}, phi {phi}: too low {below:.3f}, too high {above:.3f}, "
+            f"refused {refused:.3f}"
+        )
+        assert max(below, above) <= 1 - CONFIDENCE + tolerance(1 - CONFIDENCE, runs)
+
+
+@pytest.mark.parametrize("quick", [QUICK, FULL])
 @pytest.mark.parametrize(
     ("windows", "phi"), [(10, 0.0), (10, 0.3), (20, 0.6), (30, 0.0), (30, 0.6), (30, 0.9), (100, 0.3), (100, 0.9)]
 )
