@@ -11,6 +11,7 @@ from kit.errors import MeasurementError
 from kit.judge.audit import AuditJudgement, judge_audit
 from kit.judge.energy import EnergyFigures, energy_figures
 from kit.judge.stability import Stability, assess
+from kit.pipeline.bench_check import CHECKS, check_window
 from kit.pipeline.bench_folder import resumed_order
 from kit.pipeline.bench_plan import BenchOrder
 from kit.pipeline.interleave import Ratio, paired_ratio
@@ -166,6 +167,7 @@ def _windows(run: Run, number: int, order: BenchOrder) -> tuple[Window, ...]:
 
 def _window(run: Run, step: str, number: int) -> Window:
     record = run.get(step, LatencyRecord)
+    check_window(record, f"{run.path.name}, {step}")
     return Window(number, record, assess(record))
 
 
@@ -194,7 +196,10 @@ def _model(run: Run, order: BenchOrder, number: int, label: str, windows: Sequen
 
 def _told(run: Run, kind: str, number: int, record: type[T]) -> T | None:
     step = f"{kind}/{number}"
-    return run.get_optional(step, record) if step in run.steps else None
+    found = run.get_optional(step, record) if step in run.steps else None
+    if found is not None:
+        CHECKS[record](found, f"{run.path.name}, {step}")
+    return found
 
 
 def _why_absent(run: Run, order: BenchOrder, kind: str, number: int) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kit import __version__
 from kit.digest import digest_bytes
-from kit.errors import UsageError
-from kit.pipeline.bench_plan import BenchInputs, BenchOrder
+from kit.errors import StoreError, UsageError
+from kit.pipeline.bench_plan import MOST_MODELS, MOST_WINDOWS, BenchInputs, BenchOrder
 from kit.records import RunRecord
 from kit.spec.link import is_link, link_name
 from kit.store import Run
@@ -46,12 +46,16 @@ def new_run(inputs: BenchInputs, command: Sequence[str], root: Path) -> Run:
 
 
 def resumed_order(run: Run) -> BenchOrder:
-    """What a bench's run was asked. Raises UsageError for a run of another command."""
+    """What a bench's run was asked. Raises UsageError for a run of another command, StoreError for no plan."""
     if PLAN not in run.steps:
         words = " ".join(run.record.command[:2]) or "another command"
         raise UsageError(f"this is a run of {words}, not of edgeproof bench", where=str(run.path),
                          next_step="name a run folder of a bench, or leave --resume out")  # fmt: skip
-    return run.get(PLAN, BenchOrder)
+    order, models = run.get(PLAN, BenchOrder), len(run.record.recipes)
+    if not (1 <= order.windows <= MOST_WINDOWS and 1 <= models <= MOST_MODELS and models == len(order.models)):
+        what = f"a plan of {order.windows} windows of {models} models, of which it names {len(order.models)}"
+        raise StoreError(what, where=str(run.path), next_step="do not trust this folder; start a new run")
+    return order
 
 
 def require_same(inputs: BenchInputs, record: RunRecord) -> None:

@@ -18,7 +18,7 @@ from kit.spec.types import DeviceSpec, MeasurePlan
 RANDOM_ROWS = 24
 COLD_SESSIONS = 7
 PROFILED_INFERENCES = 100
-MOST_MODELS = 16
+MOST_MODELS, MOST_WINDOWS = 16, 100
 
 
 @dataclass(frozen=True, slots=True)

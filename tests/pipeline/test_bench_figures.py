@@ -8,11 +8,19 @@ import pytest
 
 from kit.errors import MeasurementError, StoreError, UsageError
 from kit.pipeline.bench_figures import NOT_YET, LatencyFigures, read_report
-from kit.pipeline.bench_folder import resumed_order
+from kit.pipeline.bench_folder import PLAN, resumed_order
 from kit.pipeline.bench_plan import BenchOrder, labels
 from kit.pipeline.bench_trust import trust_of
 from kit.pipeline.stable import Held
-from kit.records import MemoryRecord, RunRecord, Workload
+from kit.records import (
+    AuditRecord,
+    ColdStartRecord,
+    MemoryRecord,
+    OperatorProfile,
+    OperatorTime,
+    RunRecord,
+    Workload,
+)
 from kit.store import Run
 from tests.bench_case import CALM, METER, SPEC, samples, window, with_record, write_run
 
@@ -241,6 +249,61 @@ def test_a_run_of_another_command_is_named(tmp_path: Path) -> None:
     run.put("plan/order", "x")
     with pytest.raises(UsageError, match="a run of edgeproof certify"):
         resumed_order(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples_ns": np.empty(0, np.int64), "starts_ns": None},
+        {"warmup_count": 2000},
+        {"warmup_count": -1},
+        {"samples_ns": -samples()},
+        {"starts_ns": np.zeros(3, np.int64)},
+        {"starts_ns": np.zeros(2000)},
+        {"load_ns": -5},
+        {"workload": Workload("offline", batch=-1)},
+    ],
+    ids=["empty", "all warm-up", "negative warm-up", "negative", "few moments", "no moments", "load", "batch"],
+)
+def test_a_window_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    run.put("latency/1/3", replace(window(samples(), ORDER), **change))  # type: ignore[arg-type]
+    with pytest.raises(MeasurementError) as caught:
+        read_report(run)
+    assert "latency/1/3" in caught.value.where
+
+
+ONE = np.ones(3, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("step", "record"),
+    [
+        ("cold/1", ColdStartRecord("x", ONE, ONE[:2], ONE, "a way", "measured")),
+        ("cold/1", ColdStartRecord("x", ONE[:0], ONE[:0], ONE[:0], "a way", "measured")),
+        ("cold/1", ColdStartRecord("x", -ONE, ONE, ONE, "a way", "measured")),
+        ("operators/1", OperatorProfile("x", 5, (OperatorTime("n", "t", "", "", -1.0, 0.5),), "a way", "measured")),
+        (
+            "audit/1",
+            AuditRecord("x", ONE, np.ones((2, 2), np.float32), np.ones((3, 2), np.float32), ONE, ONE, "measured"),
+        ),
+        ("memory/1", MemoryRecord("x", -ONE, ONE, 10, "a way", "measured")),
+    ],
+    ids=["uneven cold", "no cold", "negative cold", "operator", "audit", "memory"],
+)
+def test_a_record_that_cannot_be_is_refused(tmp_path: Path, step: str, record: object) -> None:
+    run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), step, record)
+    with pytest.raises(MeasurementError) as caught:
+        read_report(run)
+    assert step in caught.value.where
+
+
+@pytest.mark.parametrize("windows", [0, -1, 10**9], ids=str)
+def test_a_plan_that_cannot_be_is_refused(tmp_path: Path, windows: int) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    run = with_record(run, PLAN, replace(ORDER, windows=windows))
+    with pytest.raises(StoreError, match="a plan of"):
+        read_report(run)
 
 
 def test_a_sample_that_was_changed_is_found_out(tmp_path: Path) -> None:

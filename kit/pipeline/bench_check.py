@@ -1,0 +1,59 @@
+"""Records of a bench that can be what they say they are: a run folder may come from anyone."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kit.judge.wellformed import check_energy, check_latency, check_memory, refuse
+from kit.records import AuditRecord, ColdStartRecord, EnergyRecord, LatencyRecord, MemoryRecord, OperatorProfile
+
+
+def check_window(record: LatencyRecord, where: str) -> None:
+    """At least one sample after warm-up, and a moment for each if there are any. Raises MeasurementError."""
+    check_latency(record, where)
+    count = len(record.samples_ns)
+    if record.warmup_count >= count:
+        raise refuse("a window without a sample after warm-up", where)
+    starts = record.starts_ns
+    if starts is not None and (starts.dtype != np.int64 or starts.shape != (count,)):
+        raise refuse(f"{starts.dtype} {starts.shape} as the moments of {count} samples", where)
+    if record.workload.batch < 1 or record.load_ns < 0 or record.first_run_ns < 0 or record.late_count < 0:
+        raise refuse("a time or a count that is negative", where)
+
+
+def check_cold(record: ColdStartRecord, where: str) -> None:
+    """As many times of each kind, one at least, none negative. Raises MeasurementError."""
+    times = (record.ready_ns, record.load_ns, record.first_run_ns)
+    shapes = {(each.dtype.name, each.shape) for each in times}
+    if len(shapes) != 1 or times[0].dtype != np.int64 or times[0].ndim != 1 or not len(times[0]):
+        raise refuse("cold starts that are not as many times of each kind", where)
+    if any((each < 0).any() for each in times):
+        raise refuse("a cold start that took less than no time", where)
+
+
+def check_operators(record: OperatorProfile, where: str) -> None:
+    """Times and shares that are finite and not negative. Raises MeasurementError."""
+    figures = [figure for each in record.operators for figure in (each.mean_ns, each.share)]
+    if not all(math.isfinite(each) and each >= 0 for each in figures):
+        raise refuse("an operator's time or share that is none", where)
+
+
+def check_audit(record: AuditRecord, where: str) -> None:
+    """Rows as many as scores, times int64 [n]. Raises MeasurementError."""
+    rows, scores = len(record.rows), (record.timed_scores, record.scored)
+    if record.rows.ndim != 1 or any(each.ndim != 2 or len(each) != rows for each in scores if rows):
+        raise refuse("an audit of other rows than it has scores for", where)
+    if any(each.dtype != np.int64 or each.ndim != 1 for each in (record.varied_ns, record.repeated_ns)):
+        raise refuse("an audit's times that are none", where)
+
+
+CHECKS: dict[type, Callable[[Any, str], None]] = {
+    MemoryRecord: check_memory,
+    EnergyRecord: check_energy,
+    ColdStartRecord: check_cold,
+    OperatorProfile: check_operators,
+    AuditRecord: check_audit,
+}
+"""How a record of each kind is checked before its figures are told."""
