@@ -16,6 +16,7 @@ from kit.files import FileSamples
 from kit.meter.base import PowerTrace, Watched
 from kit.meter.counters import CounterKind, trace_of_counters
 from kit.meter.polling import PollingMeter, Source, chosen, files_of, nothing_found, rate_hz, readable
+from kit.meter.series import gaps_at
 from kit.records import Float64Array, Int64Array
 from kit.spec.text import shown
 from kit.spec.types import MeterSpec
@@ -102,10 +103,11 @@ def _placed_by_device(trace: PowerTrace, samples: FileSamples, t_ms: Float64Arra
     lowest_ns = float((read_ns[at - 1] - stamps_ns).max()) - _STAMP_NS
     highest_ns = float((read_ns[at] - stamps_ns).min())
     half_ns = (highest_ns - lowest_ns) / 2
-    if half_ns < 0:
+    error_ns = samples.error_ns + int(half_ns) + _STAMP_NS
+    if half_ns < 0 or error_ns >= trace.clock_error_ns:
         return trace
     t_ns: Int64Array = np.rint(stamps_ns + lowest_ns + half_ns).astype(np.int64)
     power_w = trace.power_w.copy()
     power_w[1:] *= np.diff(trace.t_ns) / np.diff(t_ns)  # the same energy in the time that it took
-    error_ns = samples.error_ns + int(half_ns) + _STAMP_NS
-    return replace(trace, t_ns=t_ns, power_w=power_w, clock_error_ns=min(error_ns, trace.clock_error_ns))
+    gaps_ns = gaps_at(t_ns, np.isnan(power_w[1:]), int(samples.t_ns[-1]) if trace.ended else None)
+    return replace(trace, t_ns=t_ns, power_w=power_w, gaps_ns=gaps_ns, clock_error_ns=error_ns)

@@ -80,6 +80,15 @@ class TestTrace:
         assert max(off_s) * 1e9 <= trace.clock_error_ns < 15_000_000
         assert energy_j(trace) == pytest.approx(0.1 * (len(trace.t_ns) - 1))
 
+    def test_a_gap_is_placed_with_its_samples(self):
+        energies = [10**6 * (k // 5) for k in range(60)] + [10**6 * (k // 5) for k in range(60)]
+        stamps = [250 * (k // 5) for k in range(120)]
+        texts = [text(t_ms, uws) for t_ms, uws in zip(stamps, energies, strict=True)]
+        trace = check_trace(trace_of(samples_of(texts, period_s=0.05), [(0, RAIL)]))
+        assert len(trace.gaps_ns) == 1
+        assert trace.clock_error_ns < 40_000_000
+        assert energy_j(trace) == pytest.approx(21)
+
     def test_a_stamp_that_runs_otherwise_is_not_used(self):
         texts = [text(k // 5 * 9000, 1000 * (k // 5)) for k in range(100)]
         trace = check_trace(trace_of(samples_of(texts), [(0, RAIL)]))
