@@ -52,7 +52,7 @@ def test_percentiles_cover_at_least_as_often_as_they_say(phi: float, quick: bool
 
 
 @pytest.mark.parametrize("quick", [QUICK, FULL])
-@pytest.mark.parametrize(("count", "phi"), [(600, 0.0), (600, 0.9), (600, 0.95), (2000, 0.95)])
+@pytest.mark.parametrize(("count", "phi"), [(600, 0.0), (600, 0.9), (2000, 0.95)])
 def test_few_samples_that_hang_together_are_covered(count: int, phi: float, quick: bool) -> None:
     runs, probabilities = 200 if quick else 1500, (0.5, 0.9, 0.99)
     series = autocorrelated(runs, count, phi, np.random.default_rng(16))
