@@ -49,9 +49,25 @@ def check_audit(record: AuditRecord, where: str) -> None:
         raise refuse("an audit's times that are none", where)
 
 
+def check_sessions(record: MemoryRecord, where: str) -> None:
+    """As `check_memory`, of one session at least. Raises MeasurementError."""
+    check_memory(record, where)
+    if not len(record.peak_bytes) or len(record.steady_bytes) != len(record.peak_bytes) or record.baseline_bytes < 0:
+        raise refuse("memory of no session, or of a negative baseline", where)
+
+
+def check_windows(record: EnergyRecord, where: str) -> None:
+    """As `check_energy`, of one window at least, with gaps [n, 2]. Raises MeasurementError."""
+    check_energy(record, where)
+    if not len(record.window_energy_j):
+        raise refuse("energy of no window", where)
+    if record.lost_samples < 0 or (record.gaps_ns is not None and record.gaps_ns.shape[1:] != (2,)):
+        raise refuse("gaps or lost samples that are none", where)
+
+
 CHECKS: dict[type, Callable[[Any, str], None]] = {
-    MemoryRecord: check_memory,
-    EnergyRecord: check_energy,
+    MemoryRecord: check_sessions,
+    EnergyRecord: check_windows,
     ColdStartRecord: check_cold,
     OperatorProfile: check_operators,
     AuditRecord: check_audit,

@@ -15,6 +15,7 @@ import pytest
 from kit.cli.bench import show_bench
 from kit.cli.bench_energy import amperes, energy_rows
 from kit.cli.bench_text import _LETTERS
+from kit.errors import EdgeproofError
 from kit.pipeline.bench_figures import read_report
 from kit.pipeline.bench_plan import MOST_MODELS, BenchOrder
 from kit.records import (
@@ -296,3 +297,31 @@ def test_what_mlperf_would_say_is_for_comparison(tmp_path: Path) -> None:
     assert "by MLPerf p50 2 ms, p90 2.05 ms, p95 2.07 ms, p99 2.1 ms, p99.9 2.1" in text
     few = said(write_run(tmp_path / "few", ORDER, {"net.onnx": 2_000_000}, count=2), verbose=True)
     assert "by MLPerf too few samples: early stopping" in few
+
+
+@pytest.mark.parametrize("windows", [1, 2], ids=["one window", "two windows"])
+def test_too_few_windows_of_energy_have_no_interval(tmp_path: Path, windows: int) -> None:
+    record = energy(
+        window_energy_j=np.ones(windows), window_s=np.full(windows, 5.0),
+        window_inferences=np.full(windows, 5000, np.int64),
+    )  # fmt: skip
+    run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), "energy/1", record)
+    assert "190 µJ [–, –] above idle" in said(run)
+    assert parsed(run)["models"][0]["energy"]["per_inference_j"]["above_idle"]["lower"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window_energy_j": np.empty(0), "window_s": np.empty(0), "window_inferences": np.empty(0, np.int64)},
+        {"phases": (PhaseRecord("load", float("nan"), 1.0, 1.0, 1.0),)},
+        {"gaps_ns": np.zeros(3, np.int64)},
+        {"lost_samples": -1, "gaps_ns": np.zeros((1, 2), np.int64)},
+        {"idle_power_w": float("nan")},
+    ],
+    ids=["no window", "a phase of no length", "no gaps", "found samples", "no idle"],
+)
+def test_energy_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    with pytest.raises(EdgeproofError):
+        parsed(with_record(run, "energy/1", energy(**change)))
