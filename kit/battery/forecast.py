@@ -67,6 +67,7 @@ class _Box:
 
     @cached_property
     def cell(self) -> Cell:
+        """The cell at every corner."""
         full_c, at = self.at["full_c"], self.at
         is_peukert = not self.inputs.ranges["peukert"].is_exact
         return Cell(

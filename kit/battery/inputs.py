@@ -167,19 +167,23 @@ class _Stated:
         self._found: dict[str, Statement] = {}
 
     def range(self, name: str, value: Range | None, otherwise: Range, unit: str) -> Range:
+        """What is stated, or else what is assumed."""
         used = otherwise if value is None else value
         self._found[name] = Statement(name, used, unit, "assumed" if value is None else "stated")
         return used
 
     def number(self, name: str, value: float | None, otherwise: float, unit: str) -> float:
+        """The same of one figure."""
         used = otherwise if value is None else value
         return self.range(name, None if value is None else Range(used, used, used), Range(used, used, used), unit).low
 
     def correct(self, name: str, source: Source) -> None:
+        """Say where a value came from, where it was neither stated nor assumed."""
         before = self._found[name]
         self._found[name] = Statement(name, before.value, before.unit, source)
 
     def all(self) -> tuple[Statement, ...]:
+        """Everything, in the order in which it was asked for."""
         return tuple(self._found.values())
 
 

@@ -42,10 +42,12 @@ class _Reader:
         self.where = where
 
     def error(self, key: str, what: str, next_step: str = "") -> SpecError:
+        """A SpecError about the value at `key`."""
         next_step = next_step or "export the profile again from Otii"
         return SpecError(f"{key}: {what}" if key else what, where=self.where, next_step=next_step)
 
     def table(self, key: str, value: object) -> dict[str, Any]:
+        """A JSON object."""
         if not isinstance(value, dict):
             raise self.error(key, "an object { ... } is expected")
         return value
@@ -59,6 +61,7 @@ class _Reader:
         return float(value)
 
     def scale(self, key: str, table: dict[str, Any], unit: str, known: dict[str, float], usual: str) -> float:
+        """What one of the unit that `table` names is in SI; `usual` where it names none."""
         name = table.get(unit, usual)
         if not isinstance(name, str) or name not in known:
             what = f"{shown(str(name), 40)!r} is no unit known here"
@@ -66,6 +69,7 @@ class _Reader:
         return known[name]
 
     def text(self, table: dict[str, Any], name: str) -> str:
+        """A text that can be shown; empty where there is none."""
         value = table.get(name, "")
         return shown(value, 60) if isinstance(value, str) else ""
 
