@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -39,6 +38,8 @@ LOADGEN, PERF_TOOL = "loadgen's Python binding", "onnxruntime_perf_test"
 ROWS, BLOCK_NS = 64, 2e5
 PROCESS_TURNS, PROCESS_S = 3, 1.0
 """A process of its own has a turn after so many of the others, and lasts so long."""
+
+STEADY_SHARE = 0.05
 
 SINGLE_STREAM = Workload("single stream", 1, 1, 1, 1)
 
@@ -197,33 +198,24 @@ def run(*, quick: bool) -> list[Row]:
 def _compared(
     name: str, path: Path, inputs: NDArray[np.float32], turns: int, duration_s: float, python: Path | None, absent: str
 ) -> list[Row]:
+    """Ours between two runs of the loop of nothing but calls; a turn in which those differ is none."""
     session, tool = load(path, 1, exact=False), shutil.which(PERF_TOOL)
     bare, times = Bare(session, inputs), {each: Times() for each in ("bare", "ours", LOADGEN, PERF_TOOL)}
+    target_ns = MODELS[name][0]
     np.save(path.with_suffix(".npy"), inputs)
 
-    def bare_turn() -> None:
-        sample_ns, between_ns = bare.timed(duration_s / 2)
-        _note(times["bare"], (sample_ns, bare.untimed(duration_s / 2, sample_ns), between_ns))
-
-    def our_turn() -> None:
-        _note(times["ours"], ours(session, inputs, duration_s))
-
-    def loadgen_turn() -> None:
-        if python is not None:
-            _note(times[LOADGEN], loadgen(python, path, path.with_suffix(".npy"), PROCESS_S))
-
-    def perf_turn() -> None:
-        if tool is not None:
-            times[PERF_TOOL].loop.append(perf_tool(tool, path, PROCESS_S))
-
-    order: list[Callable[[], None]] = [bare_turn, our_turn]
     for turn in range(turns):
-        for take in order if turn % 2 == 0 else order[::-1]:
-            take()
-        if turn % PROCESS_TURNS == 0:
-            loadgen_turn()
-            perf_turn()
-    return _rows(name, times, absent)
+        first_ns = bare.untimed(duration_s / 4, target_ns)
+        own, (sample_ns, between_ns) = ours(session, inputs, duration_s), bare.timed(duration_s / 2)
+        last_ns = bare.untimed(duration_s / 4, target_ns)
+        if abs(last_ns - first_ns) <= STEADY_SHARE * first_ns:
+            _note(times["ours"], own)
+            _note(times["bare"], (sample_ns, (first_ns + last_ns) / 2, between_ns))
+        if python is not None and turn % PROCESS_TURNS == 0:
+            _note(times[LOADGEN], loadgen(python, path, path.with_suffix(".npy"), PROCESS_S))
+        if tool is not None and turn % PROCESS_TURNS == 0:
+            times[PERF_TOOL].loop.append(perf_tool(tool, path, PROCESS_S))
+    return _rows(name, times, turns, absent)
 
 
 def _note(times: Times, found: tuple[float, ...]) -> None:
@@ -231,21 +223,26 @@ def _note(times: Times, found: tuple[float, ...]) -> None:
         kept.append(value)
 
 
-def _rows(name: str, times: dict[str, Times], absent: str) -> list[Row]:
-    """In us; ratio and added time are medians over the turns, each against the bare loop of the same turn."""
+def _rows(name: str, times: dict[str, Times], turns: int, absent: str) -> list[Row]:
+    """In us; ratio and added time are medians over the steady turns, each against the bare loops of the same turn."""
     own, plain = times["ours"], times["bare"]
-    ratio = median(mine / other for mine, other in zip(own.sample, plain.sample, strict=True))
+    if not own.sample:
+        unsteady = f"the machine changed its speed by over {STEADY_SHARE:.0%} in each of {turns} turns"
+        return [Row(f"{name}: one inference", None, "bare bound loop", None, "us", 1.02, note=unsteady)]
+    ratio = median(mine / other for mine, other in zip(own.sample, plain.loop, strict=True))
     added_us = median(mine - other for mine, other in zip(own.between, plain.between, strict=True)) / 1e3
     between_us, bare_between_us = median(own.between) / 1e3, median(plain.between) / 1e3
-    sample_us, loop_us = median(own.sample) / 1e3, median(own.loop) / 1e3
-    bare_us, plain_us = median(plain.sample) / 1e3, median(plain.loop) / 1e3
-    told = f"lower quartile a turn, median ratio of {len(own.loop)} turns"
+    sample_us, loop_us, plain_us = (median(each) / 1e3 for each in (own.sample, own.loop, plain.loop))
+    told = (
+        f"lower quartile a turn, median ratio of {len(own.sample)} steady turns of {turns}; the bare loop has nothing "
+        f"but the call in it, {median(plain.sample) / 1e3:.4g} us where it reads the clock"
+    )
     loops = (
         f"between two calls {between_us:.3g} us with the next row written, {bare_between_us:.3g} us in a bare loop "
         f"that writes it and reads the clock; the whole loop {loop_us:.4g} us, {plain_us:.4g} us with nothing but calls"
     )
     rows = [
-        Row(f"{name}: one inference", ratio * bare_us, "bare bound loop", bare_us, "us", 1.02, note=told),
+        Row(f"{name}: one inference", ratio * plain_us, "bare bound loop", plain_us, "us", 1.02, note=told),
         Row(f"{name}: added a call", added_us, "", None, "us", None, 1.0, note=loops),
     ]
     reasons = {LOADGEN: absent, PERF_TOOL: "it is not on the path, and the wheel of onnxruntime ships none"}
