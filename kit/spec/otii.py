@@ -20,7 +20,7 @@ from kit.errors import SpecError
 from kit.spec.text import shown
 from kit.spec.types import DischargeProfile, DischargeTable
 
-SIZE_LIMIT_BYTES = 64 << 20
+SIZE_LIMIT_BYTES = 16 << 20
 """Largest file that is read: a published profile of 12,000 rows has 1.6 MB."""
 
 TABLE_LIMIT, ROW_LIMIT = 64, 1_000_000

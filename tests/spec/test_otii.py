@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kit.errors import SpecError
-from kit.spec.otii import KEPT_ROWS, read_otii
+from kit.spec.otii import KEPT_ROWS, SIZE_LIMIT_BYTES, read_otii
 
 EXAMPLE = Path(__file__).parents[1] / "battery" / "data" / "coin-cell.otii.json"
 ROWS = [
@@ -167,6 +167,18 @@ def test_each_mistake_names_the_file_and_its_path_in_it(
 )
 def test_what_is_no_profile_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpecError):
+        read_otii(write(tmp_path, text))
+
+
+def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="larger than 16 MiB"):
+        read_otii(write(tmp_path, " " * (SIZE_LIMIT_BYTES + 1)))
+
+
+@pytest.mark.parametrize("digits", [400, 4000, 100_000])
+def test_a_number_of_many_digits_is_refused_like_any_other(tmp_path: Path, digits: int) -> None:
+    text = json.dumps(GOOD).replace("2.9", "9" * digits)
+    with pytest.raises(SpecError, match=r"is not from 0|not valid JSON"):
         read_otii(write(tmp_path, text))
 
 
