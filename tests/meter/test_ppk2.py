@@ -272,6 +272,21 @@ class TestOnAPty:
         assert len(trace.t_ns) <= 30_500
         assert "the meter sent nothing of the last 1" in trace.ended
 
+    def test_a_meter_that_sends_nothing_is_an_error(self):
+        with (
+            running("ppk2", silent_s=1e-9) as end,
+            open_one(end.path) as meter,
+            pytest.raises(MeasurementError, match="it sent no samples"),
+        ):
+            record(meter, 0.2)
+
+    def test_a_full_memory_ends_it_and_says_so(self):
+        with running("ppk2") as end, open_one(end.path) as meter:
+            meter._port._most_bytes = 1 << 16
+            trace = record(meter, 0.6)
+        assert "MiB at most" in trace.ended
+        assert 1 << 14 <= len(trace.t_ns) < 1 << 16
+
     def test_quirks_of_the_calibration_are_said(self):
         with running("ppk2", quirks=True, waveform="ranges") as end, open_one(end.path) as meter:
             trace = record(meter, 0.3)
