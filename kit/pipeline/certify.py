@@ -78,7 +78,7 @@ def expected_seconds(inputs: Inputs) -> dict[str, float]:
         "saturating_predictions": 3.0,
         "latency": plan.latency_min_s + 0.5,
         "memory": 0.3 * plan.memory_sessions,
-        "energy": (plan.energy_windows + 2) * plan.energy_window_s,
+        "energy": (1.4 * plan.energy_windows + 2) * plan.energy_window_s,
     }
     steps = {f"{kind}/{name}": seconds for name in inputs.recipes for kind, seconds in each.items()}
     return {"device/identity": 1.0} | steps
