@@ -76,3 +76,18 @@ def test_the_interval_covers_as_often_as_it_says(rounds: int) -> None:
         told += same.differs
     assert 0.93 * 2000 < held < 0.97 * 2000
     assert told < 0.07 * 2000
+
+
+def test_a_drift_is_no_difference_between_models_that_take_turns() -> None:
+    random = np.random.default_rng(0)
+    in_turn = one_by_one = 0
+    for seed in range(500):
+        drift = 1 + 0.02 * np.arange(12) + random.normal(0, 0.004, 12)  # a device that gets hotter: 24 % in 12 windows
+        sequence = [model for turn in turns(2, 6, seed) for model in turn]
+        medians = [[drift[place] for place in range(12) if sequence[place] == model] for model in (0, 1)]
+        turned, apart = (paired_ratio(*pair, 0.95) for pair in (medians, (list(drift[:6]), list(drift[6:]))))
+        assert turned is not None
+        assert apart is not None
+        in_turn, one_by_one = in_turn + turned.differs, one_by_one + apart.differs
+    assert in_turn <= 25
+    assert one_by_one == 500
