@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from kit.device.base import Device
+from kit.device.limits import groups
 from kit.measure.warmup import METHOD, warmup_count
 from kit.records import LatencyRecord
 from tests import device_kit as kits
@@ -19,13 +20,10 @@ PERIOD_US, LEAST_QUOTA_US = 10_000, 1000
 KEPT_SHARE = 2 / 3
 """Of the processor's time that it had so far, an agent that is held back keeps this: 1.5 times as long for as much."""
 
-_GROUPS = Path("/sys/fs/cgroup/cpu")
+PLACE = groups.places_for(["cpu"])["cpu"]
+"""Where a control group with a CPU quota can be made here, if anywhere."""
+
 _CHANNELS, _SIDE = 64, 16
-
-
-def available() -> bool:
-    """Whether a control group with a quota can be made here (Linux, scheduler/sched-bwc.rst, version 1)."""
-    return os.access(_GROUPS, os.W_OK) and (_GROUPS / "cpu.cfs_quota_us").exists()
 
 
 def convolutions(layers: int = 30) -> bytes:
@@ -57,11 +55,9 @@ def convolutions(layers: int = 30) -> bytes:
 class Throttle:
     """A control group of an agent's own, whose quota `hold` cuts and `release` lifts."""
 
-    def __init__(self, process_id: int) -> None:
-        self._group = _GROUPS / f"edgeproof-proof-{process_id}"
-        self._group.mkdir()
-        self._process_id, self._is_held = process_id, False
-        (self._group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+    def __init__(self, place: groups.Place, process_id: int) -> None:
+        self._version, self._process_id, self._is_held = place.version, process_id, False
+        self._group = groups.make(place, {})
         (self._group / "cgroup.procs").write_text(str(process_id))
 
     def start(self) -> None:
@@ -74,7 +70,7 @@ class Throttle:
             return
         share = (self._cpu_s() - self._used_s) / (time.monotonic() - self._began_s)
         quota_us = max(LEAST_QUOTA_US, round(KEPT_SHARE * min(share, 1.0) * PERIOD_US))
-        (self._group / "cpu.cfs_quota_us").write_text(str(quota_us))
+        self._set(str(quota_us))
         self._is_held = True
 
     def _cpu_s(self) -> float:
@@ -83,19 +79,20 @@ class Throttle:
 
     def release(self) -> None:
         """From now on it may have all."""
-        (self._group / "cpu.cfs_quota_us").write_text("-1")
+        self._set("-1" if self._version == 1 else "max")
         self._is_held = False
 
+    def _set(self, quota_us: str) -> None:
+        """Linux, scheduler/sched-bwc.rst and cgroup-v2.rst."""
+        if self._version == 2:
+            (self._group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
+            return
+        (self._group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+        (self._group / "cpu.cfs_quota_us").write_text(quota_us)
+
     def close(self) -> None:
-        """Lift the quota and remove the group; the agent goes back to the group above."""
-        self.release()
-        with contextlib.suppress(OSError):  # it may have ended
-            (_GROUPS / "cgroup.procs").write_text(str(self._process_id))
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                self._group.rmdir()
-                return
-            time.sleep(0.02)
+        """Remove the group, and end what is left in it."""
+        groups.remove(self._group)
 
 
 @contextlib.contextmanager
@@ -104,18 +101,17 @@ def throttled_device() -> Iterator[tuple[Device, Throttle, str]]:
     from kit.device.agent import AgentDevice
     from kit.device.local import open_local
 
+    assert PLACE is not None
     spec = kits.device_spec()
-    device = AgentDevice(lambda: open_local(spec), spec, telemetry_s=0.1)
-    try:
+    with contextlib.closing(AgentDevice(lambda: open_local(spec), spec, telemetry_s=0.1)) as device:
         process_id = device.process_id()
         assert process_id is not None
-        throttle = Throttle(process_id)
+        throttle = Throttle(PLACE, process_id)
         try:
             yield device, throttle, device.deploy(convolutions())
         finally:
+            device.close()
             throttle.close()
-    finally:
-        device.close()
 
 
 def timed(device: Device, throttle: Throttle, digest: str, inferences: int, *, slower: bool) -> LatencyRecord:

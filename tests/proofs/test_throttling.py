@@ -4,6 +4,7 @@ A local agent, timed as any device is. Its control group's CPU quota is cut on t
 meanwhile, which is named as such. The telemetry is taken away as well: the samples alone must show that it changed.
 """
 
+import os
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ RUNS, INFERENCES = 50, 240
 HELD_BACK = ("throttling", "clock change")
 
 pytestmark = pytest.mark.skipif(
-    not slowed_device.available(), reason="no control groups with a CPU quota can be made here"
+    slowed_device.PLACE is None and os.environ.get("CI") != "true", reason="no control groups for this user"
 )
 
 
@@ -72,9 +73,9 @@ def show(alone: Tally, held: Tally) -> None:
 
 
 def test_a_slowed_device_is_caught() -> None:
-    alone, held = runs(2)
+    alone, held = runs(1)
     show(alone, held)
-    assert held.unstable() == 2
+    assert held.unstable() == 1
     assert alone.called_throttled() == 0
 
 
