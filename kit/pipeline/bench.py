@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from kit.device import open_device
 from kit.device.base import Device
@@ -43,28 +43,16 @@ from kit.pipeline.stable import ATTEMPTS, wait_until_calm, wanted
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
-    AuditRecord,
-    ColdStartRecord,
     Conditions,
     DeviceRecord,
     EnergyRecord,
-    MemoryRecord,
-    OperatorProfile,
 )
 from kit.store import Run
 
 if TYPE_CHECKING:
     from kit.pipeline.certify import Watcher
 
-T = TypeVar("T")
-
-PER_MODEL: dict[str, type] = {
-    "audit": AuditRecord,
-    "memory": MemoryRecord,
-    "energy": EnergyRecord,
-    "cold": ColdStartRecord,
-    "operators": OperatorProfile,
-}
+OTHERS = ("audit", "memory", "energy", "cold", "operators")
 """What is measured of each model besides its windows, in this order; the step is ``kind/number``."""
 
 
@@ -104,7 +92,7 @@ def run_bench(inputs: BenchInputs, run: Run, watcher: "Watcher", *, budget_s: fl
         for window, turn in enumerate(turns(len(inputs.models), inputs.order.windows, inputs.order.seed), 1):
             for index in turn:
                 _step(work, f"latency/{index + 1}/{window}", partial(_window, work, index + 1, window, digests[index]))
-        for kind in PER_MODEL:
+        for kind in OTHERS:
             for number, digest in enumerate(digests, 1):
                 step = f"{kind}/{number}"
                 if step in expected_s:
