@@ -61,7 +61,7 @@ class Strain:
 
 def moments_ns(record: LatencyRecord) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """When each sample began on the clock of the telemetry, int64 [n]; back to back, if the record does not tell."""
-    if record.starts_ns is not None:
+    if record.starts_ns is not None and len(record.starts_ns) == len(record.samples_ns):
         return record.starts_ns
     ends = np.cumsum(record.samples_ns)
     origin = record.telemetry[0].clock_ns if record.telemetry else 0
