@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kit.judge.sentences import count, quantity
-from kit.judge.stability import Cause, Stability
-from kit.pipeline.bench_figures import NOT_YET, ORDINARY, BenchReport, LatencyFigures, ModelFigures
+from kit.judge.stability import Cause
+from kit.pipeline.bench_figures import NOT_YET, ORDINARY, BenchReport, LatencyFigures, ModelFigures, Window
 
 SPREAD = 0.10
 """Windows whose medians are this far apart (a share) are said to be."""
@@ -47,8 +47,8 @@ def _invalid(report: BenchReport, model: ModelFigures) -> Iterator[str]:
     if model.audited is not None and model.audited.state == "failed":
         yield f"the audit failed: {'; '.join(model.audited.reasons)}"
     if report.order.stable and model.latency is not None:
-        for where, found in _unstable(model.latency):
-            yield f"{where} still unstable: {_causes(found.causes)}"
+        for which, why in _unstable(model.latency):
+            yield f"{which} still unstable: {why}"
 
 
 def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
@@ -64,13 +64,14 @@ def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
 def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:
     record = found.record
     if not report.order.stable:
-        for where, stability in _unstable(found):
-            yield f"{where} unstable: {_causes(stability.causes)}; try --stable"
+        for which, why in _unstable(found):
+            yield f"{which} unstable: {why}; try --stable"
     if found.whole.state == "unknown":
         yield "too few samples to tell whether it was stable: a longer --window-time or a larger --min-count"
     if found.rejected:
         yield f"{count(len(found.rejected), 'window')} unstable and taken again; what was measured is kept in the run"
-    if found.late_count:
+    is_late = any(cause.kind == "late starts" for each in found.windows for cause in each.stability.causes)
+    if found.late_count and not is_late:
         yield f"{count(found.late_count, 'start')} came late: the model or the device cannot keep up with the period"
     if found.spread > SPREAD and found.whole.state != "unstable":
         low, high = quantity(min(found.medians_s), "s"), quantity(max(found.medians_s), "s")
@@ -82,14 +83,20 @@ def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:
         yield f"latency is {record.obtained}"
 
 
-def _unstable(found: LatencyFigures) -> Iterator[tuple[str, Stability]]:
-    """Which windows are unstable, and why; all of them together where each by itself is stable."""
-    states = [each.stability.state for each in found.windows]
+def _unstable(found: LatencyFigures) -> Iterator[tuple[str, str]]:
+    """Which windows are unstable and why, those of one kind together; all of them where each by itself is stable."""
+    alike: dict[tuple[str, ...], list[Window]] = {}
     for each in found.windows:
         if each.stability.state == "unstable":
-            yield f"window {each.number} is", each.stability
-    if found.whole.state == "unstable" and "unstable" not in states:
-        yield "its windows together are", found.whole
+            alike.setdefault(tuple(cause.kind for cause in each.stability.causes), []).append(each)
+    for windows in alike.values():
+        first, *others = windows
+        which = (
+            f"windows {', '.join(str(each.number) for each in windows)} are" if others else f"window {first.number} is"
+        )
+        yield which, ("in the first, " if others else "") + _causes(first.stability.causes)
+    if found.whole.state == "unstable" and not alike:
+        yield "its windows together are", _causes(found.whole.causes)
 
 
 def _of_energy(model: ModelFigures) -> Iterator[str]:

@@ -194,6 +194,23 @@ def test_a_window_that_got_slower_half_way(tmp_path: Path, stable: bool) -> None
     assert trust.is_valid is not stable
 
 
+def test_windows_that_are_unstable_alike_are_told_together(tmp_path: Path) -> None:
+    slower = np.concatenate([samples(1000, 10**6), samples(1000, 1_500_000, seed=1)])
+    run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
+    for each in (2, 4):
+        run.put(f"latency/1/{each}", window(slower, ORDER))
+    (told,) = trust_of(read_report(run)).warnings
+    assert told.startswith("windows 2, 4 are unstable: in the first, 999 ms in, inferences became slower")
+
+
+def test_starts_that_come_late_are_told_once(tmp_path: Path) -> None:
+    order = replace(ORDER, workload=Workload("periodic", period_ns=10**7))
+    run = write_run(tmp_path, order, {"net.onnx": 10**6})
+    run.put("latency/1/2", window(samples(), order, late=300))
+    (told,) = trust_of(read_report(run)).warnings
+    assert told.startswith("window 2 is unstable: 300 starts of 2,000")
+
+
 def test_windows_that_were_taken_again_are_said(tmp_path: Path) -> None:
     slower = np.concatenate([samples(1000, 10**6), samples(1000, 1_500_000, seed=1)])
     order = replace(ORDER, stable=True)
