@@ -118,7 +118,7 @@ class TestSampling:
         assert texts[gone:] == [None] * (len(texts) - gone)
 
     def test_nothing_to_read_is_told_at_once(self, tree):
-        with pytest.raises(MeasurementError, match="cannot be read: .*/a, .*/b"):
+        with pytest.raises(MeasurementError, match=r"cannot be read: .*/a, .*/b"):
             LocalFiles(tree).sample(["/a", "/b"], period_s=0.01)
 
     def test_a_clock_of_ones_own(self, tree):
