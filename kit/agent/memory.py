@@ -3,10 +3,6 @@
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,13 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import kit
 from kit.agent import footprint
-from kit.agent.work import RefusalError
-from kit.errors import DeviceError
+from kit.agent.worker import run_worker
 
-_TIMEOUT_S = 300
-_TICK_S = 0.1
 _ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
@@ -54,18 +46,10 @@ def measure_session(
     """
     stream = io.BytesIO()
     np.save(stream, row, allow_pickle=False)
-    with subprocess.Popen(
-        [sys.executable, "-m", "kit.agent.footprint", os.fspath(path), str(threads)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
-    ) as worker:  # fmt: skip
-        try:
-            out, err = _talk(worker, stream.getvalue(), tick)
-        except BaseException:
-            worker.kill()
-            raise
+    arguments = [os.fspath(path), str(threads)]
+    # with its first line all is told but the arena, whose session may have been one too many
+    out = run_worker("kit.agent.footprint", arguments, stream.getvalue(), tick, _ENVIRONMENT, is_enough=_has_line)
     lines = out.splitlines()
-    if not lines:  # with its first line all is told but the arena, whose session may have been one too many
-        raise _failure(worker.returncode, err)
     return Session(**{name: value for line in lines for name, value in json.loads(line).items()})
 
 
@@ -108,32 +92,8 @@ def _method(known: set[str]) -> str:
     )
 
 
-def _talk(worker: "subprocess.Popen[bytes]", data: bytes, tick: Callable[[], None]) -> tuple[bytes, bytes]:
-    """What it says, on both streams, once it has ended."""
-    deadline_s, unsent = time.monotonic() + _TIMEOUT_S, data or None
-    while time.monotonic() < deadline_s:
-        tick()
-        try:
-            return worker.communicate(unsent, timeout=_TICK_S)
-        except subprocess.TimeoutExpired:
-            unsent = None  # it goes on with the rest of it
-    raise DeviceError(f"the memory worker did not end within {_TIMEOUT_S} s")
-
-
-def _failure(status: int, err: bytes) -> DeviceError:
-    words = (err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {status}"])[0][:300]
-    if status == -signal.SIGKILL or "MemoryError" in words or "bad_alloc" in words:
-        said = "the system ended the memory worker" if status == -signal.SIGKILL else words
-        step = "choose a smaller variant, or give the device more memory"
-        return RefusalError(f"out of memory: {said}", next_step=step, reason="memory")
-    return DeviceError(f"the memory worker failed: {words}", next_step="is there enough memory?")
-
-
-def _environment() -> dict[str, str]:
-    """Ours, and where the agent's sources are: a folder, or the zip file that it runs from."""
-    root = str(Path(kit.__file__).parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)}
+def _has_line(out: bytes) -> bool:
+    return b"\n" in out
 
 
 def available() -> bool:

@@ -17,22 +17,29 @@ _TICK_S = 0.1
 
 
 def run_worker(
-    module: str, arguments: list[str], data: bytes, tick: Callable[[], None], environment: Mapping[str, str]
+    module: str,
+    arguments: list[str],
+    data: bytes,
+    tick: Callable[[], None],
+    environment: Mapping[str, str],
+    *,
+    is_enough: Callable[[bytes], bool] | None = None,
 ) -> bytes:
     """What ``python -m module`` says on standard output, given `data` on its input; `environment` is added to ours.
 
-    `tick` is called while it works, and may raise, which ends it. Raises DeviceError with its last words if it fails.
+    `tick` is called while it works, and may raise, which ends it. Raises DeviceError with its last words if it fails,
+    unless what it said until then `is_enough`, or if it ends well without having said a line.
     """
     with subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(environment),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment_of(environment),
     ) as worker:  # fmt: skip
         try:
             out, err = _talk(worker, data, tick)
         except BaseException:
             worker.kill()
             raise
-    if worker.returncode:
+    if not out or (worker.returncode and not (is_enough and is_enough(out))):
         raise _failure(module, worker.returncode, err)
     return out
 
@@ -57,7 +64,7 @@ def _failure(module: str, status: int, err: bytes) -> DeviceError:
     return DeviceError(f"the {name} worker failed: {words[:300]}", next_step="is there enough memory?")
 
 
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
+def environment_of(added: Mapping[str, str]) -> dict[str, str]:
     """Ours, and where the agent's sources are: a folder, or the zip file that it runs from."""
     root = str(Path(kit.__file__).parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

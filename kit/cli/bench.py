@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kit.cli.keeping import keeping
 from kit.cli.output import common_options, print_json, runs_option
-from kit.errors import EdgeproofError, InterruptError, MeasurementError, StoreError
+from kit.errors import MeasurementError
 
 if TYPE_CHECKING:
     from kit.pipeline.bench_plan import BenchOrder
@@ -168,19 +169,8 @@ def _bench(inputs: Any, run: "Run", budget_s: float | None, *, as_json: bool, qu
     expected_s = {step_words(inputs, step): seconds for step, seconds in expected_seconds(inputs).items()}
     progress = Progress(expected_s, quiet=quiet)
     try:
-        run_bench(inputs, run, progress, budget_s=budget_s)
-    except EdgeproofError as error:
-        error.kept = error.kept or _kept(inputs, run)
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"cannot read or write: {error.strerror}",
-            where=str(error.filename or run.path),
-            next_step="look at the space, the permissions and the path, then resume",
-            kept=_kept(inputs, run),
-        ) from error
-    except KeyboardInterrupt as interrupt:
-        raise InterruptError("interrupted", kept=_kept(inputs, run)) from interrupt
+        with keeping(lambda: _kept(inputs, run), run.path):
+            run_bench(inputs, run, progress, budget_s=budget_s)
     finally:
         progress.close()
     return show_bench(run, as_json=as_json, verbose=verbose)

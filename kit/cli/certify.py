@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from kit.cli.keeping import keeping
 from kit.cli.output import VERDICT_EXIT_CODES, common_options, print_json, runs_option, use_ascii, use_color
-from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
+from kit.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
@@ -112,20 +113,9 @@ def _certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool) ->
     run = run or new_run(order, inputs, runs)
     progress = Progress(expected_seconds(inputs), quiet=quiet)
     try:
-        measure(inputs, run, progress)
-        outcome = finish(run)
-    except EdgeproofError as error:
-        error.kept = error.kept or _kept(run, inputs)
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"cannot read or write: {error.strerror}",
-            where=str(error.filename or run.path),
-            next_step="look at the space, the permissions and the path, then resume",
-            kept=_kept(run, inputs),
-        ) from error
-    except KeyboardInterrupt as interrupt:
-        raise InterruptError("interrupted", kept=_kept(run, inputs)) from interrupt
+        with keeping(lambda: _kept(run, inputs), run.path):
+            measure(inputs, run, progress)
+            outcome = finish(run)
     finally:
         progress.close()
     show(outcome, as_json=as_json)

@@ -4,8 +4,8 @@ import math
 
 from kit.battery import TIERS, Forecast, Model, forecast
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
-from kit.judge.energy import INTERVAL_WINDOWS, METHOD, MINIMUM_WINDOWS, above_idle_bounds, inference_s
-from kit.judge.sentences import count, how, interval, percent, quantity
+from kit.judge.energy import METHOD, MINIMUM_WINDOWS, drain_of, inference_s
+from kit.judge.sentences import how, interval, percent, quantity
 from kit.records import EnergyRecord, Finding, Obtained, Verdict
 from kit.spec.types import BatterySpec, Duty, Range
 from kit.stats.means import MeanBounds
@@ -17,18 +17,10 @@ def judge_battery_life(case: Case) -> tuple[Finding, ...]:
     PASS only where the least life clears the limit. A life that rests on what nobody stated is an estimate, and decides
     nothing; what has no meter, duty or battery is absent.
     """
-    record, duty, battery = case.variant.energy, case.profile.duty, case.device.battery
-    if record is None or record.obtained == "absent" or case.device.meter is None:
-        return (absent(case, "s", "energy was not measured: the device has no meter.", "attach a meter"),)
-    if duty is None:
-        return (absent(case, "s", "the profile states no duty cycle.", "state inferences_per_s in the profile"),)
-    if battery is None:
-        return (absent(case, "s", "the device file describes no battery.", "describe the battery"),)
-    if len(record.window_energy_j) < INTERVAL_WINDOWS:
-        reason = f"{count(len(record.window_energy_j), 'energy window')} cannot bound a mean."
-        return (absent(case, "s", reason, f"at least {MINIMUM_WINDOWS} windows"),)
-    energy = above_idle_bounds(record, case.confidence)
-    return (_judged(case, record, energy, battery, duty),)
+    drain = drain_of(case, "s")
+    if isinstance(drain, Finding):
+        return (drain,)
+    return (_judged(case, drain.record, drain.energy, drain.battery, drain.duty),)
 
 
 def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, battery: BatterySpec, duty: Duty) -> Finding:

@@ -1,6 +1,7 @@
 """battery.share: the part of the battery's life that the model costs, from energy above idle and the duty cycle."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,18 +34,37 @@ def judge_battery(case: Case) -> tuple[Finding, ...]:
 
     What nobody states of the battery only widens the range: it never makes a PASS or a FAIL.
     """
+    drain = drain_of(case, "share")
+    if isinstance(drain, Finding):
+        return (drain,)
+    if drain.battery.other_load_w <= 0:
+        return (absent(case, "share", "the device file describes no battery and load.", "describe the battery"),)
+    return (_judged(case, drain.record, drain.energy, drain.duty, drain.battery),)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What drains a battery, and the battery: all that its requirements are judged from."""
+
+    record: EnergyRecord
+    energy: MeanBounds
+    duty: Duty
+    battery: BatterySpec
+
+
+def drain_of(case: Case, unit: str) -> Drain | Finding:
+    """Energy above idle, how often the model runs, and the battery; or a finding in `unit` that says what lacks."""
     record, duty, battery = case.variant.energy, case.profile.duty, case.device.battery
     if record is None or record.obtained == "absent" or case.device.meter is None:
-        return (absent(case, "share", "energy was not measured: the device has no meter.", "attach a meter"),)
+        return absent(case, unit, "energy was not measured: the device has no meter.", "attach a meter")
     if duty is None:
-        return (absent(case, "share", "the profile states no duty cycle.", "state inferences_per_s in the profile"),)
-    if battery is None or battery.other_load_w <= 0:
-        return (absent(case, "share", "the device file describes no battery and load.", "describe the battery"),)
+        return absent(case, unit, "the profile states no duty cycle.", "state inferences_per_s in the profile")
+    if battery is None:
+        return absent(case, unit, "the device file describes no battery.", "describe the battery")
     if len(record.window_energy_j) < INTERVAL_WINDOWS:
         reason = f"{count(len(record.window_energy_j), 'energy window')} cannot bound a mean."
-        return (absent(case, "share", reason, f"at least {MINIMUM_WINDOWS} windows"),)
-    energy = above_idle_bounds(record, case.confidence)
-    return (_judged(case, record, energy, duty, battery),)
+        return absent(case, unit, reason, f"at least {MINIMUM_WINDOWS} windows")
+    return Drain(record, above_idle_bounds(record, case.confidence), duty, battery)
 
 
 def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, battery: BatterySpec) -> Finding:

@@ -17,6 +17,7 @@ import pytest
 
 from kit.agent import footprint, memory
 from kit.agent.work import CancelledError, RefusalError
+from kit.agent.worker import environment_of
 from kit.errors import DeviceError
 from tests import device_kit as kits
 
@@ -109,7 +110,7 @@ def worker(tmp_path: Path, model: bytes, *, before: str) -> dict[str, int | None
     np.save(row, kits.rows(1))
     code = f"from pathlib import Path\nfrom kit.agent import footprint\n{before}\n"
     code += f"footprint.work({str(tmp_path / 'model.onnx')!r}, 1)"
-    environment = os.environ | memory._environment()
+    environment = environment_of(memory._ENVIRONMENT)
     done = subprocess.run(
         [sys.executable, "-c", code], input=row.getvalue(), capture_output=True, env=environment, timeout=60, check=True
     )
@@ -205,7 +206,7 @@ def test_the_handwritten_model_is_valid_onnx() -> None:
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(DeviceError, match="memory worker failed"):
+    with pytest.raises(DeviceError, match="footprint worker failed"):
         memory.measure_session(tmp_path / "bad.onnx", 1, np.zeros((1, 2), np.float32))
 
 
