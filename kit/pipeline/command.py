@@ -14,7 +14,7 @@ from types import FrameType
 from kit.errors import InterruptError, UsageError
 
 _HOLD = """
-import os, signal, sys
+import errno, os, signal, sys
 go, told = map(int, sys.argv[1:3])
 for each in (signal.SIGPIPE, signal.SIGXFSZ):
     signal.signal(each, signal.SIG_DFL)
@@ -25,8 +25,8 @@ if not os.read(go, 1):
 os.close(go)
 try:
     os.execvp(sys.argv[3], sys.argv[3:])
-except OSError as error:
-    os.write(told, str(error.errno).encode())
+except (OSError, ValueError) as error:  # a ValueError: an empty word
+    os.write(told, str(getattr(error, "errno", errno.ENOENT)).encode())
 """
 """Waits for a byte, then becomes the command: what Python ignores for itself must not be ignored by it."""
 
@@ -75,7 +75,7 @@ class HeldCommand:
         os.write(self._go, b"1")
         reason = os.read(self._told, 16)  # ends when the command has begun
         if reason:
-            number = int(reason)
+            self._is_released, number = False, int(reason)
             what = "there is no such command" if number == errno.ENOENT else os.strerror(number)
             raise UsageError(f"cannot start {self._words[0]!r}: {what}", next_step="check the command after --")
         return start_ns

@@ -77,6 +77,7 @@ def test_show_reads_a_meter_for_a_second(tmp_path: Path) -> None:
         (("record", *ESTIMATE, "-o", "trace.xlsx", "--", "true"), 2, "a trace is .npz, .csv, .json"),
         (("record", *ESTIMATE, "-o", "no/trace.csv", "--", "true"), 2, "there is no such folder"),
         (("record", *ESTIMATE, "--", "/no/such/command"), 2, "there is no such command"),
+        (("record", *ESTIMATE, "--", ""), 2, "cannot start '': there is no such command"),
     ],
 )
 def test_what_is_wrong_is_one_clear_error(words: tuple[str, ...], code: int, says: str, tmp_path: Path) -> None:
@@ -85,6 +86,7 @@ def test_what_is_wrong_is_one_clear_error(words: tuple[str, ...], code: int, say
     assert done.returncode == code, done.stderr
     assert says in " ".join(done.stderr.split())
     assert done.stderr.startswith("error[")
+    assert "status 0" not in done.stderr, "what never began did not end"
     assert not list(tmp_path.glob("trace*"))
 
 

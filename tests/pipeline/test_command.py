@@ -59,11 +59,13 @@ def test_one_that_is_never_released_never_runs_and_leaves_nothing(tmp_path: Path
     assert not mark.exists()
 
 
-def test_no_such_command_is_told() -> None:
+@pytest.mark.parametrize("word", ["/no/such/command", ""], ids=["unknown", "empty"])
+def test_no_such_command_is_told(word: str) -> None:
     before = descriptors()
-    held = HeldCommand(["/no/such/command"])
-    with pytest.raises(UsageError, match="cannot start '/no/such/command': there is no such command"):
+    held = HeldCommand([word])
+    with pytest.raises(UsageError, match=f"cannot start '{word}': there is no such command"):
         held.release()
+    assert held.fate() == "the command was not started"
     held.close()
     assert descriptors() == before
 
