@@ -73,6 +73,12 @@ def check_latency(record: LatencyRecord, where: str) -> None:
         raise refuse("latency samples that are no times", where)
     if not 0 <= record.warmup_count <= len(record.samples_ns):
         raise refuse(f"{record.warmup_count} of {len(record.samples_ns)} latency samples are warm-up", where)
+    if record.starts_ns is not None:
+        _array("starts of latency samples", record.starts_ns, np.int64, record.samples_ns.shape, where)
+    if record.window_counts is not None:
+        _array("windows of latency samples", record.window_counts, np.int64, record.window_counts.shape[:1], where)
+        if (record.window_counts < 1).any() or record.window_counts.sum() != len(record.samples_ns):
+            raise refuse("windows that do not hold the latency samples between them", where)
 
 
 def check_memory(record: MemoryRecord, where: str) -> None:

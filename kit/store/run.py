@@ -113,7 +113,7 @@ class Run:
             raise StoreError(
                 f"step {name!r} was never finished",
                 where=str(self.path),
-                next_step=f"finish it: edgeproof certify --resume {self.record.run_id}",
+                next_step=f"finish it: edgeproof {self.record.command[1]} --resume {self.record.run_id}",
             )
 
     def hold(self) -> None:
