@@ -122,8 +122,9 @@ class TestColdStarts:
             ([1, 1], [1, 1]),
             ([1, 1], [-1, 1], [1, 1]),
             ([1, 1], [1, 1], [1, 10**11]),
+            ([1, 2**62], [1, 2**62], [1, 1]),
         ],
-        ids=["few", "uneven", "two", "negative", "long"],
+        ids=["few", "uneven", "two", "negative", "long", "beyond 64 bits together"],
     )
     def test_others_are_refused(self, columns):
         with pytest.raises((DeviceError, LinkError)):
