@@ -33,6 +33,7 @@ except (OSError, ValueError) as error:  # a ValueError: an empty word
 _TERMINAL = 0
 _PATIENCE_S = ((None, 3.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
 _TICK_S = 0.01
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -64,6 +65,7 @@ class HeldCommand:
         finally:
             self._close(go, told)
         os.read(self._told, 1)  # it is there, and computes nothing any more
+        _adopt_orphans(True)
         self._words, self._is_released = words, False
         self._status: int | None = None
         self.process_id = self._process.pid
@@ -105,9 +107,9 @@ class HeldCommand:
         return time.monotonic_ns()
 
     def cpu_time_ns(self) -> int:
-        """CPU time of the command with its children: those that have ended, and those that are in its group still.
+        """CPU time of the command with its children: those that it waited for, and all of its group, ended or not.
 
-        To the ns for the command itself; its children's is counted in ticks of the kernel's, 10 ms (proc(5), stat).
+        One whose parent is gone is ours, and is kept until `close`. To the ns for the command itself; its children's is counted in ticks of the kernel's, 10 ms (proc(5), stat).
         """
         own_ns = time.clock_gettime_ns((~self.process_id << 3) | 2)  # the clock of a process (clock_getcpuclockid(3))
         ticks = 0
@@ -123,6 +125,10 @@ class HeldCommand:
             if self._process.poll() is None:
                 self._signal(signal.SIGKILL)
             self._status = self._process.wait()
+            _adopt_orphans(False)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-self.process_id, os.WNOHANG)[0]:
+                    pass
             self._close(self._go, self._told)
         return self._status
 
@@ -179,6 +185,13 @@ def _given(group: int) -> int | None:
     except OSError:
         return None
     return had
+
+
+def _adopt_orphans(is_on: bool) -> None:
+    """Whether those who lose their parent below us become our children, not init's: so their times can be read."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(is_on), 0, 0, 0)
 
 
 def _ticks(folder: Path, group: int) -> tuple[int, int, int, int] | None:

@@ -132,6 +132,22 @@ def test_one_that_runs_on_in_the_background_counts_while_it_lives(tmp_path: Path
     assert used_ns > 0.22e9
 
 
+def test_one_that_lost_its_parent_and_ended_counts(tmp_path: Path) -> None:
+    """Nobody in its group has waited for it, so that its time is in nobody's; no trace of it stays behind."""
+    mark = tmp_path / "mark"
+    spin = f"{sys.executable} -c '{SPIN.format(0.3)}'; echo $$ > {mark}"
+    script = f"(sh -c \"{spin}\" &); while [ ! -s {mark} ]; do sleep 0.1; done; sleep 0.3"
+    before = {child.pid for child in psutil.Process().children()}
+    with closing(HeldCommand(["sh", "-c", script])) as held:
+        held.release()
+        held.wait()
+        used_ns = held.cpu_time_ns()
+        adopted = {child.pid for child in psutil.Process().children()} - before - {held.process_id}
+    assert used_ns > 0.27e9
+    assert len(adopted) == 1, "ours, since an init would reap it, some sooner than others"
+    assert not any(psutil.pid_exists(each) for each in adopted)
+
+
 def test_it_gets_our_environment_and_the_signals_that_a_program_expects() -> None:
     """Python ignores SIGPIPE for itself; a command that inherits that writes on into a closed pipe."""
     program = "grep SigIgn /proc/self/status"
