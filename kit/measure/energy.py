@@ -52,6 +52,7 @@ def _record(watch: Watch, run: WatchedWork, meter: Meter, digest: str, *, same_m
     kept = [window for window, is_seen in zip(run.windows, seen.tolist(), strict=True) if is_seen]
     windows_ns, energy_j = windows_ns[seen], energy_j[seen]
     window_s = np.array([window.end_ns - window.start_ns for window in kept]) / 1e9
+    inferences = np.array([window.inferences for window in kept], np.int64)
     placed = {name: _placed(run, alignment, each) for name, each in _others(run).items()}
     idle_w, idle = _idle(watch, placed["idle"])
     described, thin = meter.describe(), thinned(trace)
@@ -66,7 +67,7 @@ def _record(watch: Watch, run: WatchedWork, meter: Meter, digest: str, *, same_m
         meter=replace(described, parameters=described.parameters | quality),
         window_energy_j=energy_j,
         window_s=window_s,
-        window_inferences=np.array([window.inferences for window in kept], np.int64),
+        window_inferences=inferences,
         idle_power_w=idle.mean_power_w,
         trace_t_ns=thin.t_ns,
         trace_power_w=thin.power_w,
@@ -79,7 +80,7 @@ def _record(watch: Watch, run: WatchedWork, meter: Meter, digest: str, *, same_m
         alignment=alignment,
         phases=_phases(watch, placed, windows_ns, idle, alignment.error_ns),
         uncertainty=uncertainty(
-            described.accuracy, energy_j - idle.mean_power_w * window_s, window_s, idle_w,
+            described.accuracy, energy_j - idle.mean_power_w * window_s, window_s, inferences, idle_w,
             error_ns=alignment.error_ns, split_ns=split_time_ns(traces, windows_ns),
         ),
         ended=trace.ended or watch.ended,

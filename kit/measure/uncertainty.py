@@ -1,5 +1,8 @@
 """How far the energy of an inference above idle may be off, part by part (JCGM 100:2008, 4.3, 4.4 and 5.1).
 
+Every part is a share of that one quantity. A window's energy also varies with how many inferences fit in it, which are
+counted and so no error.
+
 Above idle is busy power less idle power, by one meter in one range: an error of gain stays in the difference, one of
 offset cancels. What is only known to lie within a bound is taken as rectangular: its standard uncertainty is the bound
 over the root of 3 (4.3.7).
@@ -24,14 +27,16 @@ def uncertainty(
     accuracy: MeterAccuracy | None,
     above_idle_j: Float64Array,
     window_s: Float64Array,
+    window_inferences: Int64Array,
     idle_window_power_w: Float64Array,
     *,
     error_ns: int,
     split_ns: float,
 ) -> UncertaintyRecord:
-    """Shares of the mean of above_idle_j float64 [windows], each window's energy above idle in J.
+    """Shares of the energy of an inference above idle; above_idle_j float64 [windows] is each window's, in J.
 
-    error_ns: how far an edge may be off; split_ns: see `split_time_ns`. All None where energy is not positive.
+    window_inferences int64 [windows]: how many ran in each, one at least. error_ns: how far an edge may be off;
+    split_ns: see `split_time_ns`. All None where energy is not positive.
     """
     energy_j, time_s = float(above_idle_j.mean()), float(window_s.mean())
     if not energy_j > 0:
@@ -40,7 +45,7 @@ def uncertainty(
     gain = None if accuracy is None else accuracy.gain_share / math.sqrt(3)
     resolution = None if accuracy is None else accuracy.resolution_w / math.sqrt(6) / step_w
     alignment = (2 * error_ns + split_ns) / math.sqrt(3) / (time_s * 1e9)
-    sampling = _sampling_share(above_idle_j, window_s, idle_window_power_w)
+    sampling = _sampling_share(above_idle_j / window_inferences, window_s, window_inferences, idle_window_power_w)
     return UncertaintyRecord(gain, resolution, alignment, sampling, _combined(gain, resolution, alignment, sampling))
 
 
@@ -67,12 +72,15 @@ def _hidden(part_ns: float, sample_ns: float) -> float:
     return share * (1 - share) * sample_ns
 
 
-def _sampling_share(above_idle_j: Float64Array, window_s: Float64Array, idle_w: Float64Array) -> float | None:
-    """Standard error of the mean of correlated windows, and of idle power over a window, together."""
-    if len(above_idle_j) < LEAST_WINDOWS:
+def _sampling_share(
+    inference_j: Float64Array, window_s: Float64Array, window_inferences: Int64Array, idle_w: Float64Array
+) -> float | None:
+    """Standard error of the mean of correlated windows, and of idle power over an inference, together."""
+    if len(inference_j) < LEAST_WINDOWS:
         return None
-    idle_j = standard_error(idle_w) * float(window_s.mean()) if len(idle_w) >= LEAST_WINDOWS else 0.0
-    return math.hypot(standard_error(above_idle_j), idle_j) / float(above_idle_j.mean())
+    inference_s = float(window_s.sum()) / int(window_inferences.sum())
+    idle_j = standard_error(idle_w) * inference_s if len(idle_w) >= LEAST_WINDOWS else 0.0
+    return math.hypot(standard_error(inference_j), idle_j) / float(inference_j.mean())
 
 
 def standard_error(values: Float64Array) -> float:

@@ -72,7 +72,7 @@ class PhaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class UncertaintyRecord:
-    """Standard uncertainties of the energy of an inference, relative (0 to 1), and their root sum of squares.
+    """Standard uncertainties of an inference's energy above idle, relative (0 to 1), and their root sum of squares.
 
     None where it is not known, and then so is the combined one. coverage 2 is about 95 % (JCGM 100:2008, 6.3.3).
     """

@@ -3,18 +3,23 @@
 import numpy as np
 import pytest
 
+from kit.judge.energy_bounds import above_idle_bounds
 from kit.measure.trace import energies_j
 from kit.measure.uncertainty import split_time_ns, standard_error, uncertainty
 from kit.meter.base import PowerTrace
-from kit.records import MeterAccuracy
+from kit.records import EnergyRecord, MeterAccuracy, MeterRecord
+from kit.stats.special import normal_quantile
 
 MS = 1_000_000
 ACCURACY = MeterAccuracy(0.02, 0.05, 0.004, "manual")
 ONES = np.ones(10)
 
 
-def parts(above_j=0.1 * ONES, window_s=0.2 * ONES, idle_w=0.3 * ONES, accuracy=ACCURACY, error_ns=0, split_ns=0.0):
-    return uncertainty(accuracy, above_j, window_s, idle_w, error_ns=error_ns, split_ns=split_ns)
+def parts(
+    above_j=0.1 * ONES, window_s=0.2 * ONES, idle_w=0.3 * ONES, accuracy=ACCURACY, error_ns=0, split_ns=0.0, counts=None
+):
+    counts = np.full(len(above_j), 100) if counts is None else counts
+    return uncertainty(accuracy, above_j, window_s, counts, idle_w, error_ns=error_ns, split_ns=split_ns)
 
 
 def test_gain_stays_and_offset_cancels():
@@ -75,6 +80,33 @@ def test_sampling_is_the_scatter_of_the_mean():
         means.append(above_j.mean())
         told.append(parts(above_j, 0.2 * np.ones(20)).sampling_share * above_j.mean())
     assert np.std(means) <= np.median(told) <= 2 * np.std(means)
+
+
+def test_windows_that_hold_fewer_inferences_are_no_less_certain():
+    """A device that gets its processor for half of some windows infers half as much there, at the same energy each."""
+    counts = np.array([100, 50, 90, 60, 100, 55, 80, 70, 95, 50])
+    assert parts(1e-3 * counts, counts=counts).sampling_share == pytest.approx(0, abs=1e-12)
+    noisy = parts(1e-3 * counts * (1 + 0.01 * np.arange(10)), counts=counts).sampling_share
+    assert noisy == pytest.approx(parts(0.1 * (1 + 0.01 * np.arange(10))).sampling_share)
+
+
+@pytest.mark.parametrize("windows", [3, 4, 10, 30])
+def test_a_standard_uncertainty_is_below_the_half_of_its_interval(windows):
+    """What the record says and the bounds that are told beside it are of one quantity."""
+    rng = np.random.default_rng(windows)
+    counts = rng.integers(50, 150, windows)
+    above_j = 1e-3 * counts * (1 + 0.02 * rng.normal(size=windows))
+    window_s, idle_w = rng.uniform(0.2, 0.4, windows), 0.3 + 0.001 * rng.normal(size=windows + 4)
+    known = parts(above_j, window_s, idle_w, error_ns=MS, counts=counts)
+    record = EnergyRecord(
+        variant_digest="sha256:" + "a" * 64, meter=MeterRecord("m", "measured", "", {}, ACCURACY),
+        window_energy_j=above_j + float(idle_w.mean()) * window_s, window_s=window_s, window_inferences=counts,
+        idle_power_w=float(idle_w.mean()), trace_t_ns=np.empty(0, np.int64), trace_power_w=np.empty(0),
+        obtained="measured", idle_window_power_w=idle_w, uncertainty=known,
+    )  # fmt: skip
+    bounds = above_idle_bounds(record, 0.95)
+    half_share = (bounds.upper - bounds.lower) / 2 / bounds.estimate
+    assert normal_quantile(0.95) * known.combined_share <= half_share * 1.0001
 
 
 def test_idle_power_that_wanders_counts():
