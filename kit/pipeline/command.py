@@ -34,7 +34,7 @@ _TERMINAL = 0
 _PATIENCE_S = ((None, 3.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
 _TICK_S = 0.01
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SignalledError(InterruptError):
@@ -95,13 +95,17 @@ class HeldCommand:
             self._signal(signal.SIGCONT)
             time.sleep(_TICK_S)
 
+    def has_ended(self) -> bool:
+        """Whether there is nothing left of it to wait for."""
+        return os.waitid(os.P_PID, self.process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def stop(self, number: int) -> int:
         """Pass a signal on to all of its group, and end those who do not heed it; host's monotonic ns of the end."""
         for each, patience_s in _PATIENCE_S:
             self._signal(number if each is None else each)
             deadline_s = time.monotonic() + patience_s
             while time.monotonic() < deadline_s:
-                if os.waitid(os.P_PID, self.process_id, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                if self.has_ended():
                     return time.monotonic_ns()
                 time.sleep(_TICK_S)
         return time.monotonic_ns()
@@ -109,7 +113,8 @@ class HeldCommand:
     def cpu_time_ns(self) -> int:
         """CPU time of the command with its children: those that it waited for, and all of its group, ended or not.
 
-        One whose parent is gone is ours, and is kept until `close`. To the ns for the command itself; its children's is counted in ticks of the kernel's, 10 ms (proc(5), stat).
+        One whose parent is gone is ours, and is kept until `close`. To the ns for the command itself; its children's
+        is counted in ticks of the kernel's, 10 ms (proc(5), stat).
         """
         own_ns = time.clock_gettime_ns((~self.process_id << 3) | 2)  # the clock of a process (clock_getcpuclockid(3))
         ticks = 0
@@ -148,22 +153,37 @@ class HeldCommand:
 
 @contextlib.contextmanager
 def passing_on(command: HeldCommand) -> Iterator[None]:
-    """While inside, the first signal that would end us is raised as SignalledError; the terminal is the command's."""
+    """While inside, the first signal that would end us is raised as SignalledError if `command` has not ended by then.
+
+    One that comes later interrupts nothing: what is left to do takes seconds, and is what all was measured for. One
+    that we were started to ignore, as by nohup, stays ignored.
+    """
 
     def told(number: int, _: FrameType | None) -> None:
-        for each in _PASSED_ON:  # ending takes seconds at most, and is not to be interrupted in turn
+        for each in before:
             signal.signal(each, signal.SIG_IGN)
-        raise SignalledError(number)
+        if not command.has_ended():
+            raise SignalledError(number)
 
-    before = {each: signal.signal(each, told) for each in _PASSED_ON}
+    before = {each: handler for each in _PASSED_ON if (handler := signal.getsignal(each)) != signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, told)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def terminal_of(command: HeldCommand) -> Iterator[None]:
+    """While inside, our terminal, if there is one, is the command's."""
     own_group = _given(command.process_id)
     try:
         yield
     finally:
         if own_group is not None:
             _given(own_group)
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def ended_words(status: int) -> str:

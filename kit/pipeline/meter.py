@@ -12,7 +12,7 @@ import numpy as np
 from kit.errors import EdgeproofError, MeasurementError
 from kit.files import LocalFiles
 from kit.meter import Meter, PowerTrace, Watched, open_meter
-from kit.pipeline.command import HeldCommand, SignalledError, passing_on
+from kit.pipeline.command import HeldCommand, SignalledError, passing_on, terminal_of
 from kit.records import Int64Array, MeterRecord, TraceRecord
 from kit.spec.types import MeterSpec
 
@@ -79,15 +79,17 @@ def look(spec: MeterSpec, duration_s: float) -> Look:
 def record(spec: MeterSpec, command: Sequence[str], *, idle_s: float = 0.0, to_stderr: bool = False) -> Recorded:
     """Run `command` and measure it; before it, `idle_s` without it. It is held until the meter runs.
 
-    An interrupt or a signal is passed on to the command, and what was measured until then is returned. Raises what
-    opening and reading a meter raise (`kept` then says how the command ended), and UsageError for no such command.
+    A signal is passed on to the command, and what was measured until then is returned; before it begins, InterruptError
+    is raised. Raises what opening and reading a meter raise (`kept` then says how the command ended), and UsageError
+    for no such command.
     """
     held = HeldCommand(command, to_stderr=to_stderr)
     try:
-        with closing(open_meter(spec, Watched(held.cpu_time_ns, held.process_id, LocalFiles()))) as meter:
+        watched = Watched(held.cpu_time_ns, held.process_id, LocalFiles())
+        with passing_on(held), closing(open_meter(spec, watched)) as meter:
             description = meter.describe()
             idle = stretch(*_watch_idle(meter, idle_s)) if idle_s else None
-            trace, span_ns, interrupted_by = _measured(meter, held, _rest_s(description))
+            trace, span_ns, interrupted_by = _measured(meter, held)
     except EdgeproofError as error:
         error.kept = error.kept or held.fate()
         raise
@@ -102,20 +104,18 @@ def record(spec: MeterSpec, command: Sequence[str], *, idle_s: float = 0.0, to_s
     return Recorded(tuple(command), status, _as_record(trace, description, span_ns), whole, idle, above, interrupted_by)
 
 
-def _measured(meter: Meter, held: HeldCommand, rest_s: float) -> tuple[PowerTrace, Int64Array, str]:
+def _measured(meter: Meter, held: HeldCommand) -> tuple[PowerTrace, Int64Array, str]:
     """The trace, when the command began and ended, and the signal that ended it, if one did."""
-    interrupted_by = ""
-    with passing_on(held):
-        meter.start()
+    interrupted_by, rest_s = "", _rest_s(meter.describe())
+    meter.start()
+    with terminal_of(held):
         start_ns = held.release()
         try:
             end_ns = held.wait()
-        except (KeyboardInterrupt, SignalledError) as interrupt:
-            number = interrupt.number if isinstance(interrupt, SignalledError) else signal.SIGINT
-            end_ns, interrupted_by = held.stop(number), signal.Signals(number).name
-        time.sleep(rest_s)
-        trace = meter.stop()
-    return trace, np.array([start_ns, end_ns], np.int64), interrupted_by
+        except SignalledError as interrupt:
+            end_ns, interrupted_by = held.stop(interrupt.number), signal.Signals(interrupt.number).name
+    time.sleep(rest_s)
+    return meter.stop(), np.array([start_ns, end_ns], np.int64), interrupted_by
 
 
 def _watch_idle(meter: Meter, duration_s: float) -> tuple[PowerTrace, Int64Array]:

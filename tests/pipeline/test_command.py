@@ -136,7 +136,7 @@ def test_one_that_lost_its_parent_and_ended_counts(tmp_path: Path) -> None:
     """Nobody in its group has waited for it, so that its time is in nobody's; no trace of it stays behind."""
     mark = tmp_path / "mark"
     spin = f"{sys.executable} -c '{SPIN.format(0.3)}'; echo $$ > {mark}"
-    script = f"(sh -c \"{spin}\" &); while [ ! -s {mark} ]; do sleep 0.1; done; sleep 0.3"
+    script = f'(sh -c "{spin}" &); while [ ! -s {mark} ]; do sleep 0.1; done; sleep 0.3'
     before = {child.pid for child in psutil.Process().children()}
     with closing(HeldCommand(["sh", "-c", script])) as held:
         held.release()
@@ -218,19 +218,43 @@ def held_sleep() -> Iterator[HeldCommand]:
         held.stop(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_for_us_are_raised_while_it_runs_and_as_before_after(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with held_sleep() as held:
-        with pytest.raises(SignalledError) as caught, passing_on(held):
-            signal.raise_signal(number)
-        assert caught.value.number == number
-    assert signal.getsignal(number) is before
+@contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """While inside, this process ignores no `number`, as a test run in the background does SIGINT."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
-def test_a_second_signal_does_not_interrupt_the_ending() -> None:
-    with held_sleep() as held, passing_on(held):
-        with pytest.raises(SignalledError):
-            signal.raise_signal(signal.SIGTERM)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+class TestSignals:
+    def test_they_are_raised_while_it_runs_and_as_before_after(self, number: signal.Signals) -> None:
+        with heard(number), held_sleep() as held:
+            with pytest.raises(SignalledError) as caught, passing_on(held):
+                signal.raise_signal(number)
+            assert caught.value.number == number
+            assert signal.getsignal(number) is signal.SIG_DFL
+
+    def test_a_second_one_does_not_interrupt_the_ending(self, number: signal.Signals) -> None:
+        with heard(number), held_sleep() as held, passing_on(held):
+            with pytest.raises(SignalledError):
+                signal.raise_signal(number)
             signal.raise_signal(number)
+            assert not held.has_ended()
+
+    def test_one_that_comes_when_it_has_ended_interrupts_nothing(self, number: signal.Signals) -> None:
+        with heard(number), closing(HeldCommand(["true"])) as held, passing_on(held):
+            held.release()
+            held.wait()
+            assert held.has_ended()
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+
+    def test_one_that_is_ignored_stays_so(self, number: signal.Signals) -> None:
+        with heard(number), held_sleep() as held:
+            signal.signal(number, signal.SIG_IGN)
+            with passing_on(held):
+                signal.raise_signal(number)
+            assert signal.getsignal(number) is signal.SIG_IGN

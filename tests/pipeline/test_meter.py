@@ -134,13 +134,30 @@ class TestRecord:
             record(meter_at("emulated", IDEAL), ["sh", "-c", "exit 4"])
         assert caught.value.kept == "the command ended with status 4"
 
-    def test_a_signal_that_comes_while_the_meter_stops_is_no_bug(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_signal_that_comes_while_the_meter_stops_loses_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from kit.meter.emulated import EmulatedMeter
 
-        monkeypatch.setattr(EmulatedMeter, "stop", lambda self: signal.raise_signal(signal.SIGTERM))
+        real = EmulatedMeter.stop
+
+        def stop(self: EmulatedMeter) -> PowerTrace:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            return real(self)
+
+        monkeypatch.setattr(EmulatedMeter, "stop", stop)
+        found = record(meter_at("emulated", IDEAL), ["sleep", "0.2"])
+        assert (found.status, found.interrupted_by) == (0, "")
+        assert found.whole.energy_j > 0.05 * 0.19
+
+    def test_a_signal_before_the_command_starts_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from kit.meter.emulated import EmulatedMeter
+
+        monkeypatch.setattr(EmulatedMeter, "start", lambda self: signal.raise_signal(signal.SIGTERM))
+        mark = tmp_path / "mark"
         with pytest.raises(InterruptError, match="interrupted by SIGTERM") as caught:
-            record(meter_at("emulated", IDEAL), ["true"])
-        assert caught.value.kept == "the command ended with status 0"
+            record(meter_at("emulated", IDEAL), ["touch", str(mark)], idle_s=1)
+        assert caught.value.kept == "the command was not started"
+        assert not mark.exists()
 
 
 def test_a_look_at_a_meter_tells_its_rate_and_power() -> None:
