@@ -69,8 +69,8 @@ def look(spec: MeterSpec, duration_s: float) -> Look:
     Raises what opening and reading a meter raise.
     """
     with closing(open_meter(spec, Watched(time.process_time_ns, os.getpid(), LocalFiles()))) as meter:
-        record = meter.describe()
         trace, span_ns = _watch_idle(meter, duration_s)
+        record = meter.describe()  # after the run: some learn their accuracy from it
     found = stretch(trace, span_ns)
     rate_hz = None if len(trace.t_ns) < 2 else 1e9 * (len(trace.t_ns) - 1) / int(trace.t_ns[-1] - trace.t_ns[0])
     return Look(record, rate_hz, trace.lost_samples, len(trace.gaps_ns), found, trace.ended)
@@ -87,9 +87,9 @@ def record(spec: MeterSpec, command: Sequence[str], *, idle_s: float = 0.0, to_s
     try:
         watched = Watched(held.cpu_time_ns, held.process_id, LocalFiles())
         with passing_on(held), closing(open_meter(spec, watched)) as meter:
-            description = meter.describe()
             idle = stretch(*_watch_idle(meter, idle_s)) if idle_s else None
             trace, span_ns, interrupted_by = _measured(meter, held)
+            description = meter.describe()  # after the run: some learn their accuracy from it
     except EdgeproofError as error:
         error.kept = error.kept or held.fate()
         raise

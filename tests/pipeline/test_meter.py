@@ -17,6 +17,7 @@ from kit.pipeline.trace_file import SUFFIXES, check_place, write_trace
 from kit.records import MeterAccuracy, MeterRecord, TraceRecord
 from kit.spec.meter import meter_at
 from kit.spec.types import MeterSpec
+from tests.emulators.pty_meter import running
 
 IDEAL = {"idle_power": "50mW", "active_power": "400mW", "noise": "0W", "resolution": "0W", "accuracy": "0"}
 SPIN = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
@@ -158,6 +159,16 @@ class TestRecord:
             record(meter_at("emulated", IDEAL), ["touch", str(mark)], idle_s=1)
         assert caught.value.kept == "the command was not started"
         assert not mark.exists()
+
+    def test_what_a_meter_learns_from_the_run_is_told(self) -> None:
+        """A PPK2's step is that of the coarsest range that it used."""
+        with running("ppk2", waveform="ranges") as meter:
+            spec = meter_at("ppk2", {"port": str(meter.path), "voltage": "3.3V", "accuracy": "1%"})
+            found = record(spec, ["sleep", "1"]).trace.meter
+            seen = look(spec, 1.0).meter
+        for each in (found, seen):
+            assert each.accuracy is not None
+            assert each.accuracy.resolution_w > 1e-3
 
 
 def test_a_look_at_a_meter_tells_its_rate_and_power() -> None:
