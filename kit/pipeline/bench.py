@@ -39,7 +39,7 @@ from kit.pipeline.bench_plan import (
     step_words,
 )
 from kit.pipeline.interleave import turns
-from kit.pipeline.stable import ATTEMPTS, wait_until_calm, wanted
+from kit.pipeline.stable import ATTEMPTS, Held, wait_until_calm, wanted
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
@@ -69,7 +69,11 @@ class _Work:
 
     def has_time_for(self, step: str) -> bool:
         """Whether the budget allows a step."""
-        return time.monotonic() + self.expected_s[step] <= self.ends_s
+        return self.spare_s(step) >= 0
+
+    def spare_s(self, step: str) -> float:
+        """What the budget leaves besides a step, s; inf without one."""
+        return self.ends_s - time.monotonic() - self.expected_s[step]
 
 
 def run_bench(inputs: BenchInputs, run: Run, watcher: "Watcher", *, budget_s: float | None = None) -> None:
@@ -111,7 +115,8 @@ def _step(work: _Work, step: str, do: Callable[[], None]) -> None:
     elif work.has_time_for(step):
         work.watcher.start(words)
         do()
-        work.watcher.finish(words)
+        if step in work.run.steps:
+            work.watcher.finish(words)
 
 
 def _identify(work: _Work) -> None:
@@ -139,14 +144,20 @@ def _deployed(work: _Work, model: BenchModel) -> str:
 
 
 def _window(work: _Work, number: int, window: int, digest: str) -> None:
-    """One window of one model. With --stable it is taken again while it is unstable; every attempt is kept."""
+    """One window of one model. With --stable it is taken again while it is unstable; every attempt is kept.
+
+    Where the wait for a calm device leaves no time for it, it is left to be resumed.
+    """
     order, run, place = work.inputs.order, work.run, f"{number}/{window}"
     spec, rows = work.inputs.device, work.inputs.models[number - 1].rows
     words = step_words(work.inputs, f"latency/{place}")
     tried = sum(step.startswith(f"rejected/{place}/") for step in run.steps)
     while True:
         if order.stable:
-            _hold(work, f"held/{place}/{tried + 1}")
+            held = _hold(work, f"latency/{place}")
+            if not work.has_time_for(f"latency/{place}"):
+                return
+            run.put(f"held/{place}/{tried + 1}", held)
             work.watcher.start(words + (f", attempt {tried + 1} of {ATTEMPTS}" if tried else ""))
         record = measure_latency(work.device, spec, digest, rows, order.plan, work.watcher.update, order.workload)
         tried += 1
@@ -156,16 +167,16 @@ def _window(work: _Work, number: int, window: int, digest: str) -> None:
         run.put(f"rejected/{place}/{tried}", record)
 
 
-def _hold(work: _Work, step: str) -> None:
-    """Wait until the device is calm and as at the start; who watches is told what for."""
-    run, patience_s = work.run, work.inputs.order.patience_s
+def _hold(work: _Work, step: str) -> Held:
+    """Wait until the device is calm and as at the start, and no longer than leaves time for `step`; say what for."""
+    run, patience_s = work.run, max(0.0, min(work.inputs.order.patience_s, work.spare_s(step)))
 
     def told(waited_s: float, found: tuple[str, ...]) -> None:
         work.watcher.start(f"waiting, {waited_s:.0f} of at most {patience_s:.0f} s: {'; '.join(found)}")
 
     cpus = run.get("device/identity", DeviceRecord).logical_cpus
     goal, threads = wanted(run.get("conditions/start", Conditions), cpus), work.inputs.device.threads
-    run.put(step, wait_until_calm(work.device.conditions, goal, threads, told, patience_s=patience_s))
+    return wait_until_calm(work.device.conditions, goal, threads, told, patience_s=patience_s)
 
 
 def _other(work: _Work, kind: str, number: int, digest: str) -> None:
