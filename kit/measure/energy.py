@@ -103,7 +103,7 @@ def _ends(windows: Iterable[BusyWindow]) -> Int64Array:
 
 
 def _others(run: WatchedWork) -> dict[str, list[tuple[int, int]]]:
-    return {"idle": [middle(span) for span in run.idle], "load": run.load, "transmit": run.transmit}
+    return {"idle": [middle(span) for span in run.idle], "load request": run.load, "transmit": run.transmit}
 
 
 def _placed(run: WatchedWork, alignment: AlignmentRecord, host_ns: list[tuple[int, int]]) -> Int64Array:
@@ -131,7 +131,7 @@ def _phases(
 ) -> tuple[PhaseRecord, ...]:
     found = (
         idle,
-        phase("load", watch.traces, placed["load"], error_ns),
+        phase("load request", watch.traces, placed["load request"], error_ns),
         phase("inference", watch.traces, windows_ns, error_ns),
         phase("transmit", watch.traces, placed["transmit"], error_ns),
     )

@@ -1,8 +1,9 @@
-"""The parts of a device's work, each with its power: idle, load, inference, transmit.
+"""The parts of a device's work, each with its power: idle, load request, inference, transmit.
 
-Idle: model loaded, nothing asked. Load: a fresh session is made and runs a few times. Inference: the timed windows.
-Transmit: rows cross the link and are answered, their inference included. Windows are timed on the device's clock, the
-other parts on the host's around its requests.
+Idle: model loaded, nothing asked. Load request: it crosses the link, a fresh session is made and runs a few times, the
+answer comes back; so it takes longer than the load that the device times. Inference: the timed windows. Transmit: rows
+cross the link and are answered, their inference included. Windows are timed on the device's clock, the other parts on
+the host's around its requests.
 """
 
 from collections.abc import Callable, Sequence

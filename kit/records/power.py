@@ -56,7 +56,9 @@ class AlignmentRecord:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRecord:
-    """A part of the device's work (idle, load, inference, transmit): all of its stretches together.
+    """A part of the device's work (idle, load request, inference, transmit): all of its stretches together.
+
+    The two named by what crosses the link hold that, too: they are from the host's request to its answer.
 
     Currents are None for a meter that gives power alone.
     """

@@ -185,7 +185,7 @@ class TestRecord:
         device = Device(process=1)
         record = measured(device, Meter(device, has_current=True))
         phases = {phase.name: phase for phase in record.phases}
-        assert list(phases) == ["idle", "load", "inference", "transmit"]
+        assert list(phases) == ["idle", "load request", "inference", "transmit"]
         assert phases["idle"].mean_power_w == pytest.approx(IDLE_W, rel=0.01)
         assert phases["inference"].mean_power_w == pytest.approx(IDLE_W + STEP_W, rel=0.02)
         assert phases["inference"].duration_s == pytest.approx(float(record.window_s.sum()), rel=1e-3)
@@ -193,7 +193,7 @@ class TestRecord:
             assert phase.mean_current_a == pytest.approx(phase.mean_power_w / VOLTAGE_V, rel=0.01)
             assert phase.peak_power_w >= phase.mean_power_w * 0.999
             assert phase.peak_current_a == pytest.approx(phase.peak_power_w / VOLTAGE_V)
-        for name in ("load", "transmit"):
+        for name in ("load request", "transmit"):
             assert 0.015 <= phases[name].duration_s < 0.2
             assert phases[name].energy_j > 0.02 * STEP_W
 
