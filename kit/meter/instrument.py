@@ -39,10 +39,12 @@ def lay_out(samples: Samples, base: TimeBase, *, group: int = 1, ended: str = ""
     The first sample and each first one after a gap have none before them: NaN, and they are no part of a group.
     """
     count = len(samples.current_a)
-    t_ns = np.arange(count, dtype=np.float64)
     losses = [(at, lost) for at, lost in samples.losses if 0 < at < count and lost]
+    t_ns = np.ones(count)
+    t_ns[:1] = 0
     for at, lost in losses:
-        t_ns[at:] += lost
+        t_ns[at] += lost
+    np.cumsum(t_ns, out=t_ns)
     t_ns *= base.period_ns
     t_ns += base.start_ns
     heads = sorted({0, *(at for at, _ in losses)}) if count else []
@@ -66,6 +68,15 @@ def lay_out(samples: Samples, base: TimeBase, *, group: int = 1, ended: str = ""
             voltage_v = voltage_v[: len(starts)]
     lost = sum(lost for _, lost in losses)
     return PowerTrace(times, power_w, lost, current_a, voltage_v, bits, gaps, base.error_ns, ended)
+
+
+def lost_until(losses: list[tuple[int, int]], index: Float64Array) -> Float64Array:
+    """How many samples are missing before each of the samples `index`."""
+    if not losses:
+        return np.zeros(len(index))
+    at, lost = np.array(losses, np.int64).T
+    before: Float64Array = np.append(0.0, np.cumsum(lost))[np.searchsorted(at, index, "right")]
+    return before
 
 
 def _starts(heads: Sequence[int], count: int, group: int) -> Int64Array:

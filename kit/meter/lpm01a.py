@@ -116,10 +116,8 @@ def _index(recording: Recording, found: Decoded, skipped: int) -> Float64Array:
     """Number of the last sample, lost ones counted, that had arrived at each read."""
     byte, sample = np.array([(0, 0), *found.pieces], np.float64).T
     at = np.interp(recording.arrivals[:, 1] - skipped, byte, sample)
-    whole: Float64Array = np.floor(at) - 1
-    for place, lost in found.losses:
-        whole[at > place] += lost
-    return whole
+    last: Float64Array = np.floor(at) - 1
+    return last + instrument.lost_until(found.losses, last)
 
 
 def _said(rate_hz: float) -> bytes:

@@ -72,10 +72,10 @@ class Ppk2Meter:
         if len(samples.current_a) < 2:
             what = recording.ended or "it sent no samples"
             raise MeasurementError(what, where="meter ppk2", next_step="unplug it, plug it in, and run again")
-        index = read_index + _lost_until(samples.losses, read_index)
+        index = read_index + instrument.lost_until(samples.losses, read_index)
         for read, lost in timebase.unseen_losses(recording.arrivals[:, 0], index, RATE_HZ, COUNTS):
             _add_loss(samples.losses, int(read_index[read]) + 1, lost)
-        index = read_index + _lost_until(samples.losses, read_index)
+        index = read_index + instrument.lost_until(samples.losses, read_index)
         base = timebase.fit(recording.arrivals[:, 0], index, RATE_HZ, recording.sent_ns)
         self._drift_ppm = base.drift_ppm
         trace = instrument.lay_out(samples, base, group=self._group)
@@ -116,7 +116,9 @@ class Ppk2Meter:
             block = decoder.feed(view[at : at + _BLOCK], last=at + _BLOCK >= len(view))
             size = len(block.current_a)
             current_a[filled : filled + size], bits[filled : filled + size] = block.current_a, block.bits
-            losses, pieces, filled = losses + block.losses, pieces + block.pieces, filled + size
+            losses += block.losses
+            pieces += block.pieces
+            filled += size
             self._top = max(self._top, block.top)
         taken = bits[:filled] if self._line is not None else None
         return Samples(current_a[:filled], self._voltage_v, taken, losses), _index(recording, pieces, filled)
@@ -131,15 +133,6 @@ def _index(recording: Recording, pieces: list[tuple[int, int]], count: int) -> F
     most = np.append(starts[1:, 1], count)[piece]
     last: Float64Array = (np.minimum(whole, most) - 1).astype(np.float64)
     return last
-
-
-def _lost_until(losses: list[tuple[int, int]], index: Float64Array) -> Float64Array:
-    """How many samples are missing before each of the samples `index`."""
-    if not losses:
-        return np.zeros(len(index))
-    at, lost = np.array(losses, np.int64).T
-    before: Float64Array = np.append(0.0, np.cumsum(lost))[np.searchsorted(at, index, "right")]
-    return before
 
 
 def _add_loss(losses: list[tuple[int, int]], at: int, lost: int) -> None:

@@ -1,5 +1,7 @@
 """Samples on the host's clock: the bound holds whatever the delays, losses are found, and none is invented."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,13 @@ class TestLayOut:
         assert coarse.t_ns[-1] == fine.t_ns[-1]
         assert len(coarse.t_ns) == len(coarse.power_w) == len(coarse.voltage_v) == len(coarse.trigger)
         assert np.isnan(coarse.power_w).sum() == 4
+
+    def test_as_many_losses_as_samples_take_no_longer_than_samples_do(self):
+        count, started_s = 1_000_000, time.thread_time()
+        trace = lay_out(Samples(np.ones(count), 1.0, losses=[(at, 2) for at in range(1, count, 2)]), BASE)
+        assert time.thread_time() - started_s < 10
+        assert trace.t_ns[-1] == 1000 + 100 * (count - 1 + 2 * (count // 2))
+        assert trace.lost_samples == count
 
     def test_losses_outside_are_none(self):
         trace = lay_out(Samples(np.ones(3), 1.0, losses=[(0, 5), (3, 9)]), BASE)
