@@ -50,8 +50,8 @@ def column_of(name: str) -> Column | None:
 def columns_of(names: Iterable[str], where: str) -> dict[str, Column]:
     """By name, those that are known. Raises MeasurementError where time, or what gives power, is missing or double."""
     listed = list(names)
-    known = {name: column for name in listed if (column := column_of(name)) is not None}
-    quantities = [column.quantity for column in known.values()]
+    found = [(name, column) for name in listed if (column := column_of(name)) is not None]
+    known, quantities = dict(found), [column.quantity for _, column in found]
     has_power = "power" in quantities or "current" in quantities
     if quantities.count("t") != 1 or not has_power or len(set(quantities)) < len(quantities):
         what = f"its columns are {', '.join(listed[:20])[:300]}"

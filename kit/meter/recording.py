@@ -1,14 +1,19 @@
 """Recorded traces: CSV, JSON and NPZ files of `edgeproof meter record`, and of other tools that name their units."""
 
 import io
+import itertools
 import json
-import math
+import os
+import stat
+import sys
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +24,7 @@ from kit.meter.series import breaks_of, gaps_at
 from kit.records import Float64Array, Int64Array, MeterAccuracy, Obtained
 
 MAX_FILE_BYTES = 1 << 30
-_MAX_HEADER = 64 << 10
+_MAX_LINE = 16 << 20  # our own files have all gaps in one
 _DAMAGED: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zlib.error,
@@ -30,6 +35,10 @@ _DAMAGED: tuple[type[Exception], ...] = (
     NotImplementedError,
     RuntimeError,
     MemoryError,
+    ArithmeticError,
+    TypeError,
+    SyntaxError,
+    tokenize.TokenError,
 )
 
 
@@ -63,13 +72,28 @@ def read_recording(path: Path, *, voltage_v: float | None = None) -> Recording:
         what = f"a trace is {', '.join(_READERS)}, not {path.suffix or 'without a suffix'}"
         raise MeasurementError(what, where=str(path), next_step="name it by what it is")
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise MeasurementError("it is over 1 GiB", where=str(path), next_step="cut it, or record at a lower rate")
-        header, columns = reader(path)
+        with _opened(path) as stream:
+            header, columns = reader(path, stream)
     except OSError as error:
         what = f"the trace cannot be read: {error.strerror}"
         raise MeasurementError(what, where=str(path), next_step="check the path") from None
     return _recording(path, header, columns, voltage_v)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A plain file of at most 1 GiB; opening a pipe does not wait. Raises MeasurementError, OSError."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+        state = os.fstat(stream.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise MeasurementError("it is no plain file", where=str(path), next_step="write the trace to a file first")
+        if state.st_size > MAX_FILE_BYTES:
+            raise _too_large(path)
+        yield stream
+
+
+def _too_large(path: Path) -> MeasurementError:
+    return MeasurementError("it is over 1 GiB", where=str(path), next_step="cut it, or record at a lower rate")
 
 
 def _recording(
@@ -87,7 +111,8 @@ def _recording(
         power_w = columns["current"] * volts
     if np.isinf(power_w).any() or not np.isfinite(power_w[1:]).any():
         raise MeasurementError("its power is nowhere known, or infinite", where=where, next_step="record it again")
-    is_broken = breaks_of(t_ns)
+    states_gaps = isinstance(header.get("gaps_s"), list)  # then what is far apart may be a slow meter's
+    is_broken = np.zeros(len(t_ns) - 1, np.bool_) if states_gaps else breaks_of(t_ns)
     power_w = np.concatenate([[np.nan], np.where(is_broken, np.nan, power_w[1:])])
     is_gap = np.isnan(power_w[1:])
     trigger = columns.get("trigger")
@@ -125,7 +150,7 @@ def _times(path: Path, t_s: Float64Array) -> Int64Array:
 def _lost(header: Mapping[str, Any], t_ns: Int64Array, is_broken: NDArray[np.bool_]) -> int:
     """What the file says was lost, else what is missing in its gaps at the usual rate."""
     stated = header.get("lost_samples")
-    if isinstance(stated, int) and stated >= 0:
+    if isinstance(stated, int) and 0 <= stated < 1 << 63:
         return stated
     step_ns = np.diff(t_ns)
     return int(np.rint(step_ns[is_broken] / np.median(step_ns) - 1).sum())
@@ -138,7 +163,7 @@ def _blank(values: Float64Array | None, is_gap: NDArray[np.bool_]) -> Float64Arr
 def _number(*values: object) -> float | None:
     """The first that is a number."""
     for value in values:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
     return None
 
@@ -156,18 +181,35 @@ def _accuracy(stated: object, meter: str) -> MeterAccuracy | None:
 Read = tuple[Mapping[str, Any], dict[str, Float64Array]]
 
 
-def _csv(path: Path) -> Read:
+def _csv(path: Path, stream: BinaryIO) -> Read:
     """`# key: value` lines, then the names of the columns, then numbers."""
     header: dict[str, Any] = {}
-    with path.open(encoding="utf-8-sig", errors="replace", newline=None) as stream:
-        number, line = 1, stream.readline(_MAX_HEADER)
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline=None) as text:
+        lines = _lines(path, text)
+        number, line = 1, next(lines, "")
         while line.startswith("#") or (line and not line.strip()):
             key, _, value = line.lstrip("# ").partition(":")
             header[key.strip()] = _value(value.strip())
-            number, line = number + 1, stream.readline(_MAX_HEADER)
-        names, values = read_table(path, (each for part in ([line], stream) for each in part), number)
+            number, line = number + 1, next(lines, "")
+        names, values = read_table(path, itertools.chain([line], lines), number)
     known = columns_of(names, f"{path}:{number}")
     return header, in_si(known, lambda name: values[:, names.index(name)])
+
+
+def _lines(path: Path, text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a file that may grow. Raises MeasurementError where one, or all, are too long."""
+    left = MAX_FILE_BYTES
+    for number in itertools.count(1):
+        line = text.readline(_MAX_LINE)
+        left -= len(line)
+        if left < 0:
+            raise _too_large(path)
+        if len(line) == _MAX_LINE:
+            what = f"the line is over {_MAX_LINE >> 20} MiB"
+            raise MeasurementError(what, where=f"{path}:{number}", next_step="is it a table? write it again")
+        if not line:
+            return
+        yield line
 
 
 def _value(text: str) -> object:
@@ -177,10 +219,10 @@ def _value(text: str) -> object:
         return text
 
 
-def _json(path: Path) -> Read:
+def _json(path: Path, stream: BinaryIO) -> Read:
     """An object whose arrays are the columns, in itself or in `columns`; null is a value that is not known."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(stream.read(MAX_FILE_BYTES))
     except (ValueError, RecursionError) as error:
         raise MeasurementError(f"it is no JSON: {error}", where=str(path), next_step="write it again") from None
     columns = value.get("columns", value) if isinstance(value, dict) else None
@@ -190,17 +232,17 @@ def _json(path: Path) -> Read:
     def values_of(name: str) -> Float64Array:
         try:
             return np.array([np.nan if each is None else each for each in lists[name]], np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             step = "write a list of numbers, null where one is not known"
             raise MeasurementError(f"{name} holds what is no number", where=str(path), next_step=step) from None
 
     return value, _same_length(known, values_of, path)
 
 
-def _npz(path: Path) -> Read:
+def _npz(path: Path, stream: BinaryIO) -> Read:
     """Arrays by the columns' names, and `header`, a JSON object as text."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(stream) as archive:
             infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             wanted = {name: info for name, info in infos.items() if name == "header" or column_of(name) is not None}
             if sum(info.file_size for info in wanted.values()) > MAX_FILE_BYTES:
@@ -219,7 +261,7 @@ def _npz(path: Path) -> Read:
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     """One array, without pickles."""
     with archive.open(info) as member:
-        array: NDArray[Any] = np.load(io.BytesIO(member.read(info.file_size)), allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(member.read(info.file_size)), allow_pickle=False)
     return array
 
 
@@ -234,4 +276,10 @@ def _same_length(
     return in_si(known, values.__getitem__)
 
 
-_READERS: dict[str, Callable[[Path], Read]] = {".csv": _csv, ".txt": _csv, ".tsv": _csv, ".json": _json, ".npz": _npz}
+_READERS: dict[str, Callable[[Path, BinaryIO], Read]] = {
+    ".csv": _csv,
+    ".txt": _csv,
+    ".tsv": _csv,
+    ".json": _json,
+    ".npz": _npz,
+}

@@ -3,8 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.errors import EdgeproofError, MeasurementError
-from kit.meter import Watched, open_meter
+from kit.meter import Watched, open_meter, recording
 from kit.meter.columns import Column, column_of
 from kit.meter.recording import read_recording
 from kit.pipeline.trace_file import write_trace
@@ -65,6 +67,34 @@ class TestOurOwn:
         assert found.lost_samples == 200
         assert (found.meter, found.obtained) == ("ppk2", "measured")
         assert found.accuracy == record.meter.accuracy
+
+    @pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
+    def test_a_counter_s_slow_updates_are_no_gaps(self, tmp_path, record, suffix):
+        t_ns = np.concatenate([np.arange(50) * 20, 1000 + np.arange(1, 6) * 900]) * 1_000_000  # busy, then idle
+        power_w = np.concatenate([[np.nan], np.full(49, 2.0), np.full(5, 0.5)])
+        kept = replace(
+            record, t_ns=t_ns, power_w=power_w, current_a=None, voltage_v=None, trigger=None, lost_samples=0,
+            gaps_ns=np.empty((0, 2), np.int64),
+        )  # fmt: skip
+        path = tmp_path / f"trace{suffix}"
+        write_trace(path, kept)
+        found = read_recording(path)
+        assert not len(found.gaps_ns)
+        assert energy_j(found) == pytest.approx(4.22)
+
+    @pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
+    def test_thousands_of_gaps(self, tmp_path, record, suffix):
+        count = 10_000
+        t_ns, power_w = np.arange(count) * 10_000, np.ones(count)
+        after = np.arange(2, count, 2)
+        power_w[[0, *after]] = np.nan
+        gaps_ns = np.stack([t_ns[after - 1], t_ns[after]], axis=1)
+        kept = replace(
+            record, t_ns=t_ns, power_w=power_w, current_a=None, voltage_v=None, trigger=None, gaps_ns=gaps_ns
+        )
+        path = tmp_path / f"trace{suffix}"
+        write_trace(path, kept)
+        assert read_recording(path).gaps_ns.tolist() == gaps_ns.tolist()
 
     def test_an_emulated_meter_s_stays_emulated(self, tmp_path, record):
         path = tmp_path / "trace.csv"
@@ -124,7 +154,9 @@ class TestColumns:
     def test_without_a_unit_it_is_nothing(self, name):
         assert column_of(name) is None
 
-    @pytest.mark.parametrize("names", ["t,power_w", "t_s,power", "power_w", "t_s,voltage_v", "t_s,t_ms,power_w"])
+    @pytest.mark.parametrize(
+        "names", ["t,power_w", "t_s,power", "power_w", "t_s,voltage_v", "t_s,t_ms,power_w", "t_s,power_w,power_w"]
+    )
     def test_what_is_missing_or_double_is_told(self, tmp_path, names):
         row = ",".join("1" * len(names.split(",")))
         with pytest.raises(MeasurementError, match=r"t\.csv:1: its columns are") as caught:
@@ -243,6 +275,56 @@ class TestWrong:
             archive.writestr("power_w.npy", stream.getvalue())
         with pytest.raises(MeasurementError, match="no NPZ file"):
             read_recording(path)
+
+    def test_an_npz_in_an_npz(self, tmp_path):
+        inner, path = io.BytesIO(), tmp_path / "t.npz"
+        np.savez(inner, a=np.zeros(3))
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("t_s.npy", inner.getvalue())
+            archive.writestr("power_w.npy", inner.getvalue())
+        with pytest.raises(MeasurementError, match="no NPZ file"):
+            read_recording(path)
+
+    @pytest.mark.parametrize("header", ["{}", "{[]: 1}", "{'descr': [", "(" * 200, "\\", "1" * 5000])
+    def test_an_npz_whose_array_has_a_header_of_any_text(self, tmp_path, header):
+        path = tmp_path / "t.npz"
+        text = header.encode()
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("t_s", "power_w"):
+                archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+        with pytest.raises(MeasurementError, match="no NPZ file"):
+            read_recording(path)
+
+    def test_numbers_without_end(self, tmp_path):
+        huge = "1" + "0" * 400
+        with pytest.raises(MeasurementError, match="no number"):
+            read_recording(write(tmp_path, "a.json", f'{{"t_s": [0, 1, 2], "power_w": [1, {huge}, 1]}}'))
+        with pytest.raises(MeasurementError, match="no voltage"):
+            read_recording(write(tmp_path, "b.csv", f"# voltage_v: {huge}\nt_s,current_a\n0,1\n1,1\n"))
+        accuracy = f'{{"gain_share": {huge}, "offset_w": 0, "resolution_w": 0}}'
+        header = f"# meter: x\n# obtained: measured\n# accuracy: {accuracy}\n# lost_samples: {'9' * 40}\n"
+        found = read_recording(write(tmp_path, "c.csv", f"{header}t_s,power_w\n0,1\n1,1\n"))
+        assert found.accuracy is None
+        assert found.lost_samples == 0
+
+    @pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
+    def test_only_plain_files_are_read(self, tmp_path, suffix):
+        pipe, endless, folder = (tmp_path / f"{name}{suffix}" for name in ("pipe", "endless", "folder"))
+        os.mkfifo(pipe)
+        endless.symlink_to("/dev/zero")
+        folder.mkdir()
+        for path, why in ((pipe, "no plain file"), (endless, "no plain file"), (folder, "cannot be read")):
+            with pytest.raises(MeasurementError, match=why):
+                read_recording(path)
+
+    def test_what_is_too_long_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(recording, "_MAX_LINE", 100)
+        with pytest.raises(MeasurementError, match="the line is over") as caught:
+            read_recording(write(tmp_path, "a.csv", f"t_s,power_w\n0,1\n1,{'1' * 200}\n"))
+        assert caught.value.where.endswith("a.csv:3")
+        monkeypatch.setattr(recording, "MAX_FILE_BYTES", 1000)
+        with pytest.raises(MeasurementError, match="over 1 GiB"):
+            read_recording(write(tmp_path, "b.csv", "t_s,power_w\n" + "".join(f"{k},1\n" for k in range(1000))))
 
     @given(st.binary(max_size=200))
     @settings(max_examples=150, deadline=None)
