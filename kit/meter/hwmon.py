@@ -71,14 +71,17 @@ class Channel:
 
 
 def channels_in(files: Files, folder: str) -> list[Channel]:
-    """The rails of one chip's folder, in either form; in0_input, the shunt's voltage, is none."""
+    """The rails of one chip's folder, in either form; in0_input, the shunt's voltage, is none.
+
+    An INA3221 has three: its curr4 is their sum, and its in4 to in7 are shunts' voltages (Documentation/hwmon/ina3221).
+    """
     chip = text_or(files, f"{folder}/name", folder.rsplit("/", 1)[-1])
     interval_ms = whole(text_or(files, f"{folder}/update_interval"))
     update_s = interval_ms / 1e3 if interval_ms >= 0 else _UPDATE_S
     there = {path.rsplit("/", 1)[-1] for path in files.glob(f"{folder}/*")}
     found = []
     for form in _FORMS:
-        for number in form.channels:
+        for number in form.channels if "ina3221" not in chip + folder else form.channels[:3]:
             names = {what: name.format(number) for what, name in form.files.items() if name.format(number) in there}
             if names.keys() & {"energy", "power", "current"}:
                 labels = [text_or(files, f"{folder}/{each.format(number)}") for each in form.labels]
@@ -105,7 +108,7 @@ def trace_of(samples: FileSamples, channels: list[Channel]) -> PowerTrace:
         return _with_voltage(trace, samples, rails)
     if any("energy" in rail for rail in rails):
         raise MeasurementError("rails with an energy counter and without are not added", next_step="state one as part")
-    powers_w = [rail["power"] if "power" in rail else rail["voltage"] * rail["current"] for rail in rails]
+    powers_w = [_power_w(rail) for rail in rails]
     return trace_of_readings(
         samples,
         np.sum(powers_w, axis=0),
@@ -113,6 +116,13 @@ def trace_of(samples: FileSamples, channels: list[Channel]) -> PowerTrace:
         voltage_v=rails[0].get("voltage") if len(rails) == 1 else None,
         age_ns=round(max(channel.update_s for channel in channels) * 1e9),
     )
+
+
+def _power_w(rail: dict[str, Float64Array]) -> Float64Array:
+    """float64 [n]; the chips' power has no sign, so it takes the current's."""
+    if "power" not in rail:
+        return rail["voltage"] * rail["current"]
+    return np.where(rail.get("current", 0.0) < 0, -np.abs(rail["power"]), rail["power"])
 
 
 def _columns(samples: FileSamples, channels: list[Channel]) -> list[dict[str, Float64Array]]:

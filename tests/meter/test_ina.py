@@ -42,6 +42,21 @@ class TestUnits:
         assert trace.voltage_v[1:] == pytest.approx(5.012)
         assert trace.current_a[1:] == pytest.approx(0.401)
 
+    def test_power_has_the_current_s_sign(self, tree):
+        add(tree, **INA219)
+        samples = samples_of([2_500_000] * 3, [5000] * 3, [500, -500, 500])
+        assert trace_of(samples, channels(tree)).power_w[1:].tolist() == [-2.5, 2.5]
+
+    def test_a_sum_of_currents_and_the_shunts_voltages_are_no_rail(self, tree):
+        add(tree, name="ina3221", curr4_input=1200, in4_input=40, in5_input=40, in7_input=120,
+            **{f"{what}{k}_input": 5000 for what in ("in", "curr") for k in (1, 2, 3)})  # fmt: skip
+        found = find_channels(LocalFiles(tree.root))
+        assert [each.name for each in found] == ["ina3221", "ina3221 2", "ina3221 3"]
+
+    def test_a_fourth_rail_of_another_chip_is_one(self, tree):
+        add(tree, name="ina4230", curr4_input=1200, in4_input=5000)
+        assert [each.name for each in find_channels(LocalFiles(tree.root))] == ["ina4230 4"]
+
     def test_without_a_power_file_it_is_voltage_times_current(self, tree):
         add(tree, name="ina226", in1_input=5000, curr1_input=100)
         trace = check_trace(trace_of(samples_of([5000] * 3, [100] * 3), channels(tree)))

@@ -51,6 +51,12 @@ def test_every_place(tree, driver, deeper):
     assert [rail.name for rail in find_rails(LocalFiles(tree.root))] == ["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"]
 
 
+def test_the_sum_without_a_label_is_no_rail(tree):
+    unnamed = {name: text for name, text in NOW.items() if name != "name" and not name.startswith("in7")}
+    add(tree, unnamed | {"curr4_input": 1900, "in4_input": 40, "in5_input": 13})
+    assert [rail.name for rail in find_rails(LocalFiles(tree.root))] == ["VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"]
+
+
 def test_power_is_voltage_times_current_as_there_is_no_power_file(tree):
     add(tree, NOW)
     rail = find_rails(LocalFiles(tree.root))[0]
