@@ -18,7 +18,7 @@ from kit.records import MeterRecord
 from kit.spec.types import MeterSpec
 
 BAUD = 9600
-_REQUEST, _LENGTH, _PERIOD_S, _ANSWER_S = b"\xf0", 130, 0.2, 1.0
+_REQUEST, _LENGTH, _PERIOD_S, _ANSWER_S, _LATE_S = b"\xf0", 130, 0.2, 1.0, 1.0
 _MOST_READINGS = 1_000_000
 _XOR: list[int] = [1, 3, 7, 9, 15, 17, 19, 23, 31, 39, 41, 45, 49, 53, 55, 57, 59, 63, 67, 69, 73, 79, 83, 89, 97, 99]
 _XOR += [109, 111, 113, 119, 121, 127]
@@ -167,11 +167,12 @@ class UsbMeter:
             missed = int((time.monotonic() - due_s) / _PERIOD_S)
             due_s += (missed + 1) * _PERIOD_S
             try:
+                self._port.drain(quiet_s=0.0)  # what comes late answers no later question
                 begun_ns = time.monotonic_ns()
                 answer = self._port.ask(_REQUEST, lambda data: len(data) >= _LENGTH, _ANSWER_S, _LENGTH)
                 reading = parse(answer)
                 if reading is None:
-                    self._port.drain()
+                    self._port.drain(quiet_s=_LATE_S if len(answer) < _LENGTH else 0.03)
             except MeasurementError as error:
                 self._ended = error.what
                 return

@@ -35,12 +35,16 @@ def answer(model: str, voltage_v: float, current_a: float, *, group: int, charge
 
 
 class Um25c(PtyMeter):
-    """5.1 V; 0.5 A, and 1.5 A each other half second, unless steady. `mute`, `damage`: answers not given, spoilt."""
+    """5.1 V; 0.5 A, and 1.5 A each other half second, unless steady; or 10 mA more at each question (`ramp`).
+
+    `mute`, `damage`, `late`: answers not given, spoilt, given `late_s` later.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         self._start_s, self._last_s, self._energy_j, self._asked = time.monotonic(), 0.0, 0.0, 0
-        self.report |= {"answers": 0, "asked": 0, "not_answered": 0}
+        self._late = list[tuple[float, bytes]]()
+        self.report |= {"answers": 0, "asked": 0, "not_answered": 0, "asked_ns": []}
 
     def obey(self, data: bytes) -> None:
         for byte in data:
@@ -50,13 +54,18 @@ class Um25c(PtyMeter):
     def tick(self, now_s: float) -> None:
         if self.options.unplug_s and now_s - self._start_s > self.options.unplug_s:
             self.unplug()
+        while self._late and self._late[0][0] <= now_s:
+            self.say(self._late.pop(0)[1])
 
     def _answer(self, t_s: float) -> None:
         self._asked += 1
         current_a = 1.5 if t_s % 1.0 < 0.5 and not self.options.steady else 0.5
+        if self.options.ramp:
+            current_a = 0.01 * self._asked
         self._energy_j += 5.1 * current_a * (t_s - self._last_s) * self.options.hurry
         self._last_s = t_s
         self.report["asked"] = self._asked
+        self.report["asked_ns"].append(time.monotonic_ns())
         if str(self._asked) in self.options.mute.split(","):
             self.report["not_answered"] += 1
             return
@@ -67,7 +76,10 @@ class Um25c(PtyMeter):
         if str(self._asked) in self.options.damage.split(","):
             self.report["not_answered"] += 1
             data = data[:-2] + b"\x12\x34"
-        self.say(data)
+        if str(self._asked) in self.options.late.split(","):
+            self._late.append((time.monotonic() + self.options.late_s, data))
+        else:
+            self.say(data)
         self.report["answers"] += 1
 
 
@@ -79,6 +91,9 @@ def main() -> None:
     options.add_argument("--group", type=int, default=3)
     options.add_argument("--mute", default="")
     options.add_argument("--damage", default="")
+    options.add_argument("--ramp", action="store_true")
+    options.add_argument("--late", default="")
+    options.add_argument("--late-s", type=float, default=0.0)
     options.add_argument("--unplug-s", type=float, default=0.0)
     options.add_argument("--hurry", type=float, default=1.0)
     arguments: argparse.Namespace = options.parse_args()

@@ -97,6 +97,18 @@ class TestOnAPty:
         assert np.isnan(trace.power_w).sum() == 3
         assert (np.diff(trace.gaps_ns, axis=1) > 3e8).all()
 
+    @pytest.mark.parametrize("late_s", [1.15, 1.6])
+    def test_a_late_answer_is_lost_and_no_other_question_s(self, late_s):
+        with running("um25c", ramp=True, late="4", late_s=late_s) as end, open_one(end.path) as meter:
+            trace = record(meter, 4.2)
+            asked_ns = np.array(end.end()["asked_ns"])
+        seen = np.flatnonzero(np.isfinite(trace.current_a))
+        question = np.rint(trace.current_a[seen] / 0.01).astype(int)
+        assert 4 not in question
+        assert question[-1] > 5
+        assert (np.abs(trace.t_ns[seen] - asked_ns[question - 1]) <= trace.clock_error_ns).all()
+        assert trace.lost_samples >= 5
+
     def test_the_meter_s_own_accumulator_is_told_beside(self):
         with running("um25c", hurry=200.0) as end, open_one(end.path) as meter:
             trace = record(meter, 1.2)
