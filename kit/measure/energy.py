@@ -16,7 +16,7 @@ from kit.measure.trace import energies_j, integrate_j, joined, mean_power_w, thi
 from kit.measure.uncertainty import split_time_ns, uncertainty
 from kit.measure.watch import Watch, middle, spans
 from kit.meter.base import Meter
-from kit.records import AlignmentRecord, EnergyRecord, Float64Array, Int64Array, PhaseRecord
+from kit.records import AlignmentRecord, EnergyRecord, Float64Array, Int64Array, MeterRecord, PhaseRecord
 from kit.spec.types import MeasurePlan
 
 
@@ -27,13 +27,23 @@ def measure_energy(
 
     A window that the meter did not see all of is left out, and the meter's parameters say how many were
     (`left_out_windows`); they also tell the share of lost samples, and how much of a window its two ends may be off.
-    Raises MeasurementError if no window was seen, or none can be placed.
+    Raises MeasurementError if no window was seen, or none can be placed, or the meter is a trace recorded earlier.
     """
+    _refuse_recorded(meter.describe())
     watch = Watch(meter)
     run = work_watched(device, watch, digest, inputs, plan)
     emulated = obtained_on(device.identify().emulated, "meter", "power", "battery")
     record = _record(watch, run, meter, digest, same_machine=device.process_id() is not None)
     return replace(record, obtained=weakest(record.meter.obtained, emulated))
+
+
+def _refuse_recorded(meter: MeterRecord) -> None:
+    if meter.name == "replay":
+        raise MeasurementError(
+            f"{meter.description}, was taken earlier and cannot hold this run's inferences",
+            where="meter replay",
+            next_step="name the meter itself in the device file; `edgeproof meter show replay` reads a recorded trace",
+        )
 
 
 def _record(watch: Watch, run: WatchedWork, meter: Meter, digest: str, *, same_machine: bool) -> EnergyRecord:

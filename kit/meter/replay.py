@@ -1,8 +1,7 @@
 """A recorded trace, played from its beginning each time that the meter starts.
 
 It is "measured" only where its file says what measured it; else it is an estimate, which certifies nothing. Nothing
-ties its time to this run's: the clock error is the whole of it, so that inferences can be found in it by a trigger line
-or by their signature, never by the clock.
+ties its time to this run's: the clock error is the whole of it, and it tells no inference's energy.
 """
 
 import time

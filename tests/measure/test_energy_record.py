@@ -171,6 +171,20 @@ class TestFaults:
         with pytest.raises(MeasurementError, match="no inference" if which == "empty" else "clock went back"):
             measured(device, Meter(device))
 
+    @pytest.mark.parametrize("says", ["", "# meter: ppk2\n# obtained: measured\n"], ids=["unnamed", "measured"])
+    def test_a_trace_recorded_earlier_holds_no_inference_of_this_run(self, tmp_path, says):
+        """Even one whose digital line is high: pauses are seeded, so an earlier run's windows would match."""
+        path = tmp_path / "trace.csv"
+        path.write_text(says + "t_s,power_w,trigger\n" + "".join(f"{i / 100},1,{i // 10 % 2}\n" for i in range(500)))
+        device = Device(process=1)
+        with (
+            closing(open_meter(MeterSpec("replay", {}, {"file": str(path)}), Watched())) as meter,
+            pytest.raises(MeasurementError, match=r"trace\.csv.*cannot hold this run's inferences") as caught,
+        ):
+            measured(device, meter)
+        assert "name the meter itself" in caught.value.next_step
+        assert device.asked == []
+
 
 class TestRecord:
     def test_a_meter_that_reads_at_its_ends_is_started_for_each_stretch(self):
