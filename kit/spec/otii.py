@@ -28,6 +28,13 @@ KEPT_ROWS = 1001
 """Rows of a table that are kept, evenly over used capacity: a step is a thousandth of it."""
 
 VOLTAGE_LIMIT_V, RESISTANCE_LIMIT_OHM, CAPACITY_LIMIT_C = 1e4, 1e9, 1e12
+CAPACITY_LEAST_C = 1e-6
+
+CAPACITY_FACTORS = (0.5, 10.0)
+"""A stated capacity beside the longest table's: cold or a heavy load leaves a part, and nothing gives twice as much."""
+
+VOLTAGE_FACTORS = (0.8, 1.25)
+"""A nominal voltage beside the least and the greatest in the tables."""
 
 _CHARGE_C = {"mAh": 3.6, "Ah": 3600.0, "uAh": 3.6e-3, "µAh": 3.6e-3, "C": 1.0}
 _CURRENT_A = {"A": 1.0, "mA": 1e-3, "uA": 1e-6, "µA": 1e-6, "nA": 1e-9}
@@ -87,17 +94,13 @@ def read_otii(path: Path) -> DischargeProfile:
     charge_c = reader.scale("battery", battery, "capacityunit", _CHARGE_C, "mAh")
     volt_v = reader.scale("battery", battery, "voltageunit", _VOLTAGE_V, "V")
     tables = _tables(reader, root, charge_c)
-    capacity_c = max(table.used_c[-1] for table in tables)
-    if "capacity" in battery:
-        least, most = 1e-6 / charge_c, CAPACITY_LIMIT_C / charge_c
-        capacity_c = reader.number("battery.capacity", battery["capacity"], most, least=least) * charge_c
     name = " ".join(filter(None, (reader.text(battery, "manufacturer"), reader.text(battery, "model"))))
     return DischargeProfile(
         name=name or path.stem[:60],
         digest=digest_bytes(data),
-        capacity_c=capacity_c,
-        voltage_v=_voltage(reader, battery, "voltage", volt_v),
-        cutoff_v=_voltage(reader, battery, "cutoffvoltage", volt_v),
+        capacity_c=_capacity(reader, battery, charge_c, tables),
+        voltage_v=_nominal(reader, battery, volt_v, tables),
+        cutoff_v=_cutoff(reader, battery, volt_v, tables),
         tables=tables,
     )
 
@@ -115,6 +118,42 @@ def _content(path: Path) -> bytes:
     if len(data) > SIZE_LIMIT_BYTES:
         raise SpecError(f"larger than {SIZE_LIMIT_BYTES >> 20} MiB", where=str(path), next_step=next_step)
     return data
+
+
+def _capacity(reader: _Reader, battery: dict[str, Any], charge_c: float, tables: tuple[DischargeTable, ...]) -> float:
+    """Stated charge in C, which the tables must bear out; without one, that of the longest table."""
+    longest_c = max(table.used_c[-1] for table in tables)
+    if "capacity" not in battery:
+        return longest_c
+    least, most = CAPACITY_LEAST_C / charge_c, CAPACITY_LIMIT_C / charge_c
+    capacity_c = reader.number("battery.capacity", battery["capacity"], most, least=least) * charge_c
+    if not CAPACITY_FACTORS[0] <= capacity_c / longest_c <= CAPACITY_FACTORS[1]:
+        what = f"{capacity_c / 3.6:g} mAh, and the tables use up to {longest_c / 3.6:g} mAh"
+        raise reader.error("battery.capacity", what, "check capacityunit, capacity and the tables")
+    return capacity_c
+
+
+def _nominal(
+    reader: _Reader, battery: dict[str, Any], volt_v: float, tables: tuple[DischargeTable, ...]
+) -> float | None:
+    voltage_v = _voltage(reader, battery, "voltage", volt_v)
+    low_v, high_v = (pick(pick(table.open_circuit_v) for table in tables) for pick in (min, max))
+    low, high = VOLTAGE_FACTORS
+    if voltage_v is not None and not low * low_v <= voltage_v <= high * high_v:
+        what = f"{voltage_v:g} V, and the tables go from {low_v:g} V to {high_v:g} V"
+        raise reader.error("battery.voltage", what, "check voltageunit, voltage and the tables")
+    return voltage_v
+
+
+def _cutoff(
+    reader: _Reader, battery: dict[str, Any], volt_v: float, tables: tuple[DischargeTable, ...]
+) -> float | None:
+    cutoff_v = _voltage(reader, battery, "cutoffvoltage", volt_v)
+    high_v = max(max(table.open_circuit_v) for table in tables)
+    if cutoff_v is not None and cutoff_v >= high_v:
+        what = f"{cutoff_v:g} V, and the tables never exceed {high_v:g} V"
+        raise reader.error("battery.cutoffvoltage", what, "check voltageunit, cutoffvoltage and the tables")
+    return cutoff_v
 
 
 def _voltage(reader: _Reader, battery: dict[str, Any], name: str, volt_v: float) -> float | None:
@@ -149,6 +188,10 @@ def _table(reader: _Reader, key: str, value: object, charge_c: float) -> Dischar
         raise reader.error(f"{key}.table[{back[0] + 1}].capacity", "less than in the row before, and it is used up")
     if values[-1, 0] <= values[0, 0]:
         raise reader.error(f"{key}.table", "no capacity is used from its first row to its last")
+    if values[-1, 0] < CAPACITY_LEAST_C:
+        raise reader.error(f"{key}.table", f"less than {CAPACITY_LEAST_C:g} C is used up to its last row")
+    if not values[:, 1].any():
+        raise reader.error(f"{key}.table", "its voltage is 0 in every row")
     used_c, voltage_v, resistance_ohm = _thinned(values)
     return DischargeTable(
         tuple(used_c.tolist()),

@@ -19,6 +19,7 @@ ROWS = [
     {"voltage": 2.9, "resistance": 12.0, "capacity": 100.0},
     {"voltage": 2.0, "resistance": 40.0, "capacity": 200.0},
 ]
+TINY = [ROWS[0] | {"capacity": 0.0}, ROWS[1] | {"capacity": 1e-300}]
 GOOD: dict[str, Any] = {
     "battery": {"capacity": 210, "voltage": 3.0, "cutoffvoltage": 2.0, "model": "CR-made-up", "manufacturer": "Nobody"},
     "dischargetables": [{"current": 5, "currentunit": "mA", "temperature": 25, "table": ROWS}],
@@ -142,6 +143,13 @@ def test_the_example_profile() -> None:
         (("battery",), 3, "battery: an object"),
         (("battery", "capacity"), 0, "battery.capacity: 0 is not from"),
         (("battery", "capacity"), None, "battery.capacity: this number is missing"),
+        (("battery", "capacity"), 1, "battery.capacity: 1 mAh, and the tables use up to 200 mAh"),
+        (("battery", "capacity"), 2100, "battery.capacity: 2100 mAh, and the tables"),
+        (("battery", "voltageunit"), "mV", "battery.voltage: 0.003 V, and the tables go from 2 V to 3 V"),
+        (("battery", "voltage"), 3.85, "battery.voltage: 3.85 V, and the tables"),
+        (("battery", "cutoffvoltage"), 5, "battery.cutoffvoltage: 5 V, and the tables never exceed 3 V"),
+        (("dischargetables", 0, "table"), TINY, "less than 1e-06 C is used"),
+        (("dischargetables", 0, "table"), [row | {"voltage": 0} for row in ROWS], "its voltage is 0 in every row"),
         (("battery", "capacityunit"), ["mAh"], "battery.capacityunit"),
         (("battery", "cutoffvoltage"), "low", "battery.cutoffvoltage: a number"),
         (("battery", "model"), "\u202eevil\x1b[2J", None),
