@@ -137,6 +137,7 @@ def _battery(options: Mapping[str, Any], beside: BatterySpec | None, folder: Pat
             found[field] = _attempt(parse, options[key], key, fail)
     if "otii" in options:
         found["discharge"] = _attempt(lambda name, _: read_otii(folder / name), options["otii"], "otii", fail)
+        found.setdefault("resistance_ohm", None)  # that of a device file gives way to the profile's
     if any(key in options for key in (*_CAPACITY, "otii")) or beside is None:
         capacity = {
             key: _attempt(_number(kind), options[key], key, fail) for key, kind in _CAPACITY.items() if key in options
@@ -146,6 +147,9 @@ def _battery(options: Mapping[str, Any], beside: BatterySpec | None, folder: Pat
     for key in ("resistance", "cutoff"):
         if getattr(battery, _FIELDS[key][0]) is not None and battery.voltage_v is None:
             raise fail(key, SpecError("means nothing where the voltage is not known", next_step=_EXAMPLE))
+    if battery.resistance_ohm is not None and battery.discharge is not None:
+        what = "a battery profile has its own resistance, along the discharge"
+        raise fail("resistance", SpecError(what, next_step="leave out resistance, or otii"))
     return battery
 
 

@@ -86,6 +86,20 @@ def test_a_profile_without_a_voltage_has_the_mean_of_its_curve(tmp_path: Path) -
     assert battery(tmp_path, 'otii = "cell.json"\nother_load = "30 uW"\n').voltage_v == pytest.approx(3.5)
 
 
+def test_a_profile_has_its_own_resistance(tmp_path: Path) -> None:
+    """One that is stated beside it would not be used: refused. That of a device file gives way to a named profile."""
+    (tmp_path / "cell.json").write_text(EXAMPLE.read_text())
+    with pytest.raises(SpecError, match="its own resistance") as caught:
+        battery(tmp_path, 'otii = "cell.json"\nother_load = "30 uW"\nresistance = "10 Ohm"\n')
+    assert caught.value.where == f"{tmp_path / 'tag.toml'}:8"
+    beside = battery(tmp_path, FULL)
+    found = battery_of({"otii": str(EXAMPLE)}, beside)
+    assert beside.resistance_ohm is not None
+    assert found.resistance_ohm is None
+    with pytest.raises(SpecError, match="its own resistance"):
+        battery_of({"resistance": "10 Ohm"}, found)
+
+
 def test_a_broken_profile_is_named_by_its_own_path(tmp_path: Path) -> None:
     (tmp_path / "cell.json").write_text("{")
     with pytest.raises(SpecError) as caught:
