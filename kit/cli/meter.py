@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import common_options, print_json, say, say_aside, waiting
-from kit.errors import InterruptError, UsageError
+from kit.cli.output import common_options, print_json, say, say_aside, show_error, waiting
+from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from kit.spec.types import MeterSpec
@@ -136,8 +136,14 @@ def record_(
     if output is not None:
         check_place(output)
     found = record(spec, words, idle_s=idle_s, to_stderr=as_json)
+    trouble: EdgeproofError | None = None
     if output is not None:
-        write_trace(output, found.trace)
+        try:
+            write_trace(output, found.trace)
+        except StoreError as error:
+            output, trouble = None, error
+        except KeyboardInterrupt:
+            output, trouble = None, InterruptError("interrupted while the trace was written", where=str(output))
     if as_json:
         print_json(record_object(found, output))
     else:
@@ -145,6 +151,9 @@ def record_(
             say(line)
     if found.interrupted_by:
         say_aside(f"interrupted by {found.interrupted_by}: the figures are of what ran until then")
+    if trouble is not None:
+        return show_error(trouble, as_json=False)  # on standard output are the figures
+    if found.interrupted_by:
         return InterruptError.exit_code
     return _FAILED if found.status else 0
 

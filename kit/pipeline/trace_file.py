@@ -1,6 +1,9 @@
 """A recorded trace as a file: CSV for spreadsheets, NPZ for programs, JSON for both; the meter "replay" reads them."""
 
+import contextlib
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,17 +19,27 @@ SCHEMA = "edgeproof/trace/1"
 
 
 def check_place(path: Path) -> None:
-    """Raises UsageError for a suffix that no format has, or a folder that is not there: before anything is measured."""
+    """Try the place of a trace before anything is measured; what is there stays.
+
+    Raises UsageError for a suffix that no format has, and StoreError where no file can be put.
+    """
     if path.suffix.lower() not in SUFFIXES:
         what = f"a trace is {', '.join(SUFFIXES)}, not {path.suffix or 'without a suffix'!r}"
         raise UsageError(what, where=str(path), next_step="name it trace.npz, say")
-    if not path.parent.is_dir():
-        raise UsageError("there is no such folder", where=str(path.parent), next_step="make it, or name another")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.is_symlink()  # raises for a name that is too long
+        partial = _partial(path)
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from None
 
 
 def write_trace(path: Path, trace: TraceRecord) -> None:
     """Write `trace` in the format of the path's suffix, all or nothing. Raises StoreError."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     try:
         with partial.open("wb") as stream:
             if path.suffix.lower() == ".npz":
@@ -37,9 +50,20 @@ def write_trace(path: Path, trace: TraceRecord) -> None:
                 stream.writelines(f"{line}\n".encode() for line in lines)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        what = f"the trace cannot be written: {error.strerror}"
-        raise StoreError(what, where=str(path), next_step="look at the space and the permissions") from None
+        raise _unwritable(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _partial(path: Path) -> Path:
+    """Beside it, and of a short name, since its own may be as long as a name can be."""
+    return path.with_name(f".{os.getpid()}.partial")
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    what = f"the trace cannot be written: {error.strerror}"
+    return StoreError(what, where=str(path), next_step="look at the path, the space and the permissions")
 
 
 def columns(trace: TraceRecord) -> dict[str, Float64Array | Int64Array]:

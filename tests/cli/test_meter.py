@@ -75,7 +75,8 @@ def test_show_reads_a_meter_for_a_second(tmp_path: Path) -> None:
         (("record", "--device", "bare", "--", "true"), 2, "the device has no meter"),
         (("record", *ESTIMATE, "--idle", "soon", "--", "true"), 2, "--idle is a time"),
         (("record", *ESTIMATE, "-o", "trace.xlsx", "--", "true"), 2, "a trace is .npz, .csv, .json"),
-        (("record", *ESTIMATE, "-o", "no/trace.csv", "--", "true"), 2, "there is no such folder"),
+        (("record", *ESTIMATE, "-o", "no/trace.csv", "--", "true"), 2, "No such file or directory"),
+        (("record", *ESTIMATE, "-o", "/proc/trace.csv", "--", "true"), 2, "cannot be written"),
         (("record", *ESTIMATE, "--", "/no/such/command"), 2, "there is no such command"),
         (("record", *ESTIMATE, "--", ""), 2, "cannot start '': there is no such command"),
     ],
@@ -111,6 +112,23 @@ def test_record_for_machines_keeps_standard_output_to_itself(tmp_path: Path) -> 
     assert value["command"] == ["sh", "-c", "echo words; exit 9"]
     assert value["measured"]["energy_j"] > 0
     assert value["accuracy_j"] is value["above_idle_j"] is value["idle"] is value["trace"] is None
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_figures_are_told_where_the_trace_cannot_be_written(options: tuple[str, ...], tmp_path: Path) -> None:
+    """The command takes the place while it runs."""
+    words = ("meter", "record", *ESTIMATE, "-o", "t.csv", *options, "--", "mkdir", "t.csv")
+    done = edgeproof(*words, home=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be written: Is a directory" in " ".join(done.stderr.split())
+    if options:
+        value = json.loads(done.stdout)
+        assert value["measured"]["energy_j"] > 0
+        assert value["trace"] is None
+    else:
+        assert re.search(r"^energy +\d", done.stdout, re.MULTILINE)
+        assert not re.search(r"^trace ", done.stdout, re.MULTILINE)
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith("partial")] == []
 
 
 def test_the_command_s_own_options_are_left_to_it(tmp_path: Path) -> None:

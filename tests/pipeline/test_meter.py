@@ -260,16 +260,39 @@ def test_a_description_cannot_break_out_of_its_line(tmp_path: Path) -> None:
     assert sum(not line.startswith("#") for line in lines) == 101
 
 
-def test_a_place_is_checked_before_anything_is_measured(tmp_path: Path) -> None:
-    check_place(tmp_path / "t.npz")
-    check_place(tmp_path / "t.CSV")
-    for wrong, says in (
-        (tmp_path / "t.xlsx", "not '.xlsx'"),
-        (tmp_path / "t", "suffix"),
-        (tmp_path / "no" / "t.csv", "folder"),
-    ):
-        with pytest.raises(UsageError, match=says):
-            check_place(wrong)
+def test_a_place_is_tried_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "t.npz").write_text("what is there")
+    for right in ("t.npz", "t.CSV", "n" * 251 + ".csv"):
+        check_place(tmp_path / right)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["what is there"]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("t.xlsx", "not '.xlsx'"),
+        ("t", "suffix"),
+        ("no/t.csv", "No such file or directory"),
+        ("folder.npz", "Is a directory"),
+        ("file/t.csv", "Not a directory"),
+        ("/proc/t.csv", "cannot be written"),
+        ("n" * 252 + ".csv", "too long"),
+        ("n" * 300 + "/t.csv", "too long"),
+    ],
+    ids=["another suffix", "no suffix", "no folder", "a folder", "in a file", "proc", "long name", "long folder"],
+)
+def test_a_place_where_no_trace_can_be_is_refused(path: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises((UsageError, StoreError), match=says) as caught:
+        check_place(tmp_path / path)
+    assert caught.value.exit_code == 2
+
+
+def test_a_name_as_long_as_can_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 251 + ".csv")
+    write_trace(path, recorded())
+    assert len(read_recording(path).t_ns) == 100
 
 
 def test_every_driver_of_the_registry_has_words() -> None:
