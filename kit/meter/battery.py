@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kit.errors import MeasurementError
 from kit.files import Files, FileSamples
 from kit.meter.base import PowerTrace, Watched
 from kit.meter.counters import CounterKind, means_between, trace_of_counters
 from kit.meter.polling import PollingMeter, Source, chosen, files_of, nothing_found, rate_hz, readable, text_or
 from kit.meter.readings import trace_of_readings
-from kit.meter.series import numbers
+from kit.meter.series import numbers, whole
 from kit.records import Float64Array, Int64Array
 from kit.spec.types import MeterSpec
 
@@ -37,7 +35,9 @@ WAYS: Ways = {
 """For each mode, sets of files that tell power, the best first."""
 
 ON_MAINS = "the battery did not discharge: it was charged or full"
-_RATE_HZ, _SLOWEST_S, _HIGHEST = 10.0, 3600.0, 1e4
+_UNTOLD = "the battery's status could not be read any more: whether it discharged is not known"
+_RATE_HZ, _HIGHEST_W, _HIGHEST_A = 10.0, 1000.0, 100.0
+_SOONEST_EMPTY_S = 360.0  # ten times the current that empties it in an hour: more than devices' cells are made for
 _DRAWS = ("Discharging", "Unknown", "")
 
 
@@ -109,46 +109,59 @@ def source_of(spec: MeterSpec, files: Files, gauge: Gauge) -> Source:
         raise nothing_found(
             spec, f"the battery {gauge.name} is not in use: its status is {status}", "unplug the charger"
         )
+    full = whole(text_or(files, f"{gauge.folder}/{gauge.files[0].split('_')[0]}_full")) * gauge.scales[0]
     return Source(
         description=f"battery {gauge.name}: {' and '.join(gauge.files[:-1])}, by its own gauge",
         begin=lambda: files.sample(gauge.paths, period_s=1 / rate),
-        trace_of=lambda samples: trace_of(samples, gauge.files, gauge.scales),
+        trace_of=lambda samples: trace_of(samples, gauge.files, gauge.scales, full),
         parameters={"sample_rate_hz": rate},
     )
 
 
-def trace_of(samples: FileSamples, files: Sequence[str], scales: Sequence[float]) -> PowerTrace:
-    """Power by a gauge's files; the last is its status. Raises MeasurementError where it did not discharge."""
+def trace_of(samples: FileSamples, files: Sequence[str], scales: Sequence[float], full: float = np.nan) -> PowerTrace:
+    """Power by a gauge's files; the last is its status. full: J or C that the whole battery holds, NaN if not known.
+
+    Raises MeasurementError where it did not discharge.
+    """
     columns = {name: numbers(samples, k, scales[k]) for k, name in enumerate(files[:-1])}
-    statuses = np.array([(row[-1] or "").strip() for row in samples.texts])
-    is_off = ~np.isin(statuses, _DRAWS)
+    is_charged = ~np.isin([(row[-1] or "").strip() for row in samples.texts], _DRAWS)
+    is_untold = np.array([row[-1] is None for row in samples.texts])
+    is_off = is_charged | (is_untold & ~is_untold.all())  # some drivers have no status at all
+    off_reason = ON_MAINS if is_charged.any() else _UNTOLD
     voltage_v = columns.get("voltage_now")
     counter = next((name for name in columns if name.startswith(("energy", "charge"))), None)
     if counter is not None:
-        return _of_counter(samples, columns[counter], counter, voltage_v, is_off)
+        left, highest = columns[counter], _HIGHEST_W if counter.startswith("energy") else _HIGHEST_A
+        highest = full / _SOONEST_EMPTY_S if full > 0 else highest
+        kind = CounterKind((np.inf,), highest, _longest_s(samples.t_ns, left))
+        trace = trace_of_counters(samples, -left[:, None], kind, is_off=is_off, off_reason=off_reason)
+        return trace if counter.startswith("energy") else _with_voltage(trace, samples, voltage_v)
     current_a = np.abs(columns["current_now"]) if "current_now" in columns else None
     power_w = np.abs(columns["power_now"]) if current_a is None or voltage_v is None else current_a * voltage_v
     return trace_of_readings(
-        samples, power_w, current_a=current_a, voltage_v=voltage_v, is_off=is_off, off_reason=ON_MAINS,
+        samples, power_w, current_a=current_a, voltage_v=voltage_v, is_off=is_off, off_reason=off_reason,
         age_ns=update_ns(samples.t_ns, power_w),
     )  # fmt: skip
 
 
+def _changes_ns(t_ns: Int64Array, values: Float64Array) -> Int64Array:
+    return np.asarray(t_ns[1:][np.diff(np.nan_to_num(values)) != 0], np.int64)
+
+
 def update_ns(t_ns: Int64Array, values: Float64Array) -> int:
     """How long a value usually stays as it is, ns: how old one may be; the whole where it changed less than twice."""
-    changed_ns = t_ns[1:][np.diff(np.nan_to_num(values)) != 0]
+    changed_ns = _changes_ns(t_ns, values)
     return int(np.median(np.diff(changed_ns)) if len(changed_ns) > 1 else t_ns[-1] - t_ns[0])
 
 
-def _of_counter(
-    samples: FileSamples, left: Float64Array, name: str, voltage_v: Float64Array | None, is_off: NDArray[np.bool_]
-) -> PowerTrace:
-    """`left`: float64 [n], J or C that the battery still holds: what is drawn makes it fall; a rise is a gap."""
-    if is_off.any():
-        raise MeasurementError(ON_MAINS, next_step="unplug the charger, and measure again")
-    kind = CounterKind((np.inf,), _HIGHEST, _SLOWEST_S)
-    trace = trace_of_counters(samples, -left[:, None], kind)
-    if name.startswith("energy") or voltage_v is None:
+def _longest_s(t_ns: Int64Array, values: Float64Array) -> float:
+    """How long a value has stayed as it is at most, s."""
+    return float(np.diff([t_ns[0], *_changes_ns(t_ns, values), t_ns[-1]]).max()) / 1e9
+
+
+def _with_voltage(trace: PowerTrace, samples: FileSamples, voltage_v: Float64Array | None) -> PowerTrace:
+    """A trace of current as one of power."""
+    if voltage_v is None:
         return trace
     mean_v = means_between(samples, voltage_v, trace.t_ns)
     return replace(trace, power_w=trace.power_w * mean_v, current_a=trace.power_w, voltage_v=mean_v)

@@ -30,29 +30,39 @@ class CounterKind:
     least_updates: int = 1
 
 
-def trace_of_counters(samples: FileSamples, values: Float64Array, kind: CounterKind) -> PowerTrace:
+def trace_of_counters(
+    samples: FileSamples,
+    values: Float64Array,
+    kind: CounterKind,
+    *,
+    is_off: NDArray[np.bool_] | None = None,
+    off_reason: str = "",
+) -> PowerTrace:
     """values: float64 [n, counters], NaN where one could not be read; their sum's rate, W for energy in J.
 
     A trace has a sample where a counter moved, so one that is read more often than it is updated gives the mean power
     between updates, not zeros and a spike. A counter that fell has wrapped if that needs no more than the highest rate,
-    else it was reset: a gap. Raises MeasurementError where it moved too seldom.
+    else it was reset: a gap. is_off, off_reason: as for `trace_of_readings`. Raises MeasurementError where it moved too
+    seldom.
     """
-    is_read = np.asarray(np.isfinite(values).all(axis=1), np.bool_)
-    t_ns = samples.t_ns[is_read]
+    off = np.zeros(len(values), np.bool_) if is_off is None else is_off
+    is_told = np.asarray(np.isfinite(values).all(axis=1), np.bool_)
+    is_read = is_told & ~off
+    t_ns, skipped = samples.t_ns[is_read], np.cumsum(off)[is_read]
     unread = np.diff(np.flatnonzero(is_read)) - 1
-    steps, is_broken = _steps(t_ns, values[is_read], kind, unread >= GONE_READINGS)
+    steps, is_broken = _steps(t_ns, values[is_read], kind, (unread >= GONE_READINGS) | (np.diff(skipped) > 0))
     moved = np.flatnonzero((steps != 0) | is_broken) + 1
     if len(moved) < kind.least_updates or not len(moved):
-        raise _too_few(len(moved), t_ns, kind.least_updates)
+        raise _too_few(len(moved), t_ns, kind.least_updates, off_reason if off.any() else "")
     has_repeats = len(moved) < (1 - _REPEATS_SHARE) * len(steps)
     kept = _placed(t_ns, moved, has_repeats)
     if len(kept) < 2:
-        raise _too_few(len(moved), t_ns, 2)
+        raise _too_few(len(moved), t_ns, 2, off_reason if off.any() else "")
     counted = np.concatenate([[0.0], np.cumsum(np.where(is_broken, 0.0, steps))])
     breaks = np.concatenate([[0], np.cumsum(is_broken)])
     at_ns, is_gap = t_ns[kept], np.diff(breaks[kept]) > 0
     rate = np.diff(counted[kept]) / (np.diff(at_ns) / 1e9)
-    ended = why_ended(is_read) or _why_stalled(t_ns, at_ns)
+    ended = why_ended(is_told) or (off_reason if off[-1] else _why_stalled(t_ns, at_ns))
     step_ns = np.diff(t_ns)
     soonest_ns = min(kind.update_s * 1e9, 2 * float(np.median(step_ns)))  # each reading saw an update since the last
     late_ns = int(step_ns[kept - 1].max() if has_repeats else soonest_ns)
@@ -111,7 +121,9 @@ def _why_stalled(t_ns: Int64Array, at_ns: Int64Array) -> str:
     return f"its counter did not move in the last {still_ns / 1e9:.3g} s"
 
 
-def _too_few(updates: int, t_ns: Int64Array, least: int) -> MeasurementError:
+def _too_few(updates: int, t_ns: Int64Array, least: int, off_reason: str) -> MeasurementError:
     span_s = (t_ns[-1] - t_ns[0]) / 1e9 if len(t_ns) else 0.0
     what = f"the meter's counter moved {updates} times in {span_s:.3g} s, and {max(2, least)} are the least"
+    if off_reason:
+        what = f"{off_reason}; else {what}"
     return MeasurementError(what, next_step="measure longer; if it never moves, it counts nothing here")

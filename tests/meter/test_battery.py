@@ -40,11 +40,11 @@ def files_read(tree, driver="battery", **words):
     return choose_gauge(MeterSpec(driver, {}, words), LocalFiles(tree.root)).files[:-1]
 
 
-def traced(files, *columns, status="Discharging", **options):
+def traced(files, *columns, status="Discharging", full=np.nan, **options):
     names = (*files, "status")
-    statuses = [status] * len(columns[0]) if isinstance(status, str) else status
+    statuses = status if isinstance(status, list) else [status] * len(columns[0])
     samples = samples_of(*columns, statuses, **options)
-    return check_trace(trace_of(samples, names, [SCALES[name] for name in names]))
+    return check_trace(trace_of(samples, names, [SCALES[name] for name in names], full))
 
 
 class TestUnits:
@@ -148,9 +148,76 @@ class TestSigns:
         assert len(trace.gaps_ns) == 1
         assert energy_j(trace) == pytest.approx(40 * 3.6e-3)
 
+    def test_what_a_counter_told_before_the_charger_came_is_kept(self):
+        left, status = [3_000_000 - 140 * k for k in range(200)], ["Discharging"] * 199 + ["Full"]
+        trace = traced(["charge_now", "voltage_now"], left, [4_000_000] * 200, status=status, period_s=1.0)
+        assert "did not discharge" in trace.ended
+        assert trace.gaps_ns.tolist() == [[10**12 + 198 * 10**9, 10**12 + 199 * 10**9]]
+        assert energy_j(trace) == pytest.approx(140 * 198 * 3.6e-3 * 4)
+
+    def test_a_counter_through_a_charger_is_a_gap(self):
+        left, status = [10**6 - 100 * k for k in range(20)], ["Discharging"] * 20
+        status[9] = "Charging"
+        trace = traced(["energy_now"], left, status=status, period_s=1.0)
+        assert trace.gaps_ns.tolist() == [[10**12 + 8 * 10**9, 10**12 + 10 * 10**9]]
+        assert energy_j(trace) == pytest.approx(100 * 17 * 3.6e-3)
+        assert not trace.ended
+
+    @pytest.mark.parametrize("name", ["power_now", "energy_now"])
+    def test_a_status_that_is_gone_ends_it(self, name):
+        values, status = [10**6 - 100 * k for k in range(20)], ["Discharging"] * 12 + [None] * 8
+        trace = traced([name], values, status=status, period_s=1.0)
+        assert "status could not be read" in trace.ended
+        assert trace.t_ns[-1] == 10**12 + 11 * 10**9
+
+    def test_a_status_that_was_never_there_is_not_missed(self):
+        assert not traced(["power_now"], [10**6] * 3, status=None).ended
+
     @pytest.mark.parametrize("status", ["Unknown", ""])
     def test_a_driver_that_knows_no_status_is_believed(self, status):
         assert traced(["power_now"], [10**6] * 3, status=status).power_w[1:] == pytest.approx(1.0)
+
+
+class TestRecalibration:
+    """A gauge that corrects what it believes to be left has not measured a draw."""
+
+    @pytest.mark.parametrize("every", [1, 5], ids="each {} s".format)
+    def test_a_jump_is_a_gap(self, every):
+        left = 3_000_000 - np.arange(200) // every * every * 140
+        left[120:] -= 300_000
+        trace = traced(["charge_now", "voltage_now"], left, [4_000_000] * 200, period_s=1.0, full=3_000_000 * 3.6e-3)
+        assert len(trace.gaps_ns) == 1
+        assert trace.power_w[np.isfinite(trace.power_w)] == pytest.approx(2.016)
+
+    def test_of_energy_too(self):
+        left = 40_000_000 - np.arange(100) * 2000
+        left[50:] -= 3_000_000
+        trace = traced(["energy_now"], left, period_s=1.0)
+        assert len(trace.gaps_ns) == 1
+        assert np.nanmax(trace.power_w) == pytest.approx(7.2)
+
+    def test_what_a_small_battery_cannot_give_is_told_by_what_it_holds(self, tree):
+        left = 300_000 - np.arange(60) * 140
+        left[30:] -= 5000  # 18 C in a second, of a battery of 300 mAh
+        columns = ["charge_now", "voltage_now"], left, [4_000_000] * 60
+        assert not len(traced(*columns, period_s=1.0).gaps_ns)
+        assert len(traced(*columns, period_s=1.0, full=300_000 * 3.6e-3).gaps_ns) == 1
+
+    def test_its_capacity_is_read(self, tree):
+        place = add(tree, type="Battery", status="Discharging", charge_now=300_000, charge_full=300_000,
+                    voltage_now=4_000_000)  # fmt: skip
+        meter = open_on(tree, sample_rate_hz=100.0)
+        meter.start()
+        for left in (299_990, 299_980, 200_000, 199_990, 199_980):
+            time.sleep(0.05)
+            tree.write(f"{place}/charge_now", left)
+        time.sleep(0.05)
+        assert len(check_trace(meter.stop()).gaps_ns) == 1
+
+    def test_a_burst_after_rest_is_none(self):
+        left = [10**6] * 60 + [10**6 - 3000 * k for k in range(1, 60)]  # 10.8 A
+        trace = traced(["charge_now", "voltage_now"], left, [4_000_000] * 119, period_s=1.0, full=3_000_000 * 3.6e-3)
+        assert not len(trace.gaps_ns)
 
 
 class TestWhich:
