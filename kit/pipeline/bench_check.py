@@ -9,9 +9,21 @@ import numpy as np
 from kit.judge.wellformed import check_energy, check_latency, check_memory, refuse
 from kit.records import AuditRecord, ColdStartRecord, EnergyRecord, LatencyRecord, MemoryRecord, OperatorProfile
 
+LONGEST_NS = 86_400 * 10**9
+"""No time of a session is longer than a day, the longest lease of a device."""
+
+LATEST_NS = 1 << 62
+"""No clock of a device is further: more than a century. The end of a sample that begins then fits into int64."""
+
+MOST_ROWS, MOST_STREAMS = 1 << 20, 64
+"""No batch has more rows, and no session more threads side by side."""
+
 
 def check_window(record: LatencyRecord, where: str) -> None:
-    """At least one sample after warm-up, and a moment for each if there are any. Raises MeasurementError."""
+    """At least one sample after warm-up, a moment for each if there are any, and times that a session can have had.
+
+    Raises MeasurementError.
+    """
     check_latency(record, where)
     count = len(record.samples_ns)
     if record.warmup_count >= count:
@@ -19,8 +31,13 @@ def check_window(record: LatencyRecord, where: str) -> None:
     starts = record.starts_ns
     if starts is not None and (starts.dtype != np.int64 or starts.shape != (count,)):
         raise refuse(f"{starts.dtype} {starts.shape} as the moments of {count} samples", where)
-    if record.workload.batch < 1 or record.load_ns < 0 or record.first_run_ns < 0 or record.late_count < 0:
-        raise refuse("a time or a count that is negative", where)
+    if not 1 <= record.workload.batch <= MOST_ROWS or record.late_count < 0:
+        raise refuse(f"batches of {record.workload.batch} rows, {record.late_count} of them late", where)
+    if starts is not None and ((starts < 0).any() or (starts > LATEST_NS).any()):
+        raise refuse("a sample at a moment that no device's clock comes to", where)
+    together_ns = float(record.samples_ns.sum(dtype=np.float64)) / MOST_STREAMS
+    if not all(0 <= each <= LONGEST_NS for each in (together_ns, record.load_ns, record.first_run_ns)):
+        raise refuse("times that are negative, or longer than a day", where)
 
 
 def check_cold(record: ColdStartRecord, where: str) -> None:
@@ -29,8 +46,8 @@ def check_cold(record: ColdStartRecord, where: str) -> None:
     shapes = {(each.dtype.name, each.shape) for each in times}
     if len(shapes) != 1 or times[0].dtype != np.int64 or times[0].ndim != 1 or not len(times[0]):
         raise refuse("cold starts that are not as many times of each kind", where)
-    if any((each < 0).any() for each in times):
-        raise refuse("a cold start that took less than no time", where)
+    if any((each < 0).any() or (each > LONGEST_NS).any() for each in times):
+        raise refuse("a cold start that took less than no time, or more than a day", where)
 
 
 def check_operators(record: OperatorProfile, where: str) -> None:

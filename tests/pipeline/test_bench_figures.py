@@ -277,10 +277,33 @@ def test_a_run_of_another_command_is_named(tmp_path: Path) -> None:
         {"samples_ns": -samples()},
         {"starts_ns": np.zeros(3, np.int64)},
         {"starts_ns": np.zeros(2000)},
+        {"samples_ns": np.full(2000, 2**63 - 1)},
+        {"samples_ns": np.full(2000, 10**13), "starts_ns": None},
+        {"starts_ns": samples() - 10**9},
+        {"starts_ns": samples() + 2**62},
         {"load_ns": -5},
+        {"load_ns": 2**70},
+        {"first_run_ns": 10**14},
         {"workload": Workload("offline", batch=-1)},
+        {"workload": Workload("offline", batch=10**400)},
     ],
-    ids=["empty", "all warm-up", "negative warm-up", "negative", "few moments", "no moments", "load", "batch"],
+    ids=[
+        "empty",
+        "all warm-up",
+        "negative warm-up",
+        "negative",
+        "few moments",
+        "no moments",
+        "centuries",
+        "longer together than a day",
+        "before its clock",
+        "after its clock",
+        "load",
+        "long load",
+        "long first run",
+        "batch",
+        "large batch",
+    ],
 )
 def test_a_window_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
@@ -298,6 +321,7 @@ ONE = np.ones(3, np.int64)
     [
         ("cold/1", ColdStartRecord("x", ONE, ONE[:2], ONE, "a way", "measured")),
         ("cold/1", ColdStartRecord("x", ONE[:0], ONE[:0], ONE[:0], "a way", "measured")),
+        ("cold/1", ColdStartRecord("x", ONE, ONE, ONE << 62, "a way", "measured")),
         ("cold/1", ColdStartRecord("x", -ONE, ONE, ONE, "a way", "measured")),
         ("operators/1", OperatorProfile("x", 5, (OperatorTime("n", "t", "", "", -1.0, 0.5),), "a way", "measured")),
         (
@@ -306,7 +330,7 @@ ONE = np.ones(3, np.int64)
         ),
         ("memory/1", MemoryRecord("x", -ONE, ONE, 10, "a way", "measured")),
     ],
-    ids=["uneven cold", "no cold", "negative cold", "operator", "audit", "memory"],
+    ids=["uneven cold", "no cold", "long cold", "negative cold", "operator", "audit", "memory"],
 )
 def test_a_record_that_cannot_be_is_refused(tmp_path: Path, step: str, record: object) -> None:
     run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), step, record)
