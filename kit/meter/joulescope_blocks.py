@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.meter.instrument import Samples
-from kit.records import Float64Array
+from kit.records import Float64Array, Int64Array
 
 MOST_SAMPLES = 16_000_000
 """What a recording holds after averaging: 13 minutes at 20 kHz. It then ends, and says so."""
@@ -19,13 +19,15 @@ class Blocks:
     """Fed from the driver's thread, block by block; memory grows with what is kept only.
 
     Groups lie on whole multiples of `group` sample ids, so that all are evenly spaced; one with a sample missing is
-    left out. lost: ids that were skipped, by the meter or because the other signal's sample was. rate_hz: before
-    averaging. arrivals: (host's monotonic ns, number of the last sample since the first).
+    left out. lost: ids that were skipped, by the meter or because the other signal's sample was, or came without a
+    value (NaN). Ids that go back end it. rate_hz: before averaging. arrivals: (host's monotonic ns, number of the last
+    sample since the first).
     """
 
     def __init__(self, wanted_hz: float, has_inputs: bool) -> None:
         self._wanted_hz, self._names = wanted_hz, ("i", "v", "g") if has_inputs else ("i", "v")
         self._waiting: dict[str, deque[tuple[int, NDArray[Any]]]] = {name: deque() for name in self._names}
+        self._seen = dict.fromkeys(self._names, 0)
         self._next = self._origin = -1
         self._parts: list[tuple[Float64Array, Float64Array, Float64Array, NDArray[np.uint8]]] = []
         self._rest: list[NDArray[Any]] = []
@@ -47,8 +49,13 @@ class Blocks:
         values = np.unpackbits(data, bitorder="little") if key == "g" else data
         if self.wrong or not len(values):
             return
+        at = int(block["sample_id"]) // factor
+        if at + len(values) < self._seen[key]:
+            self.ended = "the meter began to count its samples anew"
+            return
+        self._seen[key] = at + len(values)
         waiting = self._waiting[key]
-        waiting.append((int(block["sample_id"]) // factor, values))
+        waiting.append((at, values))
         if len(waiting) > _MOST_WAITING:
             waiting.popleft()  # the other signal does not come: its absence is counted when it does
         while all(self._waiting.values()):
@@ -85,6 +92,7 @@ class Blocks:
             self._origin = start
         elif start > self._next:
             self.lost += start - self._next
+        self.lost += int(np.sum(~(np.isfinite(taken[0]) & np.isfinite(taken[1]))))
         self._next = stop
         self.arrivals.append((arrival_ns, stop - 1 - self._origin))
         self._average(start, taken)
@@ -101,21 +109,25 @@ class Blocks:
         self._rest_at = start + min(whole.stop, len(taken[0]))
         if not count:
             return
-        number = (start + skip - self._origin) // self.group
-        self._note_hole(number)
-        self._last_group = number + count - 1
         current, voltage = (values[whole].reshape(count, self.group) for values in taken[:2])
-        power_w = np.multiply(current, voltage, dtype=np.float64).mean(axis=1)
-        inputs = taken[2][whole][self.group - 1 :: self.group] if len(taken) > 2 else np.empty(0, np.uint8)
-        self._parts.append(
-            (current.mean(axis=1, dtype=np.float64), voltage.mean(axis=1, dtype=np.float64), power_w, inputs)
-        )
-        self._kept += count
+        with np.errstate(invalid="ignore"):
+            columns = [np.multiply(current, voltage, dtype=np.float64), current, voltage]
+            power_w, current_a, voltage_v = (column.mean(axis=1, dtype=np.float64) for column in columns)
+        good = np.isfinite(power_w)
+        inputs = taken[2][whole][self.group - 1 :: self.group][good] if len(taken) > 2 else np.empty(0, np.uint8)
+        self._note_holes((start + skip - self._origin) // self.group + np.flatnonzero(good))
+        self._parts.append((current_a[good], voltage_v[good], power_w[good], inputs))
+        self._kept += int(good.sum())
         if self._kept > MOST_SAMPLES:
             self.ended = f"a recording holds {MOST_SAMPLES} samples at most"
 
-    def _note_hole(self, number: int) -> None:
+    def _note_holes(self, numbers: Int64Array) -> None:
+        """Where the numbers of the groups that are kept, int64 [n], do not follow each other."""
+        if not len(numbers):
+            return
         if self._last_group < 0:
-            self.first_group = number
-        elif number > self._last_group + 1:
-            self._holes.append((self._kept, number - self._last_group - 1))
+            self.first_group = int(numbers[0])
+            self._last_group = self.first_group - 1
+        skipped = np.diff(numbers, prepend=self._last_group) - 1
+        self._holes += [(self._kept + int(at), int(skipped[at])) for at in np.flatnonzero(skipped)]
+        self._last_group = int(numbers[-1])

@@ -85,6 +85,31 @@ class TestBlocks:
         assert found.losses == [(100, 1)]
         assert len(found.current_a) == 199
 
+    @pytest.mark.parametrize("signal", ["i", "v"])
+    @pytest.mark.parametrize("missing", [np.nan, np.inf])
+    def test_a_sample_without_a_value_is_lost_with_its_group(self, signal, missing):
+        blocks = Blocks(1e5, has_inputs=True)
+        for at in range(0, 10_000, 1005):
+            values = {"i": current_a(at, 1005), "v": voltage_v(at, 1005)}
+            if at in (0, 2010, 3015):
+                values[signal][:3] = missing
+            for name in ("i", "v"):
+                blocks.feed(name, block(at, values[name]), at)
+            blocks.feed("gpi/0", block(at, inputs(at, 1005)), at)
+        found = blocks.samples()
+        assert blocks.lost == 9
+        assert blocks.first_group == 1
+        assert found.losses == [(200, 1), (299, 1)]
+        assert len(found.bits) == len(found.power_w) == 1005 - 3
+        assert np.isfinite([found.power_w, found.current_a, found.voltage_v]).all()
+
+    def test_ids_that_begin_anew_end_it(self):
+        blocks = Blocks(2e4, has_inputs=False)
+        for at in [*range(0, 50_000, 1000), *range(0, 50_000, 1000)]:
+            feed(blocks, at, 1000)
+        assert len(blocks.samples().power_w) == 1000
+        assert "anew" in blocks.ended
+
     def test_blocks_that_repeat_ids_are_not_counted_twice(self):
         blocks = Blocks(1e6, has_inputs=False)
         feed(blocks, 0, 1000)
