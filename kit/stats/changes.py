@@ -27,6 +27,8 @@ one from after, moved with it: there it is seen at a glance."""
 EPISODE_SHARE, MOST_EPISODES = 0.1, 2
 """A slower stretch has at least this share of the batches, and there are at most so many: more are a pattern."""
 
+ORDER_ERROR, _ORDERS = 0.01, 499
+
 BATCHES = 40
 MINIMUM_BATCHES = 20
 BATCH_SAMPLES = 5
@@ -80,6 +82,30 @@ def batched(samples: Float64Array) -> Batches | None:
     table = samples[skipped:].reshape(count, length)
     first = tuple(skipped + length * batch for batch in range(count))
     return Batches(np.median(table, axis=1), np.quantile(table, 0.1, axis=1), first)
+
+
+def has_order(of: Batches) -> bool:
+    """Whether the levels' order means anything: batches that could come in any order do so in 98 % of series or more.
+
+    Two permutation tests of log levels at ORDER_ERROR each, whatever the distribution: the range of cumulative sums,
+    large where the level changes or drifts, and the sum of squared steps (J. von Neumann, Annals of Mathematical
+    Statistics 12, 1941), small where slow stretches come and go. E. L. Lehmann and J. P. Romano, Testing Statistical
+    Hypotheses (2005), 15.2. The random orders are always the same.
+    """
+    levels = np.log(of.level)
+    orders = np.random.default_rng(0).permuted(np.tile(levels, (_ORDERS, 1)), axis=1)
+    for one, others in zip(_order(levels), _order(orders), strict=True):
+        reached = int((others >= one - 1e-9 * abs(one)).sum())
+        if (1 + reached) / (1 + _ORDERS) <= ORDER_ERROR:
+            return True
+    return False
+
+
+def _order(levels: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Statistics of `has_order` of series [..., n], the more order the larger: [...] each."""
+    sums = np.cumsum(levels - levels.mean(axis=-1, keepdims=True), axis=-1)
+    steps = np.diff(levels, axis=-1)
+    return np.ptp(sums, axis=-1), -(steps**2).sum(axis=-1)
 
 
 def level_shift(of: Batches) -> Shift:

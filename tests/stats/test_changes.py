@@ -1,9 +1,12 @@
 """Changes of level: false alarms by simulation, the statistic by hand, batches, trends and stretches."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from kit.stats.changes import (
     CRITICAL,
@@ -11,12 +14,13 @@ from kit.stats.changes import (
     Batches,
     batched,
     episodes,
+    has_order,
     is_step,
     level_shift,
     level_trend,
     self_normalised,
 )
-from tests.proofs.verdict_simulation import autocorrelated
+from tests.proofs.verdict_simulation import autocorrelated, tolerance
 
 
 def levels(values: np.ndarray) -> Batches:
@@ -118,3 +122,32 @@ def test_a_line_is_no_step() -> None:
 def test_slow_stretches(slow: tuple[int, ...], found: tuple[tuple[int, int], ...]) -> None:
     values = np.where(np.isin(np.arange(40), slow), 1.5, 1.0)
     assert episodes(levels(values)) == found
+
+
+@pytest.mark.parametrize("count", [20, 40])
+@pytest.mark.parametrize("name", ["normal", "cauchy", "two values", "wild ones"])
+def test_what_could_come_in_any_order_seldom_has_one(name: str, count: int) -> None:
+    rng, runs = np.random.default_rng(4), 600
+    draw: Callable[[], NDArray[np.float64]] = {
+        "normal": lambda: np.exp(rng.normal(size=count)),
+        "cauchy": lambda: np.exp(np.clip(rng.standard_cauchy(count), -50, 50)),
+        "two values": lambda: np.where(rng.random(count) < 0.5, 1.0, 1.6),
+        "wild ones": lambda: np.where(rng.random(count) < 0.1, 100.0, 1.0),
+    }[name]
+    assert np.mean([has_order(levels(draw())) for _ in range(runs)]) <= 0.02 + tolerance(0.02, runs)
+
+
+def test_what_changes_drifts_or_lasts_has_an_order() -> None:
+    noise = np.exp(0.02 * np.random.default_rng(5).normal(size=40))
+    index = np.arange(40)
+    for factor in (
+        np.where(index < 20, 1.0, 1.3),
+        np.where(index < 34, 1.0, 1.3),
+        np.linspace(1.0, 1.2, 40),
+        np.where(np.isin(index // 4, [2, 7]), 1.5, 1.0),
+        np.where(index // 4 == 5, 1.5, 1.0),
+    ):
+        assert has_order(levels(factor * noise))
+        assert has_order(levels(1e6 * (factor * noise)[::-1]))
+    assert not has_order(levels(np.ones(40)))
+    assert not has_order(levels(1.0 + (index % 2)))
