@@ -8,6 +8,7 @@ from kit.judge.base import POWER, Case, Measured, absent, certifying, explained,
 from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up
 from kit.judge.stability import Kind, Stability, assess
 from kit.records import Finding, Float64Array, LatencyRecord, Verdict
+from kit.stats.changes import MINIMUM_COUNT
 from kit.stats.quantile import QuantileBounds, minimum_count, quantile_bounds
 from kit.stats.special import normal_quantile
 
@@ -22,6 +23,8 @@ NEEDS: dict[Kind, str] = {
     "late starts": "a longer period, a faster variant, or an idle device",
 }
 """What to do about a run that was not stable, by its likeliest cause."""
+
+_NEEDED = f"at least {MINIMUM_COUNT} inferences after warm-up"
 
 
 def judge_latency(case: Case) -> tuple[Finding, ...]:
@@ -63,13 +66,16 @@ def _found(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Finding
 def _judged(case: Case, record: LatencyRecord, bounds: QuantileBounds) -> Finding:
     found = _found(case, record, bounds)
     if bounds.upper is None and found.verdict is not Verdict.FAIL:
-        more = bounds.minimum_count * bounds.design_effect - bounds.count
+        more = max(bounds.minimum_count * bounds.design_effect, MINIMUM_COUNT) - bounds.count
         wanted = f"about {count(rounded_up(more), 'more inference')}"
         reason = (
             f"{count(bounds.count, 'inference')} ({bounds.effective_count:,} independent ones in effect) cannot bound "
             f"{_name(case)} at {percent(case.confidence)}: at least {bounds.minimum_count:,} are needed."
         )
         return undecided(found, reason, wanted)
+    if bounds.count < MINIMUM_COUNT:
+        told = f"{count(bounds.count, 'inference')} cannot show that the device kept its speed."
+        return undecided(found, f"{_reason(case, found)} {told}", _NEEDED)
     return certifying(case, explained(found, _reason(case, found), _need(case, bounds)))
 
 
@@ -77,9 +83,13 @@ def _of_unstable(case: Case, whole: QuantileBounds, record: LatencyRecord, stabi
     """The finding where the run changed on the way, from its fastest stretch's lower end to its slowest's upper end.
 
     FAIL stands if even the fastest breaks the limit. PASS stands if the slowest holds it, and would if it slowed by as
-    much again as it differs from the fastest. Anything else is undecided.
+    much again as it differs from the fastest. Anything else is undecided, and so is a run whose stretches are unknown.
     """
     parts, cause = _parts(case, record, stability.boundaries), stability.causes[0]
+    if len(parts) < 2:
+        found = _found(case, record, whole)
+        reason = f"{_reason(case, found)} The run was not stable: {cause.sentence}."
+        return undecided(found, reason, NEEDS[cause.kind])
     ratio = max(part.estimate for part in parts) / max(min(part.estimate for part in parts), 1e-12)
     lower, upper = min(part.lower or 0.0 for part in parts), _slowest_upper(parts, whole, ratio)
     found = _found(case, record, replace(whole, lower=lower, upper=upper))
@@ -105,12 +115,13 @@ def _slowest_upper(parts: list[QuantileBounds], whole: QuantileBounds, ratio: fl
 
 
 def _parts(case: Case, record: LatencyRecord, boundaries: tuple[int, ...]) -> list[QuantileBounds]:
-    """Bounds of each stretch between the places where the level changed."""
+    """Bounds of each stretch between the places where the level changed; too few samples bound nothing."""
     inside = [index for index in boundaries if record.warmup_count < index < len(record.samples_ns)]
     stretches: list[Float64Array] = np.split(
         record.samples_ns.astype(np.float64) * 1e-9, [record.warmup_count, *inside]
     )
-    return [quantile_bounds(part, _probability(case), case.confidence) for part in stretches[1:]]
+    bounds = [quantile_bounds(part, _probability(case), case.confidence) for part in stretches[1:]]
+    return [part if part.count >= MINIMUM_COUNT else replace(part, lower=None, upper=None) for part in bounds]
 
 
 def _name(case: Case) -> str:

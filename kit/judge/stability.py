@@ -3,6 +3,7 @@
 The samples decide; what the device told of itself names the cause. Pure.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,10 +12,21 @@ import numpy as np
 
 from kit.judge.sentences import count, number, percent, quantity
 from kit.judge.strain import Cause, Interval, Kind, causes, moments_ns, strain_in
-from kit.records import LatencyRecord
-from kit.stats.changes import MATTERS, Batches, Shift, batched, episodes, is_step, level_shift, level_trend
+from kit.records import Float64Array, LatencyRecord
+from kit.stats.changes import (
+    MATTERS,
+    Batches,
+    Shift,
+    batched,
+    episodes,
+    has_order,
+    is_step,
+    level_shift,
+    level_trend,
+)
 
 TREND_CONFIDENCE = 0.995
+SURE_ERRORS = 2.5
 LATE_SHARE = 0.05
 """Starts of which more than this share came late are not the workload that was asked for."""
 
@@ -26,6 +38,7 @@ class Stability:
     """The state of a run, what it is put down to, the likeliest first, and where its level changed.
 
     "unknown": too few samples to tell. `boundaries`: indices into samples_ns, rising, between stretches that differ.
+    "stable" says nothing of a change in about the last or first tenth of the run: such a stretch is the tail's.
     """
 
     state: Literal["stable", "unstable", "unknown"]
@@ -36,14 +49,16 @@ class Stability:
 def assess(record: LatencyRecord) -> Stability:
     """Stability of the samples after warm-up: a change of level, a trend or slow stretches, each of 10 % or more.
 
-    Below 100 samples only what the device itself told makes it unstable.
+    Below 100 samples it takes the device's own word and slower samples, and no boundary is told.
     """
-    late = _late(record)
-    batches = batched(np.maximum(record.samples_ns[record.warmup_count :].astype(np.float64), 1.0))
+    late, samples = _late(record), np.maximum(record.samples_ns[record.warmup_count :].astype(np.float64), 1.0)
+    batches = batched(samples)
     if batches is None:
-        told, _ = _told(record)
+        told = _confirmed(record, np.log(samples))
         return Stability("unstable" if late or told else "unknown", (*late, *told))
-    found, boundaries = _changes(record, batches)
+    found, boundaries = _changes(record, batches) if has_order(batches) else ((), ())
+    if not found and (found := _confirmed(record, np.log(batches.level))):
+        boundaries = _indices(record, batches, (len(batches.level) // 2,))
     return Stability("unstable" if late or found else "stable", (*found, *late), boundaries)
 
 
@@ -70,7 +85,7 @@ def _told(record: LatencyRecord) -> tuple[tuple[Cause, ...], bool]:
 
 
 def _changes(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tuple[int, ...]]:
-    """Causes of the plainest change that there is, and its boundaries in the samples."""
+    """Causes of the plainest change that there is, and its boundaries in the samples; neither where there is none."""
     shift, slope = level_shift(of), level_trend(of, TREND_CONFIDENCE)
     rises, falls = slope.change >= MATTERS - 1 and slope.lower > 0, slope.change <= 1 / MATTERS - 1 and slope.upper < 0
     if (rises or falls) and not (shift.matters and is_step(of, shift)):
@@ -87,18 +102,24 @@ def _changes(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tup
         rest = list(zip((0, *edges[1::2]), (*edges[::2], len(of.level)), strict=True))
         seen = _told_stretches(record, of, slow_stretches)
         return (Cause("bursts", seen), *_why(record, of, rest, slow_stretches)), _indices(record, of, edges)
-    return _confirmed(record, of)
+    return (), ()
 
 
-def _confirmed(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tuple[int, ...]]:
-    """A change that noise hides and the device tells of: its word is the evidence, the halves' levels the effect."""
+def _confirmed(record: LatencyRecord, levels: Float64Array) -> tuple[Cause, ...]:
+    """A change that noise hides and the device tells of: its word is the evidence, the halves' log levels the effect.
+
+    The effect is at least 2.5 of its standard errors, as independent levels would have it.
+    """
     told, later = _told(record)
-    middle, levels = len(of.level) // 2, np.log(of.level)
-    rise = float(levels[middle:].mean() - levels[:middle].mean())
-    if not told or (rise if later else -rise) < np.log(MATTERS):
-        return (), ()
-    seen = f"in its second half inferences took {number(float(np.exp(rise)), 3)} times as long as in its first"
-    return (Cause(told[0].kind, f"{seen}; {told[0].sentence}"), *told[1:]), _indices(record, of, (middle,))
+    if not told or len(levels) < 4:
+        return ()
+    halves = np.split(levels, [len(levels) // 2])
+    rise = float(halves[1].mean() - halves[0].mean())
+    error = math.sqrt(sum(float(half.var(ddof=1)) / len(half) for half in halves))
+    if (rise if later else -rise) < max(math.log(MATTERS), SURE_ERRORS * error):
+        return ()
+    seen = f"in its second half inferences took {number(math.exp(rise), 3)} times as long as in its first"
+    return (Cause(told[0].kind, f"{seen}; {told[0].sentence}"), *told[1:])
 
 
 def _shifted(record: LatencyRecord, of: Batches, shift: Shift) -> tuple[Cause, ...]:

@@ -1,5 +1,6 @@
 """Why some stretches of a run were slower than others: what the device told of itself in the one and in the other."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -88,7 +89,7 @@ def strain_in(telemetry: Sequence[Telemetry], stretches: Sequence[Interval]) -> 
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
+    told = [value for value in values if value is not None and math.isfinite(value)]
     return float(np.mean(told)) if told else None
 
 
@@ -102,7 +103,8 @@ def _rate(groups: Sequence[Sequence[Telemetry]], counter: Callable[[Conditions],
     """How fast a counter rose within the groups, per second; None over less than 0.2 s."""
     rise, took_s = 0.0, 0.0
     for group in groups:
-        told = [(each.clock_ns, value) for each in group if (value := counter(each.conditions)) is not None]
+        counted = ((each.clock_ns, counter(each.conditions)) for each in group)
+        told = [(clock_ns, value) for clock_ns, value in counted if value is not None and math.isfinite(value)]
         if len(told) >= 2:
             rise += max(0.0, told[-1][1] - told[0][1])
             took_s += (told[-1][0] - told[0][0]) / 1e9

@@ -16,6 +16,7 @@ from kit.records import Conditions, Finding, LatencyRecord, Telemetry, Verdict
 from kit.spec.types import DeviceSpec
 from tests.builders import VariantPlan, conditions, device, digest_of, evidence, profile, requirement
 from tests.builders import latency as latency_record
+from tests.proofs.verdict_simulation import tolerance
 
 Series = NDArray[np.float64]
 MS = 1_000_000
@@ -134,6 +135,27 @@ def test_how_devices_are_is_not_unstable(series: Callable[[int, int], Series], c
     assert len(alarms) <= allowed, alarms[:3]
 
 
+@pytest.mark.parametrize(
+    ("count", "draw"),
+    [
+        (100, lambda rng, count: np.exp(rng.normal(size=count))),
+        (200, lambda rng, count: np.exp(rng.normal(size=count))),
+        (150, lambda rng, count: np.exp(0.5 * rng.normal(size=count))),
+        (150, lambda rng, count: np.where(rng.random(count) < 0.5, 1.0, 1.6)),
+        (1000, lambda rng, count: np.where(rng.random(count) < 0.5, 1.0, 1.6) * np.exp(0.01 * rng.normal(size=count))),
+        (150, lambda rng, count: np.minimum(1 + 0.02 * np.abs(rng.standard_t(1.2, count)), 200.0)),
+    ],
+    ids=["wide, 100", "wide, 200", "half as wide, 150", "two values, 150", "two levels, 1000", "heavy tail, 150"],
+)
+def test_samples_in_any_order_are_seldom_unstable(
+    count: int, draw: Callable[[np.random.Generator, int], Series]
+) -> None:
+    """At most 2 % of such runs, whatever their distribution."""
+    rng, runs = np.random.default_rng(17), 400
+    unstable = [assess(record(draw(rng, count))).state == "unstable" for _ in range(runs)]
+    assert np.mean(unstable) <= 0.02 + tolerance(0.02, runs)
+
+
 @pytest.mark.parametrize("change", [0.2, 0.5, -0.3])
 def test_a_drift_is_a_trend(change: float) -> None:
     for seed in range(10):
@@ -163,9 +185,33 @@ def test_few_samples_are_unstable_where_the_device_says_so() -> None:
     def heats(share: float) -> dict[str, Any]:
         return {"cooling_share": 0.0 if share < 0.5 else 0.4}
 
-    found = assess(record(np.full(60, 50.0), heats))
-    assert (found.state, kinds(found)) == ("unstable", ["throttling"])
-    assert assess(record(np.full(60, 50.0), lambda share: {"cooling_share": 0.4})).state == "unknown"
+    slower = np.repeat([50.0, 75.0], 30)
+    found = assess(record(slower, heats))
+    assert (found.state, kinds(found), found.boundaries) == ("unstable", ["throttling"], ())
+    assert "second half inferences took 1.5 times as long" in found.causes[0].sentence
+    assert assess(record(slower, lambda share: {"cooling_share": 0.4})).state == "unknown"
+    for without_effect in (np.full(60, 50.0), slower[::-1]):
+        assert assess(record(without_effect, heats)).state == "unknown"
+
+
+@pytest.mark.parametrize("count", [60, 99, 150])
+@pytest.mark.parametrize("spread", [0.03, 1.0])
+def test_a_clock_that_scales_is_no_change_where_the_samples_show_none(count: int, spread: float) -> None:
+    rng = np.random.default_rng(5)
+    told = [
+        assess(record(20 * noise(count, seed, spread), lambda _: {"frequency_hz": rng.choice([0.8e9, 2e9])}))
+        for seed in range(100)
+    ]
+    assert sum(found.state == "unstable" for found in told) <= 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["frequency_hz", "cooling_share", "temperature_celsius", "held_back_s", "busy_cpu_s"])
+def test_a_figure_that_is_no_number_is_no_cause(name: str, value: float) -> None:
+    found = assess(record(slowed(), lambda share: {"process_cpu_s": 0.0, name: value}))
+    assert "nothing else was seen" in found.causes[0].sentence
+    later = assess(record(slowed(), lambda share: {"process_cpu_s": 0.0, name: value if share > SLOW_FROM else 1.0}))
+    assert "nothing else was seen" in later.causes[0].sentence
 
 
 def test_warm_up_is_no_change() -> None:
@@ -331,10 +377,39 @@ def test_an_emulated_clock_certifies_only_where_it_is_declared(emulated: tuple[s
     assert found.verdict is (Verdict.PASS if emulated else Verdict.INCONCLUSIVE)
 
 
-def test_late_starts_decide_nothing_at_the_limit() -> None:
-    found = found_on(noise(1000, 0), 1.0, late_count=600)
-    assert found.verdict is Verdict.PASS
+@pytest.mark.parametrize("limit_s", [1.0, 1e-6])
+def test_late_starts_decide_nothing(limit_s: float) -> None:
+    """They place no change, so no stretch of the run is known to be as it should."""
+    found = found_on(noise(1000, 0), limit_s, late_count=600)
+    assert found.verdict is Verdict.INCONCLUSIVE
     assert "came late" in found.reason
+    assert "stretch" not in found.reason
+    assert found.need == NEEDS["late starts"]
+
+
+@pytest.mark.parametrize("limit_s", [1.0, 1e-6])
+@pytest.mark.parametrize(("count", "warmup_count"), [(64, 0), (99, 0), (150, 51)])
+def test_too_few_samples_to_tell_stability_decide_nothing(count: int, warmup_count: int, limit_s: float) -> None:
+    found = found_on(noise(count, 0), limit_s, "latency.p50", warmup_count=warmup_count)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert f"{count - warmup_count} inferences cannot show that the device kept its speed" in found.reason
+    assert found.need == "at least 100 inferences after warm-up"
+    assert (found.lower, found.upper) != (None, None)
+    assert found_on(noise(100, 0), limit_s, "latency.p50").verdict is (Verdict.PASS if limit_s == 1.0 else Verdict.FAIL)
+
+
+@pytest.mark.parametrize("limit_s", [1.0, 1e-6])
+def test_a_change_told_among_few_samples_decides_nothing(limit_s: float) -> None:
+    found = found_on(20 * slowed(60, 3.0), limit_s, "latency.p50", telemetry=after("frequency_hz", 2e9, 6e8))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "its clock ran at" in found.reason
+    assert found.need == NEEDS["clock change"]
+
+
+def test_a_fast_stretch_of_few_samples_fails_nothing() -> None:
+    """99 samples have no effective count; those of the slower stretch have."""
+    fails = [found_on(slowed(240, 1.5, start, seed=3), 1e-6, "latency.p50").verdict for start in (0.25, 0.5)]
+    assert fails == [Verdict.INCONCLUSIVE, Verdict.FAIL]
 
 
 def test_a_stable_run_says_nothing_of_it() -> None:
