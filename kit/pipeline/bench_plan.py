@@ -14,6 +14,7 @@ from kit.records import SINGLE_STREAM, TensorInfo, Workload
 from kit.spec import load_dataset, load_device
 from kit.spec.text import shown
 from kit.spec.types import DeviceSpec, MeasurePlan
+from kit.wire import DTYPES
 
 RANDOM_ROWS = 24
 COLD_SESSIONS = 7
@@ -140,6 +141,9 @@ def _only_input(model: LoadedModel) -> TensorInfo:
         names = ", ".join(each.name for each in inputs)
         what = f"the model has {len(inputs)} inputs ({names}); models with exactly one are supported"
         raise ModelError(what, where=model.record.name, next_step="merge the inputs into one when exporting it")
+    if inputs[0].dtype not in DTYPES:
+        what = f"input {inputs[0].name!r} takes values of type {inputs[0].dtype}, which no device is sent"
+        raise ModelError(what, where=model.record.name, next_step=f"export it with one of {', '.join(DTYPES)}")
     return inputs[0]
 
 

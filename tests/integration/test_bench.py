@@ -235,10 +235,17 @@ def _two_inputs(path: Path) -> Path:
     return path
 
 
+def _of_strings(path: Path) -> Path:
+    values = [helper.make_tensor_value_info(name, TensorProto.STRING, ["n", 4]) for name in "ab"]
+    node = helper.make_node("Identity", ["a"], ["b"])
+    onnx.save(helper.make_model(helper.make_graph([node], "words", values[:1], values[1:])), path)
+    return path
+
+
 def test_what_cannot_be_benched_is_refused_before_anything_is_written(
     case: Case, tmp_path: Path, edgeproof: Edgeproof
 ) -> None:
-    model, two = case.model, _two_inputs(tmp_path / "two.onnx")
+    model, two, texts = case.model, _two_inputs(tmp_path / "two.onnx"), _of_strings(tmp_path / "words.onnx")
     (tmp_path / "not.onnx").write_text("<html>")
     (tmp_path / "bare.toml").write_text('[device]\nname = "bare"\nemulated = []\n[link]\nurl = "subprocess:"\n')
     for words, said in (
@@ -246,6 +253,7 @@ def test_what_cannot_be_benched_is_refused_before_anything_is_written(
         ((tmp_path / "none.onnx",), "no such file"),
         ((tmp_path / "not.onnx",), "not an ONNX model"),
         ((two,), "2 inputs (a, b)"),
+        ((texts,), "input 'a' takes values of type object, which no device is sent"),
         ((model, "--scenario", "periodic"), "needs --period"),
         ((model, "--batch", "4"), "takes no --batch"),
         ((model, "--scenario", "burst", "--period", "1s"), "needs --burst"),
