@@ -8,12 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.errors import EdgeproofError, MeasurementError
 from kit.files import LocalFiles
 from kit.meter import Meter, PowerTrace, Watched, open_meter
 from kit.pipeline.command import HeldCommand, SignalledError, passing_on, terminal_of
-from kit.records import Int64Array, MeterRecord, TraceRecord
+from kit.records import Float64Array, Int64Array, MeterRecord, TraceRecord
 from kit.spec.types import MeterSpec
 
 _MOST_REST_S = 0.5
@@ -23,7 +24,8 @@ _MOST_REST_S = 0.5
 class Stretch:
     """What a meter saw of a stretch of time; `seen_s` of its `duration_s`, and energy only of that.
 
-    Currents are None for a meter that gives power alone; every figure is None where it saw nothing.
+    Currents are of the `current_seen_s` in which one was known too, and None where it never was; every figure is None
+    where the meter saw nothing.
     """
 
     duration_s: float
@@ -33,6 +35,7 @@ class Stretch:
     peak_power_w: float | None
     mean_current_a: float | None
     peak_current_a: float | None
+    current_seen_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +145,21 @@ def stretch(trace: PowerTrace, span_ns: Int64Array) -> Stretch:
     if not seen_s:
         return Stretch(duration_s, 0.0, None, None, None, None, None)
     energy_j = float(power_w[is_seen] @ step_s[is_seen])
-    mean_a = peak_a = None
-    if trace.current_a is not None:
-        current_a = trace.current_a[1:][is_seen]
-        mean_a, peak_a = float(current_a @ step_s[is_seen]) / seen_s, float(current_a.max())
     peak_w = float(power_w[is_seen].max())
-    return Stretch(duration_s, seen_s, energy_j, energy_j / seen_s, peak_w, mean_a, peak_a)
+    current = _current(trace, step_s, is_seen)
+    return Stretch(duration_s, seen_s, energy_j, energy_j / seen_s, peak_w, *current)
+
+
+def _current(
+    trace: PowerTrace, step_s: Float64Array, is_seen: NDArray[np.bool_]
+) -> tuple[float | None, float | None, float]:
+    """Mean and peak in A of what is known where power is seen, and for how many seconds that is."""
+    if trace.current_a is None:
+        return None, None, 0.0
+    is_known = is_seen & np.isfinite(trace.current_a[1:])
+    current_a, step_s = trace.current_a[1:][is_known], step_s[is_known]
+    known_s = float(step_s.sum())
+    return (float(current_a @ step_s) / known_s, float(current_a.max()), known_s) if known_s else (None, None, 0.0)
 
 
 def _as_record(trace: PowerTrace, meter: MeterRecord, span_ns: Int64Array) -> TraceRecord:

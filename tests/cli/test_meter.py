@@ -281,6 +281,23 @@ def test_a_recorded_trace_can_be_looked_at_like_a_meter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("known", "says"), [((0, 50), r"current +mean 200 mA, peak 200 mA, of the"), ((0, 0), None)], ids=["some", "none"]
+)
+def test_a_current_that_is_not_known_is_no_number(known: tuple[int, int], says: str | None, tmp_path: Path) -> None:
+    rows = [f"{i / 100},1,{0.2 if i in range(*known) else ''}" for i in range(1000)]
+    (tmp_path / "n.csv").write_text("\n".join(["t_s,power_w,current_a", *rows]))
+    words = ("meter", "show", "replay", "file=n.csv")
+    done = edgeproof(*words, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nan" not in done.stdout
+    assert re.search(says or "power +mean 1 W", done.stdout), done.stdout
+    assert says or not re.search(r"^current ", done.stdout, re.MULTILINE)
+    seen = json.loads(edgeproof(*words, "--json", home=tmp_path).stdout)["read"]["seen"]
+    assert (seen["mean_current_a"] is None) == (says is None)
+    assert seen["current_seen_s"] < seen["seen_s"]
+
+
+@pytest.mark.parametrize(
     ("files", "driver"),
     [
         ({"powercap/intel-rapl:0/name": "package-0", "powercap/intel-rapl:0/energy_uj": "1"}, "rapl"),

@@ -73,6 +73,18 @@ class TestStretch:
         found = stretch(trace([0, 1, 3], [np.nan, 3, 6], current_a=np.array([np.nan, 1.0, 2.0])), span(0, 3))
         assert found.mean_current_a == pytest.approx(5 / 3)
         assert found.peak_current_a == 2
+        assert found.current_seen_s == found.seen_s == 3
+
+    def test_current_is_of_the_time_in_which_it_was_known(self) -> None:
+        """Power of all three seconds, current of the last alone."""
+        found = stretch(trace([0, 2, 3], [np.nan, 3, 6], current_a=np.array([1.0, np.nan, 2.0])), span(0, 3))
+        assert (found.mean_current_a, found.peak_current_a) == (2, 2)
+        assert (found.current_seen_s, found.seen_s) == (1, 3)
+
+    @pytest.mark.parametrize("current_a", [np.full(3, np.nan), None], ids=["never known", "no column"])
+    def test_no_current_is_none(self, current_a: np.ndarray | None) -> None:
+        found = stretch(trace([0, 1, 3], [np.nan, 3, 6], current_a=current_a), span(0, 3))
+        assert (found.energy_j, found.mean_current_a, found.peak_current_a, found.current_seen_s) == (15, None, None, 0)
 
 
 class TestRecord:
