@@ -17,7 +17,7 @@ ROOT = Path("/")
 SUBSYSTEMS = ("hwmon", "power_supply", "powercap", "thermal")
 MAX_SAMPLED = 32
 MAX_PERIOD_S = 3600.0
-_PLACES = re.compile(rf"/sys/(?:class/(?:{'|'.join(SUBSYSTEMS)})|bus/(?:i2c|iio)|devices)/[^\0]{{1,400}}")
+_PLACES = re.compile(rf"/sys/(?:class/(?:{'|'.join(SUBSYSTEMS)})|bus/(?:i2c|iio)|devices)/[^\0\ud800-\udfff]{{1,400}}")
 _OLD_MONITOR = re.compile(r"/[0-9]+-[0-9a-f]{4}/(?:name|(?:in|curr|power|energy|rail_name)[0-9a-z_]*)$")
 """Old drivers have the monitor's attributes in its own folder on the I2C bus, beside what may be secret."""
 

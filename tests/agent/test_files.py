@@ -96,6 +96,12 @@ class TestRefusals:
         assert "no file of a sensor" in agent.refused("file_read", path=path).text("what")
         assert "no file of a sensor" in agent.refused("file_sample", [path.encode()], period_s=0.1).text("what")
 
+    @pytest.mark.parametrize("kind", ["file_read", "file_glob"])
+    def test_half_a_surrogate_pair_is_no_place(self, agent, kind):
+        place = "/sys/class/hwmon/\ud800"
+        assert "no file of a sensor" in agent.refused(kind, path=place, pattern=place).text("what")
+        agent.answered("echo", [b"still there"])
+
     @pytest.mark.parametrize("pattern", ["/etc/*", "/*", "/sys/class/hwmon/../../../etc/*", "/sys/*/*/*", "/home/*"])
     def test_no_other_place_is_searched(self, agent, pattern):
         assert "no file of a sensor" in agent.refused("file_glob", pattern=pattern).text("what")
