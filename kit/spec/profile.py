@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from kit.errors import UsageError
 from kit.spec import units
+from kit.spec.counts import minimum_count
 from kit.spec.find import find, named_files
 from kit.spec.recipe import BASES, parse_recipe
 from kit.spec.shapes import ColumnNames, Confidence, Name, Rate, Text, Time, quantity
@@ -191,6 +192,8 @@ def _requirement(document: Document, file: ProfileFile, index: int) -> Requireme
     _check_by(document, key, table, rule)
     if table.metric in ("battery.share", "battery.life") and file.duty is None:
         raise document.error(key, f"{table.metric} needs to know how often the model runs", _DUTY)
+    confidence = table.confidence if table.confidence is not None else file.profile.confidence
+    _check_count(document, key, table, confidence, file.measure.latency_inferences)
     limit = _limit_text(document, key, table, rule)
     return Requirement(
         id=table.id,
@@ -198,13 +201,27 @@ def _requirement(document: Document, file: ProfileFile, index: int) -> Requireme
         direction=rule.direction,
         limit=quantity(document, (*key, rule.direction), limit, rule.kind, rule.subject),
         limit_text=str(limit),
-        confidence=table.confidence if table.confidence is not None else file.profile.confidence,
+        confidence=confidence,
         by=table.by,
         minimum_rows=table.minimum_rows or MINIMUM_ROWS,
         minimum_clusters=table.minimum_clusters or MINIMUM_CLUSTERS,
         why=table.why,
         line=document.line(key),
     )
+
+
+def _check_count(
+    document: Document, key: tuple[str, int], table: RequireTable, confidence: float, planned: int
+) -> None:
+    """A plan that may end before its own percentile can have a bound would measure for nothing."""
+    if not table.metric.startswith("latency.p"):
+        return
+    name = table.metric.removeprefix("latency.")
+    least = minimum_count(float(name[1:]) / 100, confidence)
+    if planned < least:
+        what = f"{name} at {100 * confidence:g} % needs at least {least:,} inferences, and {planned:,} are planned"
+        step = f"set latency_inferences to {least} or more in [measure]: more, as inferences are seldom independent"
+        raise document.error((*key, "metric"), what, step)
 
 
 _DUTY = 'add the table [duty] with a rate, such as rate = "1 per second"'

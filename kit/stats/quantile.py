@@ -4,13 +4,13 @@ Source: H. A. David and H. N. Nagaraja, Order Statistics, 3rd ed. (2003), sectio
 P(q_p <= X_(k)) >= P(B <= k - 1) and P(X_(k) <= q_p) >= P(B >= k), whatever the distribution.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kit.records import Float64Array
+from kit.spec.counts import minimum_count as minimum_count
 from kit.stats.special import binomial_cdf
 
 _BATCH_COUNTS = (20, 50)
@@ -34,12 +34,6 @@ class QuantileBounds:
     design_effect: float
     effective_count: int
     minimum_count: int
-
-
-def minimum_count(probability: float, confidence: float) -> int:
-    """Fewest independent samples whose largest bounds the quantile: 1 - p^n >= confidence (p99 at 95 %: 299)."""
-    count = math.ceil(math.log1p(-confidence) / math.log(probability))
-    return count if 1.0 - probability**count >= confidence else count + 1
 
 
 def upper_rank(count: int, probability: float, confidence: float) -> int | None:

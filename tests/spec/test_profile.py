@@ -195,11 +195,54 @@ def test_every_metric_takes_its_example_and_refuses_the_other_direction(tmp_path
     rule = METRICS[metric]
     example = UNITS[rule.kind].example.split('"')[1]
     by = 'by = ["side"]\n' if rule.by == "required" else ""
-    head = f'[profile]\nname = "p"\n[duty]\nrate = "1 Hz"\n[[require]]\nid = "a"\nmetric = "{metric}"\n{by}'
+    plan = '[measure]\nlatency_inferences = 2995\n[duty]\nrate = "1 Hz"\n'
+    head = f'[profile]\nname = "p"\n{plan}[[require]]\nid = "a"\nmetric = "{metric}"\n{by}'
     assert load_profile(write(tmp_path, f'{head}{rule.direction} = "{example}"\n')).requirements[0].limit > 0
     other = "at_least" if rule.direction == "at_most" else "at_most"
     with pytest.raises(SpecError, match=f"limited with {rule.direction}"):
         load_profile(write(tmp_path, f'{head}{other} = "{example}"\n'))
+
+
+PERCENTILE = """\
+[profile]
+name = "p"
+[measure]
+latency_inferences = PLANNED
+[[require]]
+id = "tail"
+metric = "latency.QUANTILE"
+at_most = "10 ms"
+confidence = CONFIDENCE
+"""
+
+
+@pytest.mark.parametrize(
+    ("quantile", "confidence", "least"),
+    [("p50", 0.95, 5), ("p99", 0.95, 299), ("p99", 0.99, 459), ("p99.9", 0.95, 2995), ("p99.9", 0.999999, 13809)],
+)
+def test_a_percentile_needs_as_many_inferences_as_can_bound_it(
+    tmp_path: Path, quantile: str, confidence: float, least: int
+) -> None:
+    def planning(planned: int) -> Path:
+        text = PERCENTILE.replace("QUANTILE", quantile).replace("CONFIDENCE", str(confidence))
+        return write(tmp_path, text.replace("PLANNED", str(planned)))
+
+    assert load_profile(planning(least)).measure.latency_inferences == least
+    path = planning(least - 1)
+    with pytest.raises(SpecError) as caught:
+        load_profile(path)
+    assert caught.value.where == f"{path}:7"
+    assert f"needs at least {least:,} inferences, and {least - 1:,} are planned" in caught.value.what
+    assert f"set latency_inferences to {least} or more in [measure]" in caught.value.next_step
+
+
+def test_what_is_planned_where_the_profile_does_not_say_counts_too(tmp_path: Path) -> None:
+    text = '[profile]\nname = "p"\n[[require]]\nid = "a"\nmetric = "latency.p99.9"\nat_most = "1 s"\n'
+    path = write(tmp_path, text)
+    with pytest.raises(SpecError, match=r"p99.9 at 95 % needs at least 2,995 .* 2,000 are planned") as caught:
+        load_profile(path)
+    assert caught.value.where == f"{path}:5"
+    assert load_profile(write(tmp_path, text.replace("p99.9", "p99"))).measure == MeasurePlan()
 
 
 def test_a_bare_name_is_the_user_s_own_before_ours(user_folder: Path) -> None:
