@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kit.errors import MeasurementError, SpecError
 from kit.files import Files, FileSamples, Sampling
@@ -37,10 +37,11 @@ class PollingMeter:
             spec.driver, "measured", shown(source.description, 500), dict(source.parameters), stated_accuracy(spec)
         )
         self._sampling: Sampling | None = None
+        self._remark = ""
 
     def describe(self) -> MeterRecord:
-        """See Meter."""
-        return self._record
+        """See Meter; after `stop`, also whether what it told may be older than the run."""
+        return replace(self._record, description=self._record.description + self._remark)
 
     def start(self) -> None:
         """See Meter."""
@@ -56,9 +57,12 @@ class PollingMeter:
         time.sleep(self._source.settle_s)
         sampling, self._sampling = self._sampling, None
         try:
-            return self._source.trace_of(sampling.stop())
+            trace = self._source.trace_of(sampling.stop())
         except MeasurementError as error:
             raise MeasurementError(error.what, where=error.where or where, next_step=error.next_step) from None
+        is_old = trace.clock_error_ns >= trace.t_ns[-1] - trace.t_ns[0]
+        self._remark = "; what it told may be from before this run, which was too short for it" if is_old else ""
+        return trace
 
     def close(self) -> None:
         """See Meter."""

@@ -275,6 +275,21 @@ class TestMeter:
         assert meter.describe().accuracy is None
         assert meter.describe().obtained == "measured"
 
+    def test_a_gauge_that_was_not_updated_in_the_run_says_so(self, tree):
+        place = add(tree, **LAPTOP)
+        meter = open_on(tree, sample_rate_hz=100.0)
+        before = meter.describe()
+        meter.start()
+        time.sleep(0.1)
+        meter.stop()
+        assert "may be from before this run" in meter.describe().description
+        meter.start()
+        for power in range(8, 28):
+            time.sleep(0.03)
+            tree.write(f"{place}/power_now", power * 10**6)
+        meter.stop()
+        assert meter.describe() == before
+
 
 class TestAndroid:
     def test_current_and_voltage(self, tree):
