@@ -101,7 +101,7 @@ class TestRecord:
     def test_above_idle_is_what_the_command_adds(self) -> None:
         found = record(meter_at("emulated", IDEAL), [sys.executable, "-c", SPIN], idle_s=0.3)
         assert found.idle is not None
-        assert found.idle.duration_s == pytest.approx(0.3, abs=0.2)
+        assert found.idle.duration_s >= 0.3
         assert 0.05 * 0.999 <= found.idle.mean_power_w < 0.052
         assert 0.5 * 0.4 * 0.98 < found.above_idle_j < 0.8 * 0.4
 
