@@ -40,7 +40,7 @@ SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
 @click.option("--batch", type=click.IntRange(1, 10_000), metavar="N", help="Rows in one call (offline).")
 @click.option("--streams", type=click.IntRange(1, 64), metavar="N", help="Threads side by side (multi-stream).")
 @click.option("--windows", type=click.IntRange(1, 100), metavar="N",
-              help="Windows a model, in turn between models.  [default: 5; 6 for several models]")  # fmt: skip
+              help="Windows a model, in turn between models.  [default: 5; 10 for several models]")  # fmt: skip
 @click.option("--window-time", default="2s", show_default=True, metavar="TIME", help="Least time of a window.")
 @click.option("--min-count", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Least samples of a window.  [default: 64; where a period sets the pace, what fits]")  # fmt: skip
@@ -113,7 +113,7 @@ def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
         device=_absolute(options["device"]),
         data=None if options["data"] is None else str(options["data"].absolute()),
         workload=workload,
-        windows=options["windows"] or (6 if len(models) > 1 else 5),
+        windows=options["windows"] or (10 if len(models) > 1 else 5),
         window_s=window_s,
         patience_s=_seconds(options["patience"] or "60s", "--patience"),
         min_count=options["min_count"] or _usual_count(workload, window_s),

@@ -115,7 +115,7 @@ def test_models_take_turns(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> 
 
 def test_several_models_have_as_many_windows_of_each_order(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
     words = ("--window-time", "10ms", "--min-count", "20", "--no-memory", "--no-energy", "--no-audit")
-    assert benched(edgeproof, case.model, case.model, *words, cwd=tmp_path)["work"]["windows"] == 6
+    assert benched(edgeproof, case.model, case.model, *words, cwd=tmp_path)["work"]["windows"] == 10
     (tmp_path / "one").mkdir()
     assert benched(edgeproof, case.model, *words, cwd=tmp_path / "one")["work"]["windows"] == 5
 
