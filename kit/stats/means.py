@@ -8,6 +8,8 @@ import numpy as np
 from kit.records import Float64Array
 from kit.stats.special import student_t_quantile
 
+_ASSUMED_CORRELATION = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class MeanBounds:
@@ -25,7 +27,8 @@ def batch_mean_bounds(values: Float64Array, confidence: float) -> MeanBounds:
 
     A positive lag-one correlation r leaves n (1 - r) / (1 + r) windows; r is raised by its bias, about (1 + 4 r) / n
     (M. G. Kendall, Biometrika 41, 1954), and by r times its standard error sqrt((1 - r^2) / n) (M. S. Bartlett, 1946),
-    as tests/proofs/test_intervals.py found needed. Batch means: A. M. Law, Simulation Modeling and Analysis, 9.5.3.
+    as tests/proofs/test_intervals.py found needed. Fewer than 8 windows cannot show r: it is then taken to be 0.3 or
+    more, which covers correlations of up to 0.6. Batch means: A. M. Law, Simulation Modeling and Analysis, 9.5.3.
     """
     count = len(values)
     estimate = float(values.mean())
@@ -43,6 +46,6 @@ def _independent_share(values: Float64Array) -> float:
     if power <= 0.0 or count < 3:
         return 1.0
     raw = float(centred[:-1] @ centred[1:]) / power
-    r = min(max((count * raw + 1.0) / (count - 4.0), 0.0), 0.99) if count >= 8 else max(raw, 0.0)
+    r = min(max((count * raw + 1.0) / (count - 4.0), 0.0), 0.99) if count >= 8 else max(raw, _ASSUMED_CORRELATION)
     r *= 1.0 + math.sqrt(max(1.0 - r * r, 0.0) / count)
     return float(np.clip((1.0 - r) / (1.0 + r), 2.0 / count, 1.0))

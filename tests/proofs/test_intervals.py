@@ -71,8 +71,12 @@ def test_few_samples_that_hang_together_are_covered(count: int, phi: float, quic
 
 @pytest.mark.parametrize("quick", [QUICK, FULL])
 @pytest.mark.parametrize(
-    ("windows", "phi"), [(10, 0.0), (10, 0.3), (20, 0.6), (30, 0.0), (30, 0.6), (30, 0.9), (100, 0.3), (100, 0.9)]
-)
+    ("windows", "phi"),
+    [
+        *((windows, phi) for windows in (3, 4, 5, 6, 7) for phi in (0.0, 0.3, 0.6)),
+        (8, 0.0), (8, 0.3), (10, 0.0), (10, 0.3), (20, 0.6), (30, 0.0), (30, 0.6), (30, 0.9), (100, 0.3), (100, 0.9),
+    ],
+)  # fmt: skip
 def test_energy_covers_at_least_as_often_as_it_says(windows: int, phi: float, quick: bool) -> None:
     runs = 500 if quick else 4000
     series = autocorrelated(runs, windows, phi, np.random.default_rng(12))
@@ -87,13 +91,15 @@ def test_energy_covers_at_least_as_often_as_it_says(windows: int, phi: float, qu
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize(("windows", "phi"), [(10, 0.6), (10, 0.9)])
+@pytest.mark.parametrize(
+    ("windows", "phi"), [*((windows, 0.9) for windows in (3, 4, 5, 6, 7, 8)), (8, 0.6), (10, 0.6), (10, 0.9)]
+)
 def test_few_windows_that_hang_together_are_beyond_the_promise(windows: int, phi: float) -> None:
-    """No sample of 10 shows such a correlation; docs/statistics.md says by how much it is missed."""
+    """No sample of 10 or fewer shows such a correlation; docs/statistics.md says by how much it is missed."""
     series = autocorrelated(6000, windows, phi, np.random.default_rng(12))
     wrong = float(np.mean([batch_mean_bounds(row, CONFIDENCE).upper < 0 for row in series]))
     print(f"beyond: energy, {windows} windows, phi {phi}: upper end too low {wrong:.3f}")
-    assert wrong < 0.1
+    assert wrong < (0.18 if windows < 8 else 0.11)
 
 
 def of(samples_s: Float64Array) -> LatencyRecord:

@@ -15,11 +15,20 @@ probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
 def test_uncorrelated_windows_have_the_t_interval() -> None:
-    values = np.array([5.0, 1.0, 4.0, 2.0, 5.0, 1.0])
+    values = np.array([5.0, 1.0, 4.0, 2.0, 5.0, 1.0, 4.0, 2.0])
     ours = batch_mean_bounds(values, 0.95)
     theirs = stats.ttest_1samp(values, 0).confidence_interval(0.9)
     assert (ours.lower, ours.upper) == pytest.approx((theirs.low, theirs.high))
-    assert ours.effective_count == 6
+    assert ours.effective_count == 8
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 7])
+def test_few_windows_that_look_uncorrelated_may_not_be(count: int) -> None:
+    """No more than 7 windows show a correlation, so one is assumed: the interval is wider than Student's."""
+    values = np.array([5.0, 1.0, 4.0, 2.0, 5.0, 1.0, 4.0])[:count]
+    ours, theirs = batch_mean_bounds(values, 0.95), stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert ours.effective_count < count
+    assert ours.upper - ours.lower > 1.5 * (theirs.high - theirs.low)
 
 
 def test_a_drift_widens_the_bounds() -> None:
