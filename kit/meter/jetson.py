@@ -45,12 +45,12 @@ class JetsonMeter(PollingMeter):
 
 
 def find_rails(files: Files) -> list[Channel]:
-    """Rails at all places, each once; channels that only add others, or are not connected, are none."""
+    """Rails at all places, each once; channels that are not connected are none."""
     rails: dict[str, Channel] = {}
     for place in _PLACES:
         for folder in _folders(files, place):
             for rail in channels_in(files, folder):
-                if rail.quantities and rail.name not in ("NC", "") and not rail.name.startswith("Sum of"):
+                if rail.quantities and rail.name not in ("NC", ""):
                     rails.setdefault(rail.name, rail)
     return list(rails.values())
 
