@@ -59,7 +59,7 @@ def test_the_digest_covers_every_source_of_the_agent():
     files = [
         *sorted(own.glob("*.py")),
         *sorted((own.parent / "wire").glob("*.py")),
-        *(own.parent / n for n in ("interface.py", "digest.py", "errors.py")),
+        *(own.parent / n for n in ("interface.py", "digest.py", "errors.py", "files.py")),
     ]
     expected = hashlib.sha256(b"".join(f"{f.name}\n".encode() + f.read_bytes() for f in files)).hexdigest()
     assert state.agent_digest() == f"sha256:{expected}"

@@ -98,7 +98,7 @@ def test_record_tells_energy_power_and_what_was_above_idle(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert is_for_people(done.stdout)
     assert done.stdout.startswith("EMULATED")
-    for word in ("energy", "mean", "peak", "idle", "above idle", "status 0", "lost samples", "trace.csv"):
+    for word in ("energy", "mean", "peak", "idle", "above idle", "status 0", "lost sample", "trace.csv"):
         assert word in done.stdout
     assert read_recording(tmp_path / "trace.csv").obtained == "emulated"
 
