@@ -54,10 +54,11 @@ def assess(record: LatencyRecord) -> Stability:
     late, samples = _late(record), np.maximum(record.samples_ns[record.warmup_count :].astype(np.float64), 1.0)
     batches = batched(samples)
     if batches is None:
-        told = _confirmed(record, np.log(samples))
+        told = _confirmed(record, np.log(samples), is_ordered=False)
         return Stability("unstable" if late or told else "unknown", (*late, *told))
-    found, boundaries = _changes(record, batches) if has_order(batches) else ((), ())
-    if not found and (found := _confirmed(record, np.log(batches.level))):
+    is_ordered = has_order(batches)
+    found, boundaries = _changes(record, batches) if is_ordered else ((), ())
+    if not found and (found := _confirmed(record, np.log(batches.level), is_ordered)):
         boundaries = _indices(record, batches, (len(batches.level) // 2,))
     return Stability("unstable" if late or found else "stable", (*found, *late), boundaries)
 
@@ -105,17 +106,17 @@ def _changes(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tup
     return (), ()
 
 
-def _confirmed(record: LatencyRecord, levels: Float64Array) -> tuple[Cause, ...]:
+def _confirmed(record: LatencyRecord, levels: Float64Array, is_ordered: bool) -> tuple[Cause, ...]:
     """A change that noise hides and the device tells of: its word is the evidence, the halves' log levels the effect.
 
-    The effect is at least 2.5 of its standard errors, as independent levels would have it.
+    Where the levels are not known to have an order, the effect is at least 2.5 of its standard errors.
     """
     told, later = _told(record)
     if not told or len(levels) < 4:
         return ()
     halves = np.split(levels, [len(levels) // 2])
     rise = float(halves[1].mean() - halves[0].mean())
-    error = math.sqrt(sum(float(half.var(ddof=1)) / len(half) for half in halves))
+    error = 0.0 if is_ordered else math.sqrt(sum(float(half.var(ddof=1)) / len(half) for half in halves))
     if (rise if later else -rise) < max(math.log(MATTERS), SURE_ERRORS * error):
         return ()
     seen = f"in its second half inferences took {number(math.exp(rise), 3)} times as long as in its first"

@@ -272,6 +272,14 @@ def test_the_device_s_state_names_the_cause(
     assert "inferences became slower to stay: 1.99 ms before, 2.98 ms after" in found.causes[0].sentence
 
 
+def test_a_change_near_the_end_is_believed_where_the_device_tells_of_it() -> None:
+    """The samples alone do not show one in the last 5 %: it might as well be a part of the tail."""
+    samples = slowed(1000, 3.0, 0.95)
+    assert assess(record(samples)).state == "stable"
+    found = assess(record(samples, lambda share: {"frequency_hz": 2e9 if share < 0.87 else 6e8}))
+    assert (found.state, kinds(found)) == ("unstable", ["clock change"])
+
+
 def test_a_state_that_changed_without_effect_is_no_instability() -> None:
     assert (
         assess(record(noise(1000, 0), lambda share: {"cooling_share": share, "frequency_hz": 2e9 - 1e9 * share})).state
