@@ -20,6 +20,8 @@ STATED = ("accuracy_share", "offset_w", "resolution_w")
 class Samples:
     """Evenly sampled values with holes: losses are (k, lost): so many are missing before sample k, in order of k.
 
+    Those before the first sample and after the last are no holes, but count: sample 0 is then not the meter's first.
+
     current_a: float64 [n]; voltage_v: float64 [n] or one constant; bits: integers [n], the digital inputs, or None.
     power_w: float64 [n] where it is not the product of the two: each a mean of its own.
     """
@@ -41,7 +43,7 @@ def lay_out(samples: Samples, base: TimeBase, *, group: int = 1, ended: str = ""
     count = len(samples.current_a)
     losses = [(at, lost) for at, lost in samples.losses if 0 < at < count and lost]
     t_ns = np.ones(count)
-    t_ns[:1] = 0
+    t_ns[:1] = sum(lost for at, lost in samples.losses if at <= 0)
     for at, lost in losses:
         t_ns[at] += lost
     np.cumsum(t_ns, out=t_ns)
@@ -66,7 +68,7 @@ def lay_out(samples: Samples, base: TimeBase, *, group: int = 1, ended: str = ""
             voltage_v = np.add.reduceat(voltage_v, starts) / sizes
         else:
             voltage_v = voltage_v[: len(starts)]
-    lost = sum(lost for _, lost in losses)
+    lost = sum(lost for _, lost in samples.losses)
     return PowerTrace(times, power_w, lost, current_a, voltage_v, bits, gaps, base.error_ns, ended)
 
 

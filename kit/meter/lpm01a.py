@@ -1,5 +1,6 @@
 """ST X-NUCLEO-LPM01A: supplies the device and measures its current, as text to 10 kHz or binary to 100 kHz."""
 
+import bisect
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ RATES_HZ = tuple(digit * 10.0**power for power in range(6) for digit in (1, 2, 5
 _MOST_ASCII_HZ = 10_000.0
 _MODES = {"dynamic": b"dyn", "static": b"stat"}
 _LEAST_V, _MOST_V, _ANSWER_S = 1.8, 3.3, 2.0
+_LEAST_UNSEEN_S = 0.02  # delays of a busy host vary by less
 _STATIC = MeterAccuracy(0.02, 0.0, 0.0, "UM2243 rev 2, section 9: static current, better than 2 %")
 
 
@@ -64,21 +66,22 @@ class Lpm01aMeter:
         self._port.start(b"start\n")
 
     def stop(self) -> PowerTrace:
-        """See Meter. What is missing is told by timestamps, by damaged lines or stretches, and by saturation."""
+        """See Meter. What is missing is told by timestamps, by damaged lines or stretches, by
+        saturation and, before the first timestamp and after the last, by the time that is missing."""
         recording = self._port.stop(b"stop\n")
-        taken = bytes(memoryview(recording.data)[: recording.before_stop])  # what follows answers `stop`
-        data = _after_acknowledgement(taken)
-        skipped = len(taken) - len(data)
-        read = read_binary if self._is_binary else read_ascii
+        data = _after_acknowledgement(bytes(recording.data))
+        skipped = len(recording.data) - len(data)
+        until = recording.before_stop - skipped  # what follows answers `stop`
+        events = read_binary(data, until) if self._is_binary else read_ascii(data[: max(0, until)])
         most_a = MOST_DYNAMIC_A if self._mode == "dynamic" else np.inf
-        found = assemble(read(data), self._rate_hz, is_binary=self._is_binary, most_a=most_a)
+        found = assemble(events, self._rate_hz, is_binary=self._is_binary, most_a=most_a)
         if len(found.current_a) < 2:
             raise MeasurementError(
                 found.ended or recording.ended or "it sent no samples",
                 where="meter lpm01a",
                 next_step="reset it, run again",
             )
-        index = _index(recording, found, skipped)
+        index = _index(recording, found, skipped, self._rate_hz)
         base = timebase.fit(recording.arrivals[:, 0], index, self._rate_hz, recording.sent_ns)
         self._drift_ppm = base.drift_ppm
         trace = instrument.lay_out(Samples(found.current_a, self._voltage_v, None, found.losses), base)
@@ -112,11 +115,23 @@ def _after_acknowledgement(data: bytes) -> bytes:
     return data[end + 1 :]
 
 
-def _index(recording: Recording, found: Decoded, skipped: int) -> Float64Array:
-    """Number of the last sample, lost ones counted, that had arrived at each read."""
+def _index(recording: Recording, found: Decoded, skipped: int, rate_hz: float) -> Float64Array:
+    """Number of the last sample, lost ones counted, that had arrived at each read.
+
+    Adds to `found.losses` what only the clock tells: what was lost where it is not between two timestamps.
+    """
     byte, sample = np.array([(0, 0), *found.pieces], np.float64).T
-    at = np.interp(recording.arrivals[:, 1] - skipped, byte, sample)
-    last: Float64Array = np.floor(at) - 1
+    until = recording.arrivals[:, 1] - skipped
+    last: Float64Array = np.floor(np.interp(until, byte, sample)) - 1
+    index = last + instrument.lost_until(found.losses, last)
+    some = np.flatnonzero(np.diff(last, prepend=-1.0) > 0)  # reads that brought samples
+    first_stamp, last_stamp = found.stamped or (np.inf, -np.inf)
+    least = int(np.ceil(_LEAST_UNSEEN_S * rate_hz))
+    arrival_ns = recording.arrivals[some, 0]
+    for read, lost in timebase.unseen_losses(arrival_ns, index[some], rate_hz, 1, least=least, fine=True):
+        place = some[read]
+        if until[place] <= first_stamp or until[min(place + 1, len(until) - 1)] > last_stamp:
+            bisect.insort(found.losses, (int(last[place]) + 1, lost))
     return last + instrument.lost_until(found.losses, last)
 
 

@@ -33,12 +33,12 @@ _NEWLINE, _RETURN, _PLUS, _MINUS, _ZERO = 10, 13, 43, 45, 48
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """At a byte: samples (current_a), a timestamp, a damaged sample, a remark, or the end with why."""
+    """At a byte: samples (current_a), a timestamp, how many were damaged at least, or the end with why."""
 
     byte: int
     current_a: Float64Array | None = None
     stamp_ms: int | None = None
-    is_damaged: bool = False
+    damaged: int = 0
     ended: str = ""
 
 
@@ -46,24 +46,29 @@ class Event:
 class Decoded:
     """current_a: float64 [n]; losses: (sample, lost before it), in order; pieces: (byte, sample) at each stretch's end.
 
+    stamped: bytes of the first and the last timestamp, between which these tell losses; None where there is none.
     ended: why, as the meter said it; what follows is no measurement.
     """
 
     current_a: Float64Array
     losses: list[tuple[int, int]] = field(default_factory=list)
     pieces: list[tuple[int, int]] = field(default_factory=list)
+    stamped: tuple[int, int] | None = None
     ended: str = ""
 
 
-def read_binary(data: bytes) -> Iterator[Event]:
+def read_binary(data: bytes, until: int | None = None) -> Iterator[Event]:
     """Samples `nvvv`, v * 16**-n A, between frames `F0 Fx ... FF FF`; a stretch that cannot be samples is damaged.
 
     n is never F in a sample, so that `F0 Fx` is a frame wherever it stands: a byte lost between two frames damages
-    what is between these, and no more.
+    what is between these, and no more. What came after `until` tells only whether the stretch there is in step.
     """
     table = (_BINARY & 0xFFF) * _POWERS_OF_16[_BINARY >> 12]
     at = 0
+    until = len(data) if until is None else until
     for frame in _FRAME.finditer(data):
+        if frame.end() > until:
+            break
         yield from _stretch(data, at, frame.start(), table)
         at = frame.end()
         kind = data[frame.start() + 1]
@@ -74,16 +79,17 @@ def read_binary(data: bytes) -> Iterator[Event]:
         elif kind == 0xF1:
             yield Event(at, ended=f"the meter says: {_printable(frame[2])}")
     begun = _BEGUN.search(data, at)
-    stop = begun.start() if begun else len(data)
-    yield from _stretch(data, at, at + (stop - at) // 2 * 2, table)
+    is_odd = begun is not None and (begun.start() - at) % 2 == 1
+    stop = min(until, begun.start()) if begun else until
+    yield from _stretch(data, at, at + (stop - at) // 2 * 2 - is_odd, table)
 
 
 def _stretch(data: bytes, start: int, stop: int, table: Float64Array) -> Iterator[Event]:
-    if start == stop:
+    if stop <= start:
         return
     raw = np.frombuffer(data, ">u2", (stop - start) // 2, start)
     if (stop - start) % 2 or np.any(raw >> 12 == 15):
-        yield Event(stop, is_damaged=True)
+        yield Event(stop, damaged=(stop - start + 1) // 2)
     else:
         yield Event(stop, current_a=table[raw])
 
@@ -136,7 +142,7 @@ def _told(text: bytes, byte: int) -> Event | None:
         return Event(byte, ended=f"the meter says: {_printable(text)}")
     if b"overcurrent" in text:
         return Event(byte, ended=_ENDINGS[0xF5])
-    return None if not text or _OURS.match(text) else Event(byte, is_damaged=True)
+    return None if not text or _OURS.match(text) else Event(byte, damaged=1)
 
 
 def _printable(text: bytes) -> str:
@@ -146,10 +152,12 @@ def _printable(text: bytes) -> str:
 def assemble(events: Iterator[Event], rate_hz: float, *, is_binary: bool, most_a: float = np.inf) -> Decoded:
     """One series of samples, with what is missing: by damage, by timestamps that come too soon, by saturation.
 
-    Binary samples of a stretch with too few are dropped with it: its bytes may be out of step with each other.
+    Binary samples of a stretch with too few are dropped with it: its bytes may be out of step with each other. Of a
+    damaged one before the first timestamp or after the last, as many are told lost as its bytes could have been.
     """
     parts, found = list[Float64Array](), Decoded(np.empty(0))
-    count, damaged, mark, before_ms, since = 0, 0, 0, -1, 0
+    count, damaged, mark, before_ms = 0, 0, 0, -1
+    since = (0, 0, 0)  # parts, losses and pieces at the timestamp before
     for event in events:
         if event.ended:
             found.ended = event.ended
@@ -157,18 +165,22 @@ def assemble(events: Iterator[Event], rate_hz: float, *, is_binary: bool, most_a
         if event.current_a is not None:
             parts.append(event.current_a)
             count += len(event.current_a)
-        elif event.is_damaged:
-            damaged += 1
-            if not is_binary:
-                found.losses.append((count, 1))
+        elif event.damaged:
+            damaged += event.damaged
+            found.losses.append((count, event.damaged))
         elif event.stamp_ms is not None:
             wanted = _between(before_ms, event.stamp_ms, rate_hz)
             missing = wanted - (count - mark) - (0 if is_binary else damaged)
+            if before_ms >= 0 and is_binary:
+                del found.losses[since[1] :]
             if before_ms >= 0 and missing > 0:
                 if is_binary:
-                    missing, count, parts = wanted, mark, parts[:since]
+                    missing, count = wanted, mark
+                    del parts[since[0] :], found.pieces[since[2] :]
                 found.losses.append((count, missing))
-            before_ms, mark, since, damaged = event.stamp_ms, count, len(parts), 0
+            found.stamped = (found.stamped or (event.byte,))[0], event.byte
+            before_ms, mark, damaged = event.stamp_ms, count, 0
+            since = len(parts), len(found.losses), len(found.pieces) + 1
         found.pieces.append((event.byte, count))
     found.current_a = np.concatenate(parts) if parts else np.empty(0)
     return _without_saturated(found, most_a)
@@ -190,4 +202,4 @@ def _without_saturated(found: Decoded, most_a: float) -> Decoded:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(np.int8)))
     losses += [(int(kept[start]), int(stop - start)) for start, stop in edges.reshape(-1, 2)]
     pieces = [(byte, int(kept[sample])) for byte, sample in found.pieces]
-    return Decoded(found.current_a[~bad], sorted(losses), pieces, found.ended)
+    return Decoded(found.current_a[~bad], sorted(losses), pieces, found.stamped, found.ended)

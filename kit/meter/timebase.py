@@ -8,6 +8,7 @@ from kit.records import Float64Array, Int64Array
 
 _DRIFT_SPAN_S, _MOST_DRIFT, _CRYSTAL, _PARTS = 10.0, 500e-6, 100e-6, 8
 _BINS = 4096
+_FINE_NS = 50_000_000
 _WINDOW_NS, _AROUND, _FEW, _STEADY, _DRIFT = 250_000_000, 8, 2, 5, 2e-4
 
 
@@ -51,32 +52,45 @@ def fit(arrival_ns: Int64Array, index: Float64Array, rate_hz: float, sent_ns: in
     return TimeBase(sent_ns + max(0.0, latest_ns) / 2, period_ns, int(np.ceil(error_ns)), drift_ppm)
 
 
-def unseen_losses(arrival_ns: Int64Array, index: Float64Array, rate_hz: float, quantum: int) -> list[tuple[int, int]]:
-    """Losses of whole multiples of `quantum` samples, which a counter modulo `quantum` does not see.
+def unseen_losses(
+    arrival_ns: Int64Array, index: Float64Array, rate_hz: float, quantum: int, *, least: int = 1, fine: bool = False
+) -> list[tuple[int, int]]:
+    """Losses of whole multiples of `quantum` samples, `least` of them or more, which a counter modulo it does not see.
 
     Each is (read, samples): so many are missing among what arrived around that read. The shortest delay of a quarter
     of a second hardly changes; where samples are missing it grows by the time that they took, and never shrinks
     again. Told from three quarters of a quantum on, where delays are that steady, and not in the first and last half
-    second; a slow drift of the clocks is none.
+    second; a slow drift of the clocks is none. `fine`: by the twentieth of a second, from the second one on.
     """
     if len(arrival_ns) == 0:
         return []
     late_ns = arrival_ns - index * (1e9 / rate_hz)
-    starts = np.flatnonzero(np.diff((arrival_ns - arrival_ns[0]) // _WINDOW_NS, prepend=-1))
+    window_ns, few = (_FINE_NS, 1) if fine else (_WINDOW_NS, _FEW)
+    starts = np.flatnonzero(np.diff((arrival_ns - arrival_ns[0]) // window_ns, prepend=-1))
     floor_ns, step_ns = np.minimum.reduceat(late_ns, starts), quantum * 1e9 / rate_hz
+    drift_ns = _DRIFT * (arrival_ns[starts] - arrival_ns[0])
+    rest_ns = np.minimum.accumulate((floor_ns + drift_ns)[::-1])[::-1] - drift_ns  # of this window and all after it
     found: list[tuple[int, int]] = []
-    for at in range(_FEW, len(starts) - _FEW + 1):
-        before, after = floor_ns[max(0, at - _AROUND) : at], floor_ns[at:]
-        drift_ns = _DRIFT * (arrival_ns[starts[at:]] - arrival_ns[starts[at]])
-        low_ns, high_ns = before.min(), (after + drift_ns).min()
+    for at in few + np.flatnonzero(_rises(floor_ns, rest_ns)[few : len(starts) - _FEW + 1] >= (least - 0.25) * step_ns):
+        before, after = floor_ns[max(0, at - _AROUND) : at], floor_ns[at : at + _AROUND]
+        low_ns, high_ns = before.min(), rest_ns[at]
         count = int(np.floor((high_ns - low_ns) / step_ns + 0.25))
-        scatter_ns = max(np.median(before) - low_ns, np.median(after[:_AROUND]) - high_ns)
-        if count >= 1 and high_ns - low_ns > _STEADY * scatter_ns:
+        scatter_ns = max(np.median(before) - low_ns, np.median(after) - high_ns)
+        if count >= least and high_ns - low_ns > _STEADY * scatter_ns:
             read = _last_early(late_ns, starts[at - 1], starts[at], low_ns + count * step_ns)
             found.append((read, count * quantum))
             floor_ns[at:] -= count * step_ns
+            rest_ns[at:] -= count * step_ns
             late_ns[read + 1 :] -= count * step_ns
     return found
+
+
+def _rises(floor_ns: Float64Array, rest_ns: Float64Array) -> Float64Array:
+    """How much later the rest of the windows is than those just before each, float64 [windows]: what a loss can be."""
+    padded = np.concatenate([np.full(_AROUND, np.inf), floor_ns])
+    before_ns = np.lib.stride_tricks.sliding_window_view(padded, _AROUND)[:-1].min(axis=1)
+    rises: Float64Array = rest_ns - before_ns
+    return rises
 
 
 def _last_early(late_ns: Float64Array, start: int, stop: int, limit_ns: float) -> int:

@@ -150,6 +150,21 @@ class TestBinary:
         assert len(found.current_a) == 2000
         assert np.ptp(found.current_a) == 0, "a sample out of step was taken for one"
 
+    @pytest.mark.parametrize("cut", [1, 3, 37])
+    def test_a_damaged_stretch_without_a_timestamp_before_or_after_it_is_counted(self, cut):
+        part, told = b"\x52\xa0" * 1000, (2001 - cut) // 2
+        damaged = part[:70] + part[70 + cut :]
+        assert binary(damaged + stamp(10) + part + stamp(20)).losses == [(0, told)]
+        found = assemble(read_binary(stamp(10) + part + stamp(20) + damaged + b"\xf0\xf4\xff\xff"), 1e5, is_binary=True)
+        assert found.losses == [(1000, told)]
+
+    def test_what_follows_tells_whether_the_last_stretch_is_in_step(self):
+        data = stamp(10) + b"\x52\xa0" * 30 + b"\x52" + b"\x52\xa0" * 30 + b"\xf0\xf4\xff\xff"
+        found = assemble(read_binary(data, len(stamp(10)) + 90), 1e5, is_binary=True)
+        assert len(found.current_a) == 0
+        assert found.losses == [(0, 45)]
+        assert not found.ended, "what ended it came after it was told to stop"
+
     def test_the_clock_s_overflow(self):
         part = b"\x52\xa0" * 1000
         assert binary(stamp(0x7FFF_FFFB) + part + stamp(0x8000_0005)).losses == []
@@ -202,6 +217,29 @@ class TestOnAPty:
         assert trace.lost_samples == 38
         assert len(trace.gaps_ns) == 2
         assert np.isnan(trace.power_w).sum() == 3
+
+    @pytest.mark.parametrize(
+        ("rate_hz", "duration_s", "at", "count"),
+        [(100.0, 3.0, 100, 45), (1000.0, 2.5, 2050, 250), (10_000.0, 1.0, 100, 700)],
+        ids=["no timestamp", "after the last", "before the first"],
+    )
+    def test_losses_where_no_two_timestamps_tell_them_are_told_by_the_clock(self, rate_hz, duration_s, at, count):
+        with running("lpm01a", lose=f"{at}:{count}") as end, open_one(end.path, rate_hz) as meter:
+            trace = record(meter, duration_s)
+            stopped_ns = time.monotonic_ns()
+            start_ns = end.end()["start_ns"]
+        assert trace.lost_samples == pytest.approx(count, abs=0.01 * rate_hz)
+        assert len(trace.gaps_ns) == 1
+        place_ns = start_ns + at * 1e9 / rate_hz
+        assert trace.gaps_ns[0, 0] == pytest.approx(place_ns, abs=trace.clock_error_ns + 6e7)
+        assert abs(trace.t_ns[-1] - stopped_ns) < trace.clock_error_ns + 2e8
+
+    @pytest.mark.parametrize("byte_loss", [300, 19_500], ids=["first", "last"])
+    def test_a_byte_lost_in_the_first_or_the_last_stretch_is_told(self, byte_loss):
+        with running("lpm01a", byte_loss=byte_loss) as end, open_one(end.path, 20_000.0) as meter:
+            trace = record(meter, 0.99)
+        assert 0 < trace.lost_samples <= 1000
+        assert np.nanmax(np.abs(trace.current_a - 640.9e-6)) < 1e-6
 
     def test_what_saturates_the_dynamic_mode_is_lost_and_the_static_mode_measures_it(self):
         seen = {}

@@ -69,6 +69,29 @@ def test_several_losses():
     assert [lost for _, lost in unseen_losses(at_ns, index, RATE_HZ, 64)] == [64, 640, 192]
 
 
+@pytest.mark.parametrize("place", [2000, 40_000, 385_000], ids=["begin", "middle", "end"])
+def test_a_finer_look_tells_how_many_samples_and_sees_the_ends(place):
+    at_ns, index, _ = arrivals(4.0, lost=[(place, 7123)])
+    came = np.append(True, np.diff(np.maximum.accumulate(index)) > 0)  # nothing comes while samples are lost
+    at_ns, index = at_ns[came], index[came]
+    ((read, lost),) = unseen_losses(at_ns, index, RATE_HZ, 1, least=2000, fine=True)
+    assert lost == pytest.approx(7123, abs=50)
+    assert index[read] == pytest.approx(place, abs=1000)
+
+
+def test_fewer_than_the_least_are_not_told():
+    at_ns, index, _ = arrivals(4.0, lost=[(200_000, 1900)])
+    assert unseen_losses(at_ns, index, RATE_HZ, 1, least=2000, fine=True) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("duration_s", [0.3, 10.0])
+@pytest.mark.parametrize("jitter_ns", [50_000, 3_000_000, 20_000_000])
+def test_a_finer_look_invents_none(jitter_ns, duration_s, seed):
+    at_ns, index, _ = arrivals(duration_s, seed=seed, jitter_ns=jitter_ns, drift_ppm=-50 + 10 * seed)
+    assert unseen_losses(at_ns, index, RATE_HZ, 1, least=2000, fine=True) == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("jitter_ns", [50_000, 400_000, 3_000_000, 20_000_000])
 def test_none_is_invented(jitter_ns, seed):
@@ -121,10 +144,11 @@ class TestLayOut:
         assert trace.t_ns[-1] == 1000 + 100 * (count - 1 + 2 * (count // 2))
         assert trace.lost_samples == count
 
-    def test_losses_outside_are_none(self):
+    def test_losses_outside_are_counted_and_are_no_gaps(self):
         trace = lay_out(Samples(np.ones(3), 1.0, losses=[(0, 5), (3, 9)]), BASE)
-        assert trace.lost_samples == 0
-        assert trace.t_ns.tolist() == [1000, 1100, 1200]
+        assert trace.lost_samples == 14
+        assert trace.t_ns.tolist() == [1500, 1600, 1700]
+        assert len(trace.gaps_ns) == 0
 
     def test_power_may_be_a_mean_of_its_own(self):
         trace = lay_out(Samples(np.ones(4), np.full(4, 2.0), power_w=np.full(4, 2.5)), BASE, group=3)
