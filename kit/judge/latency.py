@@ -21,6 +21,7 @@ NEEDS: dict[Kind, str] = {
     "memory pressure": "free memory on the device, and measure again (bench --stable waits)",
     "bursts": "measure longer, so that such stretches come as often as they do, or find what causes them",
     "late starts": "a longer period, a faster variant, or an idle device",
+    "sessions": "measure in more sessions (bench --windows)",
 }
 """What to do about a run that was not stable, by its likeliest cause."""
 

@@ -46,10 +46,11 @@ class Stability:
     boundaries: tuple[int, ...] = ()
 
 
-def assess(record: LatencyRecord) -> Stability:
+def assess(record: LatencyRecord, *, of_sessions: bool = False) -> Stability:
     """Stability of the samples after warm-up: a change of level, a trend or slow stretches, each of 10 % or more.
 
-    Below 100 samples it takes the device's own word and slower samples, and no boundary is told.
+    Below 100 samples it takes the device's own word and slower samples, and no boundary is told. `of_sessions`: the
+    samples are of several sessions, which differ by themselves, so that a step is no sign of a changed clock.
     """
     late, samples = _late(record), np.maximum(record.samples_ns[record.warmup_count :].astype(np.float64), 1.0)
     batches = batched(samples)
@@ -57,7 +58,7 @@ def assess(record: LatencyRecord) -> Stability:
         told = _confirmed(record, np.log(samples), is_ordered=False)
         return Stability("unstable" if late or told else "unknown", (*late, *told))
     is_ordered = has_order(batches)
-    found, boundaries = _changes(record, batches) if is_ordered else ((), ())
+    found, boundaries = _changes(record, batches, of_sessions) if is_ordered else ((), ())
     if not found and (found := _confirmed(record, np.log(batches.level), is_ordered)):
         boundaries = _indices(record, batches, (len(batches.level) // 2,))
     return Stability("unstable" if late or found else "stable", (*found, *late), boundaries)
@@ -85,7 +86,7 @@ def _told(record: LatencyRecord) -> tuple[tuple[Cause, ...], bool]:
     )
 
 
-def _changes(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tuple[int, ...]]:
+def _changes(record: LatencyRecord, of: Batches, of_sessions: bool) -> tuple[tuple[Cause, ...], tuple[int, ...]]:
     """Causes of the plainest change that there is, and its boundaries in the samples; neither where there is none."""
     shift, slope = level_shift(of), level_trend(of, TREND_CONFIDENCE)
     rises, falls = slope.change >= MATTERS - 1 and slope.lower > 0, slope.change <= 1 / MATTERS - 1 and slope.upper < 0
@@ -96,7 +97,7 @@ def _changes(record: LatencyRecord, of: Batches) -> tuple[tuple[Cause, ...], tup
         seen = f"inferences got {'slower' if rises else 'faster'} by {percent(abs(slope.change))} from first to last"
         return (Cause("trend", seen), *_why(record, of, [fast], [slow])), _indices(record, of, (third, 2 * third))
     if shift.matters:
-        return _shifted(record, of, shift), _indices(record, of, (shift.start, shift.batch, shift.end))
+        return _shifted(record, of, shift, of_sessions), _indices(record, of, (shift.start, shift.batch, shift.end))
     slow_stretches = episodes(of)
     if slow_stretches:
         edges = tuple(edge for stretch in slow_stretches for edge in stretch)
@@ -123,7 +124,7 @@ def _confirmed(record: LatencyRecord, levels: Float64Array, is_ordered: bool) ->
     return (Cause(told[0].kind, f"{seen}; {told[0].sentence}"), *told[1:])
 
 
-def _shifted(record: LatencyRecord, of: Batches, shift: Shift) -> tuple[Cause, ...]:
+def _shifted(record: LatencyRecord, of: Batches, shift: Shift, of_sessions: bool) -> tuple[Cause, ...]:
     before, after = (shift.start, shift.batch), (shift.batch, shift.end)
     slower = shift.ratio > 1
     fast, slow = (before, after) if slower else (after, before)
@@ -133,12 +134,14 @@ def _shifted(record: LatencyRecord, of: Batches, shift: Shift) -> tuple[Cause, .
         f"{quantity(when, 's')} in, inferences became {'slower' if slower else 'faster'} to stay: "
         f"{quantity(levels[0], 's')} before, {quantity(levels[1], 's')} after ({number(shift.ratio, 3)} times)"
     )
-    why = _why(record, of, [fast], [slow]) or (_unexplained(shift),)
+    why = _why(record, of, [fast], [slow]) or (_unexplained(shift, of_sessions),)
     return (Cause(why[0].kind, f"{seen}; {why[0].sentence}"), *why[1:])
 
 
-def _unexplained(shift: Shift) -> Cause:
+def _unexplained(shift: Shift, of_sessions: bool) -> Cause:
     """What it looks like where the device tells nothing: work that interrupts leaves the fastest inferences alone."""
+    if of_sessions:
+        return Cause("sessions", "nothing that the device told explains it, and each session differs")
     size, floor = max(shift.ratio, 1 / shift.ratio), max(shift.floor_ratio, 1 / shift.floor_ratio)
     if floor < 1 + (size - 1) / 3:
         return Cause("interference", "the fastest stayed as they were, so something else probably ran meanwhile")

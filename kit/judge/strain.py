@@ -19,6 +19,7 @@ Kind = Literal[
     "memory pressure",
     "bursts",
     "late starts",
+    "sessions",
 ]
 Interval = tuple[int, int]
 

@@ -229,7 +229,7 @@ def _latency(windows: tuple[Window, ...], rejected: tuple[Window, ...]) -> Laten
         slowest_s=float(samples_s.max()),
         late_count=sum(each.record.late_count for each in windows),
         medians_s=tuple(float(np.median(each.steady_s)) for each in windows),
-        whole=assess(_joined([each.record for each in windows])),
+        whole=assess(_joined([each.record for each in windows]), of_sessions=len(windows) > 1),
     )
 
 

@@ -180,7 +180,17 @@ def test_a_last_window_that_is_slower_is_told_though_each_is_stable(tmp_path: Pa
     assert {each.stability.state for each in report.models[0].latency.windows} == {"stable"}
     (told,) = trust_of(report).warnings
     assert told.startswith("its windows together are unstable: ")
+    assert "nothing that the device told explains it, and each session differs" in told
+    assert "clock" not in told
     assert told.endswith("; try --stable")
+
+
+def test_a_step_in_one_session_is_put_down_to_its_clock(tmp_path: Path) -> None:
+    slower = np.concatenate([samples(1000, 10**6), samples(1000, 1_500_000, seed=1)])
+    run = write_run(tmp_path, replace(ORDER, windows=1), {"net.onnx": 10**6})
+    run.put("latency/1/1", window(slower, ORDER))
+    (told,) = trust_of(read_report(run)).warnings
+    assert "its clock was probably lowered" in told
 
 
 @pytest.mark.parametrize("stable", [False, True], ids=["as it comes", "held"])
