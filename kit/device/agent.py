@@ -154,7 +154,7 @@ class AgentDevice:
         """
         if workload.scenario not in self._scenarios:
             raise self._too_old(f"cannot run a workload as {workload.scenario}", "measure it as a single stream")
-        fields = {"digest": digest, "count": count, "min_s": min_s} | self._telemetry_field()
+        fields = {"digest": digest, "count": count, "min_s": min_s} | self._telemetry_field(min_s)
         if workload != SINGLE_STREAM:
             fields |= asdict(workload)
         sent, answers = self._chosen_rows(inputs), Answers(self._talk.wrong)
@@ -282,8 +282,9 @@ class AgentDevice:
                     raise DeviceError(what, where=talk.where, next_step="connect the first one again, then run again")
                 return
 
-    def _telemetry_field(self) -> dict[str, object]:
-        return {"telemetry_s": self._telemetry_s}
+    def _telemetry_field(self, least_s: float = 0.0) -> dict[str, object]:
+        """How often to tell its state: about four times in work of `least_s`, so that a change in it can be told."""
+        return {"telemetry_s": min(self._telemetry_s, least_s / 4) if least_s else self._telemetry_s}
 
     def _if_known(
         self, kind: str, fields: Mapping[str, object], rows: NDArray[np.generic], *,

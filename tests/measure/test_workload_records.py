@@ -77,6 +77,11 @@ class TestWindows:
         clocks = [sample.clock_ns for sample in record.telemetry]
         assert record.starts_ns[0] - 1e9 < min(clocks) <= max(clocks) < record.starts_ns[-1] + 1e9
 
+    def test_the_state_is_told_several_times_in_a_short_window(self, device):
+        plan = dataclasses.replace(PLAN, latency_min_s=1.0)
+        record = measure_latency(device, SPEC, device.deploy(kits.linear()), kits.rows(), plan)
+        assert 2 <= len(record.telemetry) <= 5
+
     @pytest.mark.parametrize(
         ("workload", "words"),
         [
