@@ -1,9 +1,9 @@
 """Ranges through a model: every corner of the box that they span, in one vectorised evaluation.
 
-Where a figure rises or falls with each input by itself, its least and greatest values lie at corners, so that the range
-found is exact: an input has one value a corner, so that no dependency is lost, as it is in interval arithmetic
-(R. E. Moore, Methods and Applications of Interval Analysis, 1979). No probability is meant: a corner where all is worst
-at once is rare.
+Where a figure rises or falls with each input by itself, as a life does, its least and greatest values lie at corners,
+so that the range found is exact; the ratio of two lives need not (`bounds`). An input has one value a corner, so that
+no dependency is lost, as it is in interval arithmetic (R. E. Moore, Methods and Applications of Interval Analysis,
+1979). No probability is meant: a corner where all is worst at once is rare.
 """
 
 import itertools

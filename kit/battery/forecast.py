@@ -1,14 +1,16 @@
 """How long a battery lasts without and with a model, the share of life that this costs, and how often it may run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from kit.battery.bounds import greatest_share, grid, least_share
 from kit.battery.cell import Cell, Loads, Work
 from kit.battery.corners import corners, over_corners
 from kit.battery.inputs import RATED_HOURS, Inputs, Statement, inputs_of
-from kit.battery.tiers import LEFT, Drained, average_life, regulated_life, stepped_life
+from kit.battery.tiers import LEFT, Drained, Truths, average_life, regulated_life, stepped_life
 from kit.records import Float64Array
 from kit.spec.types import BatterySpec, Duty, Range
 
@@ -54,16 +56,26 @@ class Forecast:
         return max((name for name in self.parts if name != LEFT), key=lambda name: self.parts[name].likely)
 
 
-class _Box:
-    """A battery and a model at every corner of their ranges."""
+def _asked(battery: BatterySpec, model: Model, inputs: Inputs) -> dict[str, Range]:
+    """What the model adds to the ranges of a battery."""
+    energy = Range(*(max(0.0, each) for each in (model.energy_j.low, model.energy_j.likely, model.energy_j.high)))
+    together = battery.transmit is not None and model.inference_s is not None and inputs.tier > 1
+    return {"energy_j": energy, "overlap": Range(0.0, 0.0, 1.0) if together else Range(0.0, 0.0, 0.0)}
 
-    def __init__(self, battery: BatterySpec, model: Model, inputs: Inputs | None = None) -> None:
+
+class _Box:
+    """A battery and a model at every corner of their ranges, or at the scenarios of `at`."""
+
+    def __init__(
+        self,
+        battery: BatterySpec,
+        model: Model,
+        inputs: Inputs | None = None,
+        at: dict[str, Float64Array] | None = None,
+    ) -> None:
         self.battery, self.model = battery, model
         self.inputs: Inputs = inputs or inputs_of(battery)
-        energy = Range(*(max(0.0, each) for each in (model.energy_j.low, model.energy_j.likely, model.energy_j.high)))
-        together = battery.transmit is not None and model.inference_s is not None and self.inputs.tier > 1
-        overlap = Range(0.0, 0.0, 1.0) if together else Range(0.0, 0.0, 0.0)
-        self.at = corners(self.inputs.ranges | {"energy_j": energy, "overlap": overlap})
+        self.at = at or corners(self.inputs.ranges | _asked(battery, model, self.inputs))
 
     @cached_property
     def cell(self) -> Cell:
@@ -106,15 +118,51 @@ class _Box:
         )
 
 
+class _Shares:
+    """Bounds of the share of life: at the corners where that is exact, else over the cells of a grid."""
+
+    def __init__(self, box: _Box) -> None:
+        self.box, self.alone_s = box, box.drained(0.0).life_s
+        at, self.shape = grid(box.inputs.ranges)
+        asked, ones = _asked(box.battery, box.model, box.inputs), np.ones(len(at["idle_w"]))
+        cheap = at | {name: each.low * ones for name, each in asked.items()}
+        dear = at | {name: each.high * ones for name, each in asked.items()}
+        self.cheap, self.dear = (_Box(box.battery, box.model, box.inputs, each) for each in (cheap, dear))
+        steady = box.inputs.tier == 1 and box.inputs.ranges["peukert"].is_exact
+        self.alone = None if steady or len(ones) == 1 else self.cheap.drained(0.0).trace
+        self.one_curve = len(box.inputs.tables) <= 1
+
+    def least(self, rate_hz: float) -> float:
+        """Lower bound, 0 to 1."""
+        if self.alone is None:
+            return float(self._at_corners(rate_hz).min())
+        return least_share(self.alone, self.cheap.drained(rate_hz).trace, self.shape, one_curve=self.one_curve)
+
+    def greatest(self, rate_hz: float) -> float:
+        """Upper bound, 0 to 1."""
+        if self.alone is None:
+            return float(self._at_corners(rate_hz).max())
+        return greatest_share(self.alone, self.dear.drained(rate_hz).trace, self.shape, one_curve=self.one_curve)
+
+    def likely(self, rate_hz: float) -> float:
+        """Where every input has its likely value."""
+        return float(self._at_corners(rate_hz)[0])
+
+    def _at_corners(self, rate_hz: float) -> Float64Array:
+        return _share(self.box.drained(rate_hz).life_s, self.alone_s)
+
+
 def forecast(battery: BatterySpec, model: Model) -> Forecast:
-    """Life, share and where the charge goes, each over every corner of the ranges that go in."""
+    """Life and share, bounded anywhere in the ranges that go in; where the charge goes, at their corners."""
     box = _Box(battery, model)
-    alone, busy = box.drained(0.0), box.drained(model.rate_hz, with_parts=True)
+    alone, busy, shares = box.drained(0.0), box.drained(model.rate_hz, with_parts=True), _Shares(box)
+    share = float(_share(busy.life_s, alone.life_s)[0])
+    least, greatest = shares.least(model.rate_hz), shares.greatest(model.rate_hz)
     return Forecast(
         tier=box.inputs.tier,
         life_s=over_corners(busy.life_s),
         life_without_model_s=over_corners(alone.life_s),
-        share=over_corners(_share(busy.life_s, alone.life_s)),
+        share=Range(min(least, share), share, max(greatest, share)),
         parts={name: over_corners(np.clip(part, 0.0, 1.0)) for name, part in busy.parts.items()},
         by_peak=(bool(busy.by_peak[0]), bool(busy.by_peak.any())),
         overloaded=model.rate_hz * (model.inference_s or 0.0) > 1.0,
@@ -131,33 +179,42 @@ def likely_life_s(battery: BatterySpec, model: Model) -> float:
 
 
 def share_of_life(energy_j: Range, duty: Duty, battery: BatterySpec, *, inference_s: float | None = None) -> Range:
-    """Share of life that the model costs: 1 - life with it / life without it, over every corner of the ranges."""
+    """Share of life that the model costs: 1 - life with it / life without it, with bounds over the ranges."""
     return forecast(battery, Model(energy_j, duty.inferences_per_s, inference_s)).share
 
 
 def most_often(battery: BatterySpec, model: Model, *, share: float | None = None, life_s: float | None = None) -> Range:
     """Highest rate (1/s) at which the model costs at most `share` of the life, or leaves at least `life_s`.
 
-    By bisection at every corner, since life never rises with the rate. 0: no rate meets it; infinite: every one does.
+    By bisection, since life never rises with the rate. 0: no rate meets it; infinite: every one does.
     `model.rate_hz` is not looked at. A rate is never more than an inference's duration allows.
     """
-    box = _Box(battery, model)
-    alone = box.drained(0.0)
+    box, found = _Box(battery, model), []
+    if share is not None:
+        shares = _Shares(box)
+        ends = (shares.likely, shares.greatest, shares.least)
 
-    def is_met(rate_hz: Float64Array) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        life = box.drained(rate_hz).life_s
-        met = np.ones(len(life), np.bool_) if share is None else _share(life, alone.life_s) <= share
-        return met if life_s is None else met & (life >= life_s)
+        def is_cheap(rate_hz: Float64Array) -> Truths:
+            return np.array([end(float(rate)) <= share for end, rate in zip(ends, rate_hz, strict=True)])
 
+        found.append(over_corners(_highest_hz(is_cheap, len(ends), model)))
+    if life_s is not None:
+        rows = len(box.at["idle_w"])
+        found.append(over_corners(_highest_hz(lambda rate_hz: box.drained(rate_hz).life_s >= life_s, rows, model)))
+    return Range(*(min(ends) for ends in zip(*((each.low, each.likely, each.high) for each in found), strict=True)))
+
+
+def _highest_hz(is_met: Callable[[Float64Array], Truths], count: int, model: Model) -> Float64Array:
+    """The highest rate that meets it, float64 [count]."""
     most_hz = 1.0 / model.inference_s if model.inference_s else FASTEST_HZ
-    low, high = (np.full(len(alone.life_s), np.log(each)) for each in (min(SLOWEST_HZ, most_hz), most_hz))
+    low, high = (np.full(count, np.log(each)) for each in (min(SLOWEST_HZ, most_hz), most_hz))
     never, always = ~is_met(np.exp(low)), is_met(np.exp(high))
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         met = is_met(np.exp(middle))
         low, high = np.where(met, middle, low), np.where(met, high, middle)
     top_hz = most_hz if model.inference_s else np.inf
-    return over_corners(np.where(always, top_hz, np.where(never, 0.0, np.exp(low))))
+    return np.where(always, top_hz, np.where(never, 0.0, np.exp(low)))
 
 
 def _share(life_s: Float64Array, alone_s: Float64Array) -> Float64Array:

@@ -126,12 +126,14 @@ def inputs_of(battery: BatterySpec) -> Inputs:
     rates = stated.range("self_discharge", battery.self_discharge_share, typical.self_discharge_share, "share")
     derating = _derating(stated, battery, typical, temperature, tables)
     capacity_c = battery.capacity_j / voltage_v
-    peukert = typical.peukert
+    profile = battery.discharge
+    peukert = EXACTLY_ONE if profile else typical.peukert
+    resistance = None if profile else battery.resistance_ohm  # a profile has its own
     if not peukert.is_exact:
         stated.range("peukert", None, peukert, "1")
     for name, value, unit in (
         ("efficiency", battery.efficiency_share, "share"),
-        ("resistance", battery.resistance_ohm, "ohm"),
+        ("resistance", resistance, "ohm"),
     ):
         if value is not None:
             stated.range(name, value, value, unit)
@@ -140,11 +142,10 @@ def inputs_of(battery: BatterySpec) -> Inputs:
         "derating": derating,
         "self_hz": _product(rates, _faster(temperature), 1 / MONTH_S),
         "efficiency": battery.efficiency_share or EXACTLY_ONE,
-        "resistance_ohm": battery.resistance_ohm or Range(0.0, 0.0, 0.0),
+        "resistance_ohm": resistance or Range(0.0, 0.0, 0.0),
         "idle_w": _around(battery.other_load_w, battery.other_load_tolerance_share),
         "peukert": peukert,
     }
-    profile = battery.discharge
     cutoff_v = battery.cutoff_v or (profile.cutoff_v if profile else None) or 0.0
     electrical = battery.voltage_v is not None and (
         battery.resistance_ohm or battery.cutoff_v or battery.efficiency_share

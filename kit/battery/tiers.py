@@ -34,8 +34,24 @@ Truths = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 PEAK_SHARE = 0.01
 """Below this, peaks are not what ended it: the voltage falls off at the end of any discharge."""
 
+LEAST_A = 1e-60
+"""A current that stands for none where one is divided by."""
+
 SELF, LEFT = "self-discharge", "left in the battery"
 """Parts of the charge that no work takes: what the battery loses, and what is in it at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A discharge along its depth: life is the cell's charge times the integral of `pace` from 0 to `until`.
+
+    depth: float64 [points], 0 to 1; until: float64 [scenarios], where it ends; pace: float64 [scenarios, points], in
+    1/A, linear between points; 0 where the load cannot be drawn, and never infinite.
+    """
+
+    depth: Float64Array
+    until: Float64Array
+    pace: Float64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,7 @@ class Drained:
     life_s: Float64Array
     parts: dict[str, Float64Array]
     by_peak: Truths
+    trace: Trace
 
 
 def average_life(cell: Cell, loads: Loads) -> Drained:
@@ -79,7 +96,8 @@ def stepped_life(
 
     I(q) is the mean over the duty cycle of what each phase draws at V_oc(q) and R(q), and what is lost by
     self-discharge; trapezoids between `POINTS` steps. Of tables at several currents, the two around the mean current
-    are interpolated linearly, at the same share of their capacity; beyond them the nearest holds. Tables are scaled
+    are interpolated linearly, at the same share of their capacity; beyond them the nearest holds, and none does better
+    than one of a lower current, so that life never rises with a load. Tables are scaled
     from `capacity_c`, where they were taken, to the cell's charge. Without parts it takes a third of the time.
     """
     depth, open_circuit_v, resistance_ohm, end_c = _curve(cell, loads, tables)
@@ -92,9 +110,10 @@ def stepped_life(
     until = _stop(depth, _spare_v(open_circuit_v, peak_a, resistance_ohm, cell.cutoff_v), last)
     idle_until = _stop(depth, _spare_v(open_circuit_v, idle_a, resistance_ohm, cell.cutoff_v), last)
     by_peak = idle_until - until >= PEAK_SHARE
-    full_c = cell.charge_c * end_c / capacity_c
+    scale = end_c / capacity_c
     total_a = np.asarray(sum(currents.values()))
-    return _integrated(depth, until, full_c, total_a, currents if with_parts else {}, by_peak)
+    trace = Trace(depth, until, scale[:, None] / np.maximum(total_a, LEAST_A))
+    return _integrated(trace, cell.charge_c * scale, total_a, currents if with_parts else {}, by_peak)
 
 
 def _currents(
@@ -130,7 +149,9 @@ def _steady(cell: Cell, currents: dict[str, Float64Array], dead: Truths, by_peak
             name: np.where(dead | (total_a <= 0), 0.0, each / total_a * (1.0 - cell.reserve_share))
             for name, each in (currents | {SELF: cell.self_discharge_a}).items()
         }
-    return Drained(life_s, parts | {LEFT: 1.0 - np.asarray(sum(parts.values()))}, by_peak)
+    pace = charge_c / cell.charge_c / np.maximum(total_a, LEAST_A)
+    trace = Trace(np.array([0.0, 1.0]), np.where(dead, 0.0, 1.0 - cell.reserve_share), np.stack([pace, pace], axis=1))
+    return Drained(life_s, parts | {LEFT: 1.0 - np.asarray(sum(parts.values()))}, by_peak, trace)
 
 
 def _peukert(cell: Cell, load_a: Float64Array) -> Float64Array:
@@ -154,9 +175,9 @@ def _curve(
     knots = [np.asarray(table.used_c) / table.used_c[-1] for table in tables]
     depth = np.unique(np.concatenate([np.linspace(0.0, 1.0, POINTS + 1), *(knot for knot in knots if len(knot) < 200)]))
     rows = [(knot, table) for knot, table in zip(knots, tables, strict=True)]
-    volts = np.array([np.interp(depth, knot, table.open_circuit_v) for knot, table in rows])
-    ohms = np.array([np.interp(depth, knot, table.resistance_ohm) for knot, table in rows])
-    ends = np.array([table.used_c[-1] for table in tables])
+    volts = np.minimum.accumulate([np.interp(depth, knot, table.open_circuit_v) for knot, table in rows])
+    ohms = np.maximum.accumulate([np.interp(depth, knot, table.resistance_ohm) for knot, table in rows])
+    ends = np.minimum.accumulate([table.used_c[-1] for table in tables])
     weight = _weights(loads.mean_w / (cell.efficiency_share * cell.voltage_v), tables)
     return depth, weight @ volts, weight @ ohms, weight @ ends
 
@@ -184,24 +205,21 @@ def _stop(depth: Float64Array, spare_v: Float64Array, last: float) -> Float64Arr
 
 
 def _integrated(
-    depth: Float64Array,
-    until: Float64Array,
-    full_c: Float64Array,
-    total_a: Float64Array,
-    currents: dict[str, Float64Array],
-    by_peak: Truths,
+    trace: Trace, full_c: Float64Array, total_a: Float64Array, currents: dict[str, Float64Array], by_peak: Truths
 ) -> Drained:
     """Time and charge by part until each scenario's end: trapezoids of dq / I, the last step cut at the end."""
-    steps = np.clip(until[:, None] - depth[None, :-1], 0.0, np.diff(depth)[None, :])
+    depth, until = trace.depth, trace.until
     with np.errstate(divide="ignore", invalid="ignore"):
         pace = np.where(np.isfinite(total_a) & (total_a > 0), 1.0 / total_a, 0.0)
-        life_s = full_c * _area(pace, steps, depth)
+        life_s = full_c * area(pace, until, depth)
         life_s = np.where((total_a <= 0).any(axis=1) & (until > 0), np.inf, life_s)
-        parts = {name: _area(np.nan_to_num(each * pace, posinf=0.0), steps, depth) for name, each in currents.items()}
-    return Drained(life_s, parts | ({LEFT: 1.0 - np.asarray(sum(parts.values()))} if parts else {}), by_peak)
+        parts = {name: area(np.nan_to_num(each * pace, posinf=0.0), until, depth) for name, each in currents.items()}
+    left = {LEFT: 1.0 - np.asarray(sum(parts.values()))} if parts else {}
+    return Drained(life_s, parts | left, by_peak, trace)
 
 
-def _area(values: Float64Array, steps: Float64Array, depth: Float64Array) -> Float64Array:
-    """Integral over depth of what is linear between points, over the part of each step that counts: [scenarios]."""
+def area(values: Float64Array, until: Float64Array, depth: Float64Array) -> Float64Array:
+    """Integral from 0 to `until` of what is linear between the points of `depth`: [scenarios]."""
+    steps = np.clip(until[:, None] - depth[None, :-1], 0.0, np.diff(depth)[None, :])
     slopes = (values[:, 1:] - values[:, :-1]) / np.diff(depth)
     return np.asarray(np.einsum("ij,ij->i", steps, values[:, :-1] + slopes * steps / 2))
