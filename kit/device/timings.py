@@ -65,7 +65,9 @@ class Answers:
         ready, load, first_run = (self._int64(reply, index) for index in range(3))
         if not len(ready) == len(load) == len(first_run) == sessions:
             raise self._wrong(f"the device started {len(ready)} processes, {sessions} were asked for")
-        self._possible(f"{sessions} cold starts", sum(float(times.sum(dtype=np.float64)) for times in (ready, load, first_run)))
+        self._possible(
+            f"{sessions} cold starts", sum(float(times.sum(dtype=np.float64)) for times in (ready, load, first_run))
+        )
         return ColdStartSamples(ready, load, first_run, text(reply, "method"))
 
     def operators(self, reply: Message, inferences: int) -> tuple[OperatorTime, ...]:
