@@ -108,5 +108,6 @@ def _speed_reason(estimate: float | None, lower: float | None, upper: float | No
     if lower > FASTER_LIMIT:
         return f"{found}, and at least {100 * lower:.1f} %: answers may be remembered"
     if upper > FASTER_LIMIT:
-        return f"{found}, and perhaps over {100 * FASTER_LIMIT:g} %: measure longer"
+        most = f"{100 * upper:.1f} % faster as far as its samples tell"
+        return f"{found}, and up to {most}, where {100 * FASTER_LIMIT:g} % is allowed"
     return f"{found}, and at most {100 * max(upper, 0.0):.1f} % faster"

@@ -83,7 +83,7 @@ class TestSpeed:
             record(varied=times(1e6, noise=1.5, count=40), repeated=times(1e6, noise=1.5, count=40, seed=5))
         )
         assert found.state == "undecided"
-        assert "perhaps over 10 %: measure longer" in found.reasons[1]
+        assert "% faster as far as its samples tell, where 10 % is allowed" in found.reasons[1]
 
     @pytest.mark.parametrize("count", [0, 1, 23])
     def test_too_few_samples_are_undecided(self, count):
