@@ -107,6 +107,8 @@ def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
         raise click.UsageError("Missing MODEL.", ctx)
     if options["patience"] and not options["stable"]:
         raise click.UsageError("--patience is for --stable.", ctx)
+    if len(models) > 1 and options["windows"] in (1, 2):
+        raise click.UsageError("Several models need 3 windows or more: leave --windows out, or bench each alone.", ctx)
     workload, window_s = _workload(ctx), _seconds(options["window_time"], "--window-time")
     return BenchOrder(
         models=tuple(str(path.absolute()) for path in models),

@@ -1,6 +1,5 @@
 """What `edgeproof bench --json` says: the schema edgeproof/bench/1 (docs/bench.md)."""
 
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ def _latency(found: "LatencyFigures") -> Object:
         "first_run_s": found.first_run_s.tolist(),
         "warmup_method": found.record.warmup_method,
         "late_count": found.late_count,
-        "window_medians_differ_share": found.spread if math.isfinite(found.spread) else None,
+        "window_medians_differ_share": found.spread,
         "stability": asdict(found.whole),
         "windows": [_window(each) for each in found.windows],
         "rejected": [_window(each) for each in found.rejected],

@@ -142,7 +142,7 @@ def _of_model(report: "BenchReport", model: "ModelFigures", *, verbose: bool) ->
         yield "audit", "; ".join([model.audited.state, *model.audited.reasons])
     for kind, why in model.absent.items():
         if why != NOT_ASKED:
-            yield kind, f"– ({why})"
+            yield {"cold": "cold start"}.get(kind, kind), f"– ({why})"
 
 
 def _latency(report: "BenchReport", found: "LatencyFigures") -> Iterator[Row]:
@@ -183,7 +183,7 @@ def _rate(found: "LatencyFigures") -> str:
 def _samples(found: "LatencyFigures") -> str:
     least, most = min(found.warmup_counts), max(found.warmup_counts)
     warmup = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-    late = f"; {count(found.late_count, 'start')} late" if found.late_count else ""
+    late = f"; {count(found.late_count, 'start')} late, those of warm-up among them" if found.late_count else ""
     return (f"{found.count:,} in {count(len(found.windows), 'window')}, none trimmed; warm-up of {warmup} a window "
             f"left out; slowest {duration(found.slowest_s)}{late}")  # fmt: skip
 
@@ -194,8 +194,8 @@ def _stability(found: "LatencyFigures") -> str:
     words += [f"{states.count('unknown')} too short to tell"] if "unknown" in states else []
     again = f", {len(found.rejected)} taken again" if found.rejected else ""
     whole = "too short to tell" if found.whole.state == "unknown" else found.whole.state
-    return (f"{whole} as a whole; of {count(len(states), 'window')} {', '.join(words)}{again}; "
-            f"their medians differ by {percent(found.spread)}")  # fmt: skip
+    differ = "" if found.spread is None else f"; the slowest's median is {percent(found.spread)} above the fastest's"
+    return f"{whole} as a whole; of {count(len(states), 'window')} {', '.join(words)}{again}{differ}"
 
 
 def _middle(values: Float64Array) -> str:

@@ -1,6 +1,5 @@
 """What a bench found, worked out from its stored records alone: printing a run again gives the same figures."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -12,7 +11,7 @@ from kit.judge.audit import AuditJudgement, judge_audit
 from kit.judge.energy import EnergyFigures, energy_figures
 from kit.judge.stability import Stability, assess
 from kit.pipeline.bench_check import CHECKS, check_window
-from kit.pipeline.bench_folder import resumed_order
+from kit.pipeline.bench_folder import resume_words, resumed_order
 from kit.pipeline.bench_plan import BenchOrder
 from kit.pipeline.interleave import Ratio, paired_ratio
 from kit.pipeline.stable import Held
@@ -82,9 +81,11 @@ class LatencyFigures:
     whole: Stability
 
     @property
-    def spread(self) -> float:
-        """The largest of the windows' medians over the smallest, less 1."""
-        return max(self.medians_s) / min(self.medians_s) - 1 if min(self.medians_s) > 0 else math.inf
+    def spread(self) -> float | None:
+        """The largest of the windows' medians over the smallest, less 1; None of one window, or of a median of 0."""
+        if len(self.medians_s) < 2 or min(self.medians_s) <= 0:
+            return None
+        return max(self.medians_s) / min(self.medians_s) - 1
 
     @property
     def samples_s(self) -> Float64Array:
@@ -142,7 +143,8 @@ def read_report(run: Run) -> BenchReport:
     """
     order = resumed_order(run)
     if "device/identity" not in run.steps or not any(step.startswith("latency/") for step in run.steps):
-        raise MeasurementError("no window was measured", where=str(run.path), next_step="go on with it: --resume")
+        next_step = f"go on with it: {resume_words(run)}"
+        raise MeasurementError("no window was measured", where=str(run.path), next_step=next_step)
     windows = [_windows(run, number, order) for number in range(1, len(run.record.recipes) + 1)]
     models = tuple(_model(run, order, number, label, windows) for number, label in enumerate(run.record.recipes, 1))
     last = max((each.record.after for of in windows for each in of), key=lambda each: each.utc)
@@ -251,8 +253,16 @@ def _joined(records: Sequence[LatencyRecord]) -> LatencyRecord:
 
 
 def _rate_per_s(window: Window) -> float:
-    """Inferences a second, from the first start after warm-up to the last end; without starts, one after the other."""
+    """Inferences a second, from the first start after warm-up to the last end; without starts, one after the other.
+
+    Where a period sets the pace, from the first period's start after warm-up to the last one's.
+    """
     record, skip = window.record, window.record.warmup_count
+    if record.starts_ns is not None and record.workload.period_ns > 0:
+        size = max(record.workload.burst, 1) if record.workload.scenario == "burst" else 1
+        first, last = -(-skip // size) * size, (len(record.samples_ns) - 1) // size * size
+        if last > first:
+            return (last - first) / max(float(record.starts_ns[last] - record.starts_ns[first]), 1.0) * 1e9
     samples_ns = record.samples_ns[skip:]
     if record.starts_ns is None:
         span_ns = float(samples_ns.sum(dtype=np.float64))

@@ -73,7 +73,7 @@ def _of_latency(report: BenchReport, found: LatencyFigures) -> Iterator[str]:
     is_late = any(cause.kind == "late starts" for each in found.windows for cause in each.stability.causes)
     if found.late_count and not is_late:
         yield f"{count(found.late_count, 'start')} came late: the model or the device cannot keep up with the period"
-    if found.spread > SPREAD and found.whole.state != "unstable":
+    if found.spread is not None and found.spread > SPREAD and found.whole.state != "unstable":
         low, high = quantity(min(found.medians_s), "s"), quantity(max(found.medians_s), "s")
         yield f"its windows' medians differ by {100 * found.spread:.0f} % ({low} to {high})"
     median_ns = found.percentiles[0].estimate * 1e9

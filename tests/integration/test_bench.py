@@ -254,6 +254,7 @@ def test_what_cannot_be_benched_is_refused_before_anything_is_written(
         ((tmp_path / "not.onnx",), "not an ONNX model"),
         ((two,), "2 inputs (a, b)"),
         ((texts,), "input 'a' takes values of type object, which no device is sent"),
+        ((model, model, "--windows", "2"), "need 3 windows or more"),
         ((model, "--scenario", "periodic"), "needs --period"),
         ((model, "--batch", "4"), "takes no --batch"),
         ((model, "--scenario", "burst", "--period", "1s"), "needs --burst"),

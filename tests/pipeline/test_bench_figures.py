@@ -76,6 +76,24 @@ def test_throughput_counts_the_time_between_inferences(tmp_path: Path) -> None:
     assert latency_of(run).rate_per_s == pytest.approx(100 / (99 * 4e-3 + 1e-3))
 
 
+@pytest.mark.parametrize("warmup", [0, 7, 10], ids="{} of warm-up".format)
+@pytest.mark.parametrize("burst", [1, 10], ids=["periodic", "bursts of 10"])
+def test_throughput_is_of_whole_periods(tmp_path: Path, burst: int, warmup: int) -> None:
+    paced = Workload("burst" if burst > 1 else "periodic", period_ns=500_000_000, burst=burst)
+    run = write_run(tmp_path, replace(ORDER, workload=paced), {"net.onnx": 10**6})
+    count = 3 * burst if burst > 1 else 20
+    places = np.arange(count, dtype=np.int64)
+    starts = 10**9 + 500_000_000 * (places // burst) + 10**6 * (places % burst)
+    record = replace(window(np.full(count, 10**6), replace(ORDER, workload=paced), warmup=warmup), starts_ns=starts)
+    for each in range(1, 6):
+        run.put(f"latency/1/{each}", record)
+    assert latency_of(run).rate_per_s == pytest.approx(2 * burst)
+
+
+def test_a_single_window_differs_from_none(tmp_path: Path) -> None:
+    assert latency_of(write_run(tmp_path, replace(ORDER, windows=1), {"net.onnx": 10**6})).spread is None
+
+
 def test_a_batch_is_as_many_inferences(tmp_path: Path) -> None:
     order = replace(ORDER, workload=Workload("offline", batch=32))
     assert latency_of(write_run(tmp_path, order, {"net.onnx": 10**6})).rate_per_s == pytest.approx(32_000, rel=0.02)
@@ -261,8 +279,9 @@ def test_memory_is_as_it_was_stored(tmp_path: Path) -> None:
 
 def test_a_run_without_a_window_is_no_measurement(tmp_path: Path) -> None:
     run = write_run(tmp_path, ORDER, {"net.onnx": 10**6}, skip=5)
-    with pytest.raises(MeasurementError, match="no window"):
+    with pytest.raises(MeasurementError, match="no window") as caught:
         read_report(run)
+    assert "edgeproof bench --resume 20260101-000000-abcdef --runs " in caught.value.next_step
 
 
 def test_a_model_without_a_window_makes_it_invalid(tmp_path: Path) -> None:
