@@ -1,4 +1,4 @@
-"""Power estimated from the agent's CPU time and a declared power model: it informs and never certifies."""
+"""Power estimated from CPU time and a declared power model: it informs and never certifies."""
 
 import time
 
@@ -27,7 +27,7 @@ class EstimateMeter:
 
     def describe(self) -> MeterRecord:
         """See Meter."""
-        words = "no meter: idle power plus the agent's CPU time at the declared power of a busy core"
+        words = "no meter: idle power plus CPU time of the work at the declared power of a busy core"
         return MeterRecord("estimate", "estimated", words, dict(self._parameters))
 
     def start(self) -> None:

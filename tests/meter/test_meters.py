@@ -10,6 +10,7 @@ import pytest
 
 from kit.errors import EdgeproofError, MeasurementError, SpecError
 from kit.meter import Watched, open_meter
+from kit.meter.emulated import placed
 from kit.meter.model import PowerModel
 from kit.spec.types import MeterSpec
 
@@ -89,6 +90,9 @@ class TestEveryMeter:
         assert record.name == driver
         assert record.obtained in ("estimated", "emulated")
         assert record.parameters.items() >= POWERS.items()
+        words = record.description + (record.accuracy.source if record.accuracy else "")
+        assert "agent" not in words, "what it watches may be any command"
+        assert "device file" not in words
 
     @pytest.mark.parametrize("missing", sorted(POWERS))
     def test_a_missing_constant(self, driver, missing):
@@ -152,6 +156,32 @@ class TestEmulated:
         # Every point of its grid, up to the last that it saw, was sampled or is counted as lost, however late it ran.
         grid_s = (trace.t_ns[-2] - trace.t_ns[0]) / 1e9
         assert len(trace.t_ns) - 2 + trace.lost_samples == pytest.approx(250 * grid_s, abs=1)
+
+    def test_one_thread_never_draws_more_than_one_core(self, spinner):
+        """The kernel tells another's CPU time at its own tick, which is slower than this meter."""
+        meter = open_one(
+            "emulated", spinner.pid, accuracy_share=0.0, noise_w=0.0, resolution_w=0.0, sample_rate_hz=1000
+        )
+        meter.start()
+        time.sleep(0.3)
+        power_w = meter.stop().power_w[1:]
+        assert power_w.max() <= 0.45 + 1e-9
+        assert power_w.mean() > 0.06, "it computed all the time that it was let"
+
+    @pytest.mark.parametrize(
+        ("used", "room", "wanted"),
+        [
+            ([0, 0, 0, 4, 0, 0, 0, 4], [1] * 8, [1] * 8),
+            ([0, 0, 0, 2, 0], [1] * 5, [0, 0, 1, 1, 0]),
+            ([1, 0, 0, 4, 1], [1, 1, 1, 2, 1], [1, 1, 1, 2, 1]),
+            ([3, 0, 1], [1, 1, 1], [1, 0, 1]),
+            ([0, 4], [2, 2], [2, 2]),
+            ([], [], []),
+        ],
+        ids=["ticks", "late", "full", "before the first", "two threads", "none"],
+    )
+    def test_cpu_time_is_placed_where_it_can_have_been_used(self, used, room, wanted):
+        assert placed(np.array(used, np.int64), np.array(room, np.int64)).tolist() == wanted
 
     def test_idle_is_idle(self, sleeper):
         meter = open_one("emulated", sleeper.pid, accuracy_share=0.0, noise_w=0.0, resolution_w=0.0)
