@@ -46,7 +46,7 @@ def tell_bench(report: "BenchReport", trust: "Trust", *, verbose: bool = False) 
         for label, text in _of_model(report, model, verbose=verbose):
             tell(text, f"   {label:<{_LABEL}}")
         if model.operators is not None:
-            _tell_operators(model.operators)
+            _tell_operators(model.operators, model.latency)
     say("")
     _rows([("conditions", _conditions(report.start, report.end)), ("versions", _versions(report))])
     _rows(list(_methods(report)) if verbose else [("methods", "-v says how each figure was obtained")])
@@ -237,19 +237,26 @@ def _bytes(values: Int64Array) -> str:
     return f"{bytes_text(bounds.estimate)} {interval(bounds.lower, bounds.upper, 'B')}"
 
 
-def _tell_operators(profile: OperatorProfile) -> None:
+def _tell_operators(profile: OperatorProfile, latency: "LatencyFigures | None") -> None:
     """A table of the nodes that take longest; what does not fit a line is cut."""
     top, rest = profile.operators[:_MOST_OPERATORS], profile.operators[_MOST_OPERATORS:]
     name = max(len(each.op_type) for each in top) if top else 0
     rows = [(each.share, duration(each.mean_ns * 1e-9), f"{each.op_type:<{name}}  {each.name}") for each in top]
     if rest:
         rows.append((sum(each.share for each in rest), "", count(len(rest), "other operator")))
+    slower = "" if latency is None else f" to {_times(profile, latency)} the p50"
     for index, (share, time, what) in enumerate(rows):
-        label = "" if index else f"operators of {count(profile.inferences, 'inference')}, slowed by profiling"
+        label = "" if index else f"operators of {count(profile.inferences, 'inference')}, slowed by profiling{slower}"
         if label:
             say(f"   {label}")
         line = f"   {'':<{_LABEL}}{percent(share):>7} {time:>8}  {shown(what)}"
         say(line if len(line) <= columns() else line[: columns() - 1] + "…")
+
+
+def _times(profile: OperatorProfile, latency: "LatencyFigures") -> str:
+    """All operators' time under the profiler over the median without it."""
+    together_s = 1e-9 * sum(each.mean_ns for each in profile.operators)
+    return f"{number(together_s / max(latency.percentiles[0].estimate, 1e-9), 3)} times"
 
 
 def _conditions(start: Conditions, end: Conditions) -> str:
