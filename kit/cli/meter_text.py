@@ -160,13 +160,15 @@ def _energy(found: "Recorded") -> str:
 
 
 def _power_rows(seen: "Stretch") -> list[tuple[str, str]]:
-    if seen.mean_power_w is None or seen.peak_power_w is None:
+    if seen.mean_power_w is None:
         return [("power", "not obtained")]
-    rows = [("power", f"mean {_signed(seen.mean_power_w, 'W')}, peak {_signed(seen.peak_power_w, 'W')}")]
+    peak = "" if seen.peak_power_w is None else f", peak {_signed(seen.peak_power_w, 'W')}"
+    rows = [("power", f"mean {_signed(seen.mean_power_w, 'W')}{peak}")]
     is_whole = seen.current_seen_s >= _ALL_SEEN * seen.seen_s
-    if seen.mean_current_a is not None and seen.peak_current_a is not None:
+    if seen.mean_current_a is not None:
+        peak = "" if seen.peak_current_a is None else f", peak {_amperes(seen.peak_current_a)}"
         part = "" if is_whole else f", of the {duration(seen.current_seen_s)} in which it was known"
-        rows.append(("current", f"mean {_amperes(seen.mean_current_a)}, peak {_amperes(seen.peak_current_a)}{part}"))
+        rows.append(("current", f"mean {_amperes(seen.mean_current_a)}{peak}{part}"))
     return rows
 
 

@@ -25,7 +25,7 @@ class Stretch:
     """What a meter saw of a stretch of time; `seen_s` of its `duration_s`, and energy only of that.
 
     Currents are of the `current_seen_s` in which one was known too, and None where it never was; every figure is None
-    where the meter saw nothing.
+    where the meter saw nothing. The peak is the highest of the samples, None of a single one: that is just the mean.
     """
 
     duration_s: float
@@ -145,7 +145,7 @@ def stretch(trace: PowerTrace, span_ns: Int64Array) -> Stretch:
     if not seen_s:
         return Stretch(duration_s, 0.0, None, None, None, None, None)
     energy_j = float(power_w[is_seen] @ step_s[is_seen])
-    peak_w = float(power_w[is_seen].max())
+    peak_w = _peak(power_w[is_seen])
     current = _current(trace, step_s, is_seen)
     return Stretch(duration_s, seen_s, energy_j, energy_j / seen_s, peak_w, *current)
 
@@ -159,7 +159,11 @@ def _current(
     is_known = is_seen & np.isfinite(trace.current_a[1:])
     current_a, step_s = trace.current_a[1:][is_known], step_s[is_known]
     known_s = float(step_s.sum())
-    return (float(current_a @ step_s) / known_s, float(current_a.max()), known_s) if known_s else (None, None, 0.0)
+    return (float(current_a @ step_s) / known_s, _peak(current_a), known_s) if known_s else (None, None, 0.0)
+
+
+def _peak(values: Float64Array) -> float | None:
+    return float(values.max()) if len(values) > 1 else None
 
 
 def _as_record(trace: PowerTrace, meter: MeterRecord, span_ns: Int64Array) -> TraceRecord:

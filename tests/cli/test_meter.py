@@ -114,6 +114,11 @@ def test_record_for_machines_keeps_standard_output_to_itself(tmp_path: Path) -> 
     assert value["accuracy_j"] is value["above_idle_j"] is value["idle"] is value["trace"] is None
 
 
+def test_an_estimate_is_one_mean_and_no_peak(tmp_path: Path) -> None:
+    done = edgeproof("meter", "record", *ESTIMATE, "--", "sleep", "0.1", home=tmp_path)
+    assert re.search(r"^power +mean [\d.]+ mW$", done.stdout, re.MULTILINE), done.stdout
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_figures_are_told_where_the_trace_cannot_be_written(options: tuple[str, ...], tmp_path: Path) -> None:
     """The command takes the place while it runs."""
