@@ -85,7 +85,7 @@ UNITS: dict[Kind, Unit] = {
         "an energy",
         "J",
         {"uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3, "mWh": 3.6, "Wh": 3600.0, "kWh": 3.6e6},
-        'write mJ, J, mWh or Wh, such as "1.1 Wh"',
+        'write uJ, mJ, J, mWh or Wh, such as "1.1 Wh"',
         1e-9,
         1e12,
     ),
@@ -94,7 +94,7 @@ UNITS: dict[Kind, Unit] = {
     "resistance": Unit(
         "a resistance",
         "ohm",
-        {"mOhm": 1e-3, "mΩ": 1e-3, "Ohm": 1.0, "Ω": 1.0},
+        {"mOhm": 1e-3, "mΩ": 1e-3, "Ohm": 1.0, "Ω": 1.0, "mohm": 1e-3, "ohm": 1.0},
         'write mOhm or Ohm, such as "120 mOhm"',
         0,
         1e6,

@@ -44,6 +44,8 @@ KINDS: list[Kind] = list(UNITS)
         ("1 Ah", "charge", 3600.0),
         ("3.85 V", "voltage", 3.85),
         ("120 mOhm", "resistance", 0.12),
+        ("120 mohm", "resistance", 0.12),
+        ("40 ohm", "resistance", 40.0),
         ("10 Ω", "resistance", 10.0),
         ("1 per second", "rate", 1.0),
         ("36 h", "life", 129_600.0),
@@ -163,3 +165,9 @@ def test_a_range_is_told_in_the_unit_it_is_written_in(text: str, kind: Kind, ran
     with pytest.raises(SpecError) as caught:
         parse(text, kind, "a thing")
     assert str(caught.value).endswith(range_text)
+
+
+def test_an_energy_without_a_unit_is_told_the_one_of_small_models_too() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse("1.2", "energy")
+    assert "uJ" in (caught.value.next_step or "")
