@@ -30,7 +30,7 @@ METHOD = "t interval of window means above idle, correlation respected, widened 
 
 
 def judge_battery(case: Case) -> tuple[Finding, ...]:
-    """Share of life over every corner of energy's bounds and the battery's ranges; what lacks an input is absent.
+    """Share of life, bounded over all of energy's bounds and the battery's ranges; what lacks an input is absent.
 
     What nobody states of the battery only widens the range: it never makes a PASS or a FAIL.
     """
