@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kit.records import MeterAccuracy, MeterRecord
 
 _ALL_SEEN = 0.999
+_FEW_LOST_SHARE = 0.05
 _AMPERES = ((1.0, "A"), (1e-3, "mA"), (1e-6, "µA"), (1e-9, "nA"))
 
 
@@ -94,6 +95,7 @@ def record_lines(found: "Recorded", output: Path | None) -> Iterator[str]:
         yield from _rows([("idle", _idle(found.idle)), ("above idle", _above(found))])
     samples = f"{count(len(trace.t_ns), 'sample')}, {_losses(trace.lost_samples, len(trace.gaps_ns))}"
     yield from _rows([("samples", samples), ("not seen", _unseen(whole, trace.ended))])
+    yield from _rows([("warning", each) for each in _warnings(trace.lost_samples, len(trace.t_ns))])
     yield from _rows([("trace", "" if output is None else str(output))])
 
 
@@ -115,6 +117,7 @@ def record_object(found: "Recorded", output: Path | None) -> dict[str, Any]:
         "lost_samples": trace.lost_samples,
         "gaps": len(trace.gaps_ns),
         "meter_ended": trace.ended,
+        "warnings": _warnings(trace.lost_samples, len(trace.t_ns)),
         "trace": None if output is None else str(output),
     }
 
@@ -184,6 +187,16 @@ def _above(found: "Recorded") -> str:
 
 def _losses(lost: int, gaps: int) -> str:
     return f"{count(lost, 'lost sample')}, {count(gaps, 'gap')}"
+
+
+def _warnings(lost: int, samples: int) -> list[str]:
+    """What a reader of the figures must not miss: that the meter lost more than one of 20 samples."""
+    share = lost / max(1, lost + samples)
+    if share <= _FEW_LOST_SHARE:
+        return []
+    return [
+        f"{percent(share)} of the samples were lost: short peaks were not seen; free the machine, or sample less often"
+    ]
 
 
 def _ended(words: str, whole: "Stretch") -> str:

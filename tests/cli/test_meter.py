@@ -12,11 +12,15 @@ import termios
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from kit.cli.meter_text import record_lines, record_object
 from kit.errors import UsageError
 from kit.meter.recording import read_recording
+from kit.pipeline.meter import Recorded, Stretch
+from kit.records import MeterRecord, TraceRecord
 from tests.cli.words import ROOT, device_file, edgeproof, environment, is_for_people
 from tests.emulators.pty_meter import running
 
@@ -117,6 +121,23 @@ def test_record_for_machines_keeps_standard_output_to_itself(tmp_path: Path) -> 
 def test_an_estimate_is_one_mean_and_no_peak(tmp_path: Path) -> None:
     done = edgeproof("meter", "record", *ESTIMATE, "--", "sleep", "0.1", home=tmp_path)
     assert re.search(r"^power +mean [\d.]+ mW$", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.parametrize(("lost", "warned"), [(0, False), (5, False), (6, True), (1000, True)])
+def test_many_lost_samples_are_a_warning(lost: int, warned: bool) -> None:
+    """Of 95 samples that came, 5 more are one of 20."""
+    meter, t_ns = MeterRecord("emulated", "emulated", "words", {}), np.arange(95, dtype=np.int64) * 10**7
+    no_gaps = np.empty((0, 2), np.int64)
+    trace = TraceRecord(meter, t_ns, np.full(95, 0.5), None, None, None, lost, no_gaps, None, "", "emulated")
+    whole = Stretch(0.94, 0.94, 0.47, 0.5, 0.5, None, None)
+    found = Recorded(("true",), 0, trace, whole, None, None)
+    told = record_object(found, None)["warnings"]
+    assert bool(told) == warned
+    lines = " ".join(" ".join(record_lines(found, None)).split())
+    assert ("of the samples were lost" in lines) == warned
+    if warned:
+        assert told[0] in lines
+        assert told[0].startswith("5.9" if lost == 6 else "91")
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
