@@ -30,6 +30,9 @@ SURE_ERRORS = 2.5
 LATE_SHARE = 0.05
 """Starts of which more than this share came late are not the workload that was asked for."""
 
+CROWDED_SHARE = 0.2
+"""Of the time tasks waited for a processor: where it is more, a slowing that nothing explains is others' work."""
+
 __all__ = ["Cause", "Kind", "Stability", "assess"]
 
 
@@ -134,12 +137,19 @@ def _shifted(record: LatencyRecord, of: Batches, shift: Shift, of_sessions: bool
         f"{quantity(when, 's')} in, inferences became {'slower' if slower else 'faster'} to stay: "
         f"{quantity(levels[0], 's')} before, {quantity(levels[1], 's')} after ({number(shift.ratio, 3)} times)"
     )
-    why = _why(record, of, [fast], [slow]) or (_unexplained(shift, of_sessions),)
+    why = _why(record, of, [fast], [slow]) or (_unexplained(record, shift, of_sessions),)
     return (Cause(why[0].kind, f"{seen}; {why[0].sentence}"), *why[1:])
 
 
-def _unexplained(shift: Shift, of_sessions: bool) -> Cause:
-    """What it looks like where the device tells nothing: work that interrupts leaves the fastest inferences alone."""
+def _unexplained(record: LatencyRecord, shift: Shift, of_sessions: bool) -> Cause:
+    """What it looks like where the telemetry explains nothing: work that interrupts leaves the fastest alone."""
+    states = (record.before, record.after, *(each.conditions for each in record.telemetry))
+    pressure = max((each.cpu_pressure_share or 0.0 for each in states), default=0.0)
+    if pressure >= CROWDED_SHARE:
+        told = (
+            f"tasks waited for a processor up to {percent(pressure)} of the time: other work probably disturbed it"
+        )
+        return Cause("interference", told)
     if of_sessions:
         return Cause("sessions", "nothing that the device told explains it, and each session differs")
     size, floor = max(shift.ratio, 1 / shift.ratio), max(shift.floor_ratio, 1 / shift.floor_ratio)

@@ -256,10 +256,13 @@ def after(name: str, before: float, later: float) -> Callable[[float], dict[str,
         (used(rising(0.0, 0.0)), "throttling", "nothing else was seen"),
         (lambda share: {"cooling_share": 0.3, "held_back_s": rising(0.2, 0.2)(share)}, "throttling", "nothing else"),
         (lambda share: {}, "throttling", "even the fastest did"),
+        (lambda share: {"cpu_pressure_share": 0.85}, "interference", "waited for a processor up to 85 % of the time"),
+        (lambda share: {"cpu_pressure_share": 0.1}, "throttling", "nothing else was seen"),
     ],
     ids=[
         "cooling", "counted", "quota", "clock", "others came", "others throughout", "quota, and others took the rest",
         "memory", "temperature", "quiet machine", "held alike throughout", "nothing told",
+        "crowded", "hardly crowded",
     ],
 )  # fmt: skip
 def test_the_device_s_state_names_the_cause(

@@ -1,8 +1,10 @@
 """Order-statistic bounds: minimum counts, scipy's ranks, coverage under any distribution, correlation."""
 
+import itertools
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -106,3 +108,22 @@ def test_percentiles_are_each_as_by_itself_and_refused_below_their_counts() -> N
 def test_percentiles_of_other_probabilities() -> None:
     (only,) = percentiles(np.arange(1.0, 101.0), 0.9, probabilities=(0.25,))
     assert only.estimate == 25.0
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(40, 900), st.sampled_from([0.0, 0.7, 0.97]))
+@settings(max_examples=60, deadline=None)
+def test_percentiles_do_not_contradict_each_other(seed: int, count: int, phi: float) -> None:
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=count)
+    for index in range(1, count):
+        noise[index] += phi * noise[index - 1]
+    samples = np.exp(noise)
+    found = percentiles(samples, 0.95)
+    for lower, higher in itertools.pairwise(found):
+        assert (lower.lower or 0.0) <= (higher.lower or 0.0)
+        assert higher.upper is None or (lower.upper is not None and lower.upper <= higher.upper)
+    for each in found:
+        alone = quantile_bounds(samples, each.probability, 0.95)
+        assert (each.estimate, each.effective_count) == (alone.estimate, alone.effective_count)
+        assert alone.upper is None or (each.upper is not None and each.upper <= alone.upper)
+        assert alone.lower is None or (each.lower is not None and each.lower >= alone.lower)
