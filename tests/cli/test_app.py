@@ -74,6 +74,14 @@ def test_a_wrong_command_line_is_one_clear_error_and_exit_code_2(words: list[str
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [[], ["meter"], ["agent"], ["data"]], ids=lambda words: " ".join(words) or "none")
+def test_a_group_without_a_command_shows_its_help(words: list[str]) -> None:
+    done = edgeproof(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == edgeproof(*words, "--help").stdout
+
+
 def test_an_error_for_a_machine_is_one_object_on_stdout(tmp_path: Path) -> None:
     done = edgeproof("report", "nothing-here", "--json", cwd=tmp_path)
     assert done.returncode == 2
