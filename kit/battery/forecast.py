@@ -30,14 +30,24 @@ class Model:
     rate_hz: float
     inference_s: float | None = None
 
+    @property
+    def runs_hz(self) -> float:
+        """The rate at which it runs: no more often than one after another."""
+        return min(self.rate_hz, 1.0 / self.inference_s) if self.inference_s else self.rate_hz
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether an inference takes longer than its period: the model then runs always, slower than asked."""
+        return self.runs_hz < self.rate_hz
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """Lives in s (infinite where nothing drains the battery), the share of life that the model costs, 0 to 1.
 
     parts: where the charge goes with the model, as shares of what can be drawn. by_peak: whether a peak stops
-    the device with charge left, likely and in some corner. overloaded: an inference takes longer than its
-    period; the model then runs always.
+    the device with charge left, likely and in some corner. overloaded: the rate asked cannot be kept; all
+    figures are of the model running always.
     """
 
     tier: int
@@ -106,7 +116,7 @@ class _Box:
         energy_j = self.at["energy_j"]
         rates = np.broadcast_to(np.asarray(rate_hz, np.float64), energy_j.shape)
         busy = rates * (self.model.inference_s or 0.0)
-        spread = (busy <= 0) | (busy >= 1)
+        spread = (busy <= 0) | (busy >= 1.0 - 1e-12)  # as 1 / inference_s times inference_s may be
         share = np.where(spread, np.where(rates > 0, 1.0, 0.0), busy)
         power_w = np.where(spread, energy_j * rates, energy_j / (self.model.inference_s or 1.0))
         return Work("inference", power_w, share)
@@ -155,9 +165,9 @@ class _Shares:
 def forecast(battery: BatterySpec, model: Model) -> Forecast:
     """Life and share, bounded anywhere in the ranges that go in; where the charge goes, at their corners."""
     box = _Box(battery, model)
-    alone, busy, shares = box.drained(0.0), box.drained(model.rate_hz, with_parts=True), _Shares(box)
+    alone, busy, shares = box.drained(0.0), box.drained(model.runs_hz, with_parts=True), _Shares(box)
     share = float(_share(busy.life_s, alone.life_s)[0])
-    least, greatest = shares.least(model.rate_hz), shares.greatest(model.rate_hz)
+    least, greatest = shares.least(model.runs_hz), shares.greatest(model.runs_hz)
     return Forecast(
         tier=box.inputs.tier,
         life_s=over_corners(busy.life_s),
@@ -165,7 +175,7 @@ def forecast(battery: BatterySpec, model: Model) -> Forecast:
         share=Range(min(least, share), share, max(greatest, share)),
         parts={name: over_corners(np.clip(part, 0.0, 1.0)) for name, part in busy.parts.items()},
         by_peak=(bool(busy.by_peak[0]), bool(busy.by_peak.any())),
-        overloaded=model.rate_hz * (model.inference_s or 0.0) > 1.0,
+        overloaded=model.is_overloaded,
         statements=box.inputs.statements,
         assumed=box.inputs.assumed,
     )
@@ -175,7 +185,7 @@ def likely_life_s(battery: BatterySpec, model: Model) -> float:
     """Life in s where each input of battery and model has its likely value: quick, for a curve of many rates."""
     energy = Range(*(model.energy_j.likely,) * 3)
     box = _Box(battery, Model(energy, model.rate_hz, model.inference_s), inputs_of(battery).likely())
-    return float(box.drained(model.rate_hz).life_s[0])
+    return float(box.drained(model.runs_hz).life_s[0])
 
 
 def share_of_life(energy_j: Range, duty: Duty, battery: BatterySpec, *, inference_s: float | None = None) -> Range:

@@ -28,7 +28,8 @@ def tell_answer(found: "Answer") -> None:
     _row("model", _model_text(found))
     _row("method", f"{TIERS[forecast.tier]}; [least, greatest] over all that is known")
     if forecast.overloaded:
-        _row("too often", "an inference takes longer than its period: the model runs always, and slower than asked")
+        _row("too often", f"an inference takes longer than its period ({_figure(found.asked_hz, '1/s')} asked): "
+             f"the model runs always, {_figure(found.rate_hz, '1/s')}")  # fmt: skip
     say("")
     _row("life without it", ranged(forecast.life_without_model_s, "s"))
     _row("life with it", ranged(forecast.life_s, "s") + how(_obtained(found)))
@@ -60,6 +61,7 @@ def answer_object(found: "Answer") -> dict[str, Any]:
         "obtained": _obtained(found),
         "energy": asdict(found.energy) | {"per_inference_j": _ends(found.energy.per_inference_j)},
         "rate_hz": found.rate_hz,
+        "asked_hz": found.asked_hz,
         "life_without_model_s": _ends(forecast.life_without_model_s),
         "life_s": _ends(forecast.life_s),
         "share": _ends(forecast.share),

@@ -57,6 +57,9 @@ def _decided(case: Case, of: Finding, found: Forecast, energy: MeanBounds) -> Fi
     if energy.count < MINIMUM_WINDOWS:
         reason = f"{reason} {energy.count} windows are too few to decide."
         return undecided(of, reason, f"at least {MINIMUM_WINDOWS} windows")
+    if found.overloaded and of.verdict is Verdict.PASS:
+        reason = f"{reason} An inference takes longer than its period, so this rate cannot be kept."
+        return undecided(of, reason, "a lower rate in the profile's [duty], or a faster model")
     return certifying(case, explained(of, reason, "narrower ranges in [battery], or more energy windows"))
 
 

@@ -78,7 +78,7 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, ba
             "energy_per_inference_lower_j": energy.lower,
             "energy_per_inference_upper_j": energy.upper,
             "idle_power_w": record.idle_power_w,
-            "model_power_w": max(0.0, energy.estimate) * duty.inferences_per_s,
+            "model_power_w": max(0.0, energy.estimate) * asked.runs_hz,
             "inferences_per_s": duty.inferences_per_s,
             "life_s": life.life_s.likely,
             "life_without_model_s": life.life_without_model_s.likely,
@@ -94,6 +94,9 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, duty: Duty, ba
     if energy.count < MINIMUM_WINDOWS:
         reason = f"{_reason(found)} {energy.count} windows are too few to decide."
         return undecided(found, reason, f"at least {MINIMUM_WINDOWS} windows")
+    if life.overloaded and found.verdict is Verdict.PASS:
+        reason = f"{_reason(found)} An inference takes longer than its period, so this rate cannot be kept."
+        return undecided(found, reason, "a lower rate in the profile's [duty], or a faster model")
     return certifying(case, explained(found, _reason(found), _need(case, record, energy, found)))
 
 

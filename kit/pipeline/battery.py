@@ -76,13 +76,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All that `edgeproof battery` tells."""
+    """All that `edgeproof battery` tells. rate_hz: how often the model runs, at most as often as asked (asked_hz)."""
 
     battery: BatterySpec
     device: str
     emulated: tuple[str, ...]
     energy: Energy
     rate_hz: float
+    asked_hz: float
     forecast: Forecast
     budgets: tuple[Budget, ...]
     judged: tuple[Judged, ...]
@@ -108,7 +109,8 @@ def answer(question: Question) -> Answer:
         device=device.name if device else "",
         emulated=device.emulated if device else (),
         energy=energy,
-        rate_hz=model.rate_hz,
+        rate_hz=model.runs_hz,
+        asked_hz=model.rate_hz,
         forecast=found,
         budgets=tuple(_budgets(question, asked, battery, model)),
         judged=tuple(_judged(each, found, energy, device) for each in asked) if named else (),
@@ -215,6 +217,8 @@ def _judged(asked: Requirement, found: Forecast, energy: Energy, device: DeviceS
     if verdict is not Verdict.INCONCLUSIVE:
         why = "the whole range is " + ("within the limit" if verdict is Verdict.PASS else "beyond the limit")
     held = _held_back(asked, found, energy, device)
+    if found.overloaded and verdict is Verdict.PASS:
+        held = held or "an inference takes longer than its period, so the rate asked cannot be kept"
     return Judged(asked, Verdict.INCONCLUSIVE if held else verdict, value, unit, held or why)
 
 

@@ -202,6 +202,17 @@ def test_a_model_that_takes_longer_than_its_period_is_said_to() -> None:
     assert not forecast(STATED, Model(exactly(1e-3), 10.0, 0.05)).overloaded
 
 
+@pytest.mark.parametrize("battery", [STATED, replace(STATED, discharge=profile(cutoff_v=2.2))], ids=["1", "3"])
+@pytest.mark.parametrize("inference_s", [0.3, 0.7, 5.0])
+def test_a_model_that_cannot_keep_its_rate_runs_always_and_no_more(battery: BatterySpec, inference_s: float) -> None:
+    """50 mJ in 5 s is 10 mW, however often it is asked; just as if its mean power were spread."""
+    asked = forecast(battery, Model(exactly(1e-3), 10.0, inference_s))
+    always = forecast(battery, Model(exactly(1e-3), 1.0 / inference_s))
+    for name in ("life_s", "share"):
+        assert getattr(asked, name).likely == pytest.approx(getattr(always, name).likely)
+    assert likely_life_s(battery, Model(exactly(1e-3), 10.0, inference_s)) == pytest.approx(asked.life_s.likely)
+
+
 def test_what_runs_at_once_is_known_at_worst_only() -> None:
     """Transmission and inference may meet: the likely end is without, the least life with both at once."""
     pulse = Pulse(0.05, 0.01, 1 / 60)

@@ -187,6 +187,22 @@ def test_a_run_has_its_own_device_rate_and_budget_and_no_verdict_unasked(home: P
     assert low < 60e-6 < high
 
 
+def test_a_model_that_cannot_keep_its_rate_is_told_at_the_rate_it_runs(home: Path, run: str) -> None:
+    """50 mJ in 5 s, asked for each second, is 10 mW."""
+    words = ("--capacity", "1 Ah", "--voltage", "3 V", "--other-load", "30 mW", "--self-discharge", "0 %",
+             "--energy-per-inference", "50 mJ", "--inference-time", "5 s", "--rate", "1 per second")  # fmt: skip
+    found = asked(home, *words)
+    assert (found["rate_hz"], found["asked_hz"], found["overloaded"]) == (0.2, 1.0, True)
+    assert found["share"]["likely"] == pytest.approx(0.25)
+    text = " ".join(edgeproof("battery", *words, home=home).stdout.split())
+    assert "(1 per second asked): the model runs always, 12 per minute" in text
+    (home / "tag.toml").write_text(PROFILE.format(life="1 h"))
+    words = ("--run", run, "--variant", "int8", "--profile", "./tag.toml", "--rate", "1 kHz", "--other-load", "0.1 W")
+    found = asked(home, *words)
+    assert [each["verdict"] for each in found["requirements"]] == ["INCONCLUSIVE"] * 2
+    assert "cannot be kept" in found["requirements"][0]["reason"]
+
+
 def test_a_typed_energy_never_passes(home: Path) -> None:
     found = asked(home, "--device", "tag", "--energy-per-inference", "1 uJ", "--profile", "./tag.toml")
     assert (found["verdict"], found["exit_code"]) == ("INCONCLUSIVE", 3)

@@ -6,7 +6,7 @@ import pytest
 
 from kit.judge import judge
 from kit.records import Finding, Obtained, Verdict
-from kit.spec.types import BatterySpec, DeviceSpec, Metric, Range, Requirement
+from kit.spec.types import BatterySpec, DeviceSpec, Duty, Metric, Range, Requirement
 from tests.builders import VariantPlan, device, evidence, profile
 
 HOUR_S = 3600.0
@@ -101,6 +101,16 @@ def test_what_it_needs_is_named() -> None:
     unclear = one(1.0, plan=replace(PLAN, energy_per_inference_j=-1e-6))
     assert (unclear.verdict, unclear.obtained) == (Verdict.INCONCLUSIVE, "measured")
     assert "cannot tell inference from idle" in unclear.reason
+
+
+@pytest.mark.parametrize(("metric", "easy", "hard"), [("battery.life", 1.0, 1e9), ("battery.share", 0.999, 1e-3)])
+def test_a_rate_that_cannot_be_kept_passes_nothing_and_fails(metric: Metric, easy: float, hard: float) -> None:
+    often = Duty(1e6)
+    found = one(easy, metric=metric, duty=often)
+    assert (found.verdict, found.need[:12]) == (Verdict.INCONCLUSIVE, "a lower rate")
+    assert "takes longer than its period" in found.reason
+    assert one(hard, metric=metric, duty=often).verdict == Verdict.FAIL
+    assert one(easy, metric=metric).verdict == Verdict.PASS
 
 
 def test_a_battery_that_nothing_drains_has_no_life_to_judge() -> None:
