@@ -118,6 +118,15 @@ def test_record_for_machines_keeps_standard_output_to_itself(tmp_path: Path) -> 
     assert value["accuracy_j"] is value["above_idle_j"] is value["idle"] is value["trace"] is None
 
 
+def test_every_key_for_machines_is_documented(tmp_path: Path) -> None:
+    words = ("meter", "record", *EMULATED, "--idle", "100ms", "--json", "--", "sleep", "0.1")
+    value = json.loads(edgeproof(*words, home=tmp_path).stdout)
+    documented = (ROOT / "docs/meters.md").read_text().split("### JSON")[1].split("### The trace")[0]
+    keys = [*value, *value["measured"], *value["meter"], *value["meter"]["accuracy"]]
+    assert [key for key in keys if f"`{key}`" not in documented] == []
+    assert value["idle"].keys() == value["measured"].keys()
+
+
 def test_an_estimate_is_one_mean_and_no_peak(tmp_path: Path) -> None:
     done = edgeproof("meter", "record", *ESTIMATE, "--", "sleep", "0.1", home=tmp_path)
     assert re.search(r"^power +mean [\d.]+ mW$", done.stdout, re.MULTILINE), done.stdout
