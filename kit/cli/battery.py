@@ -52,7 +52,7 @@ def battery_options(function: F) -> F:
 @click.option("--energy-per-inference", metavar="ENERGY", help='Above idle: "1.2 mJ", or "1.1 mJ to 1.3 mJ".')
 @click.option("--inference-time", metavar="TIME", help="How long one takes, which tells its peak.")
 @click.option("--run", "run_name", metavar="RUN", help="Take the energy that this run measured.")
-@click.option("--variant", help="Which variant or model of the run.")
+@click.option("--variant", help="Which variant of the run, or model of a bench: its file name, or letter.")
 @click.option("--rate", metavar="RATE", help='How often the model runs: "1 per second".')
 @click.option("--profile", help="Conformance profile: its rate, and a verdict on its battery requirements.")
 @click.option("--budget", metavar="SHARE|LIFE", help='What it may cost ("15 %") or must leave ("36 h").')

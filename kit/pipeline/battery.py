@@ -1,6 +1,7 @@
 """From a battery, a model's energy and how often it runs to hours, shares and, with a profile, verdicts."""
 
 import math
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from kit.records import EnergyRecord, Obtained, Verdict
 from kit.spec import load_device, load_profile
 from kit.spec.battery import battery_of
 from kit.spec.ranges import parse_range
+from kit.spec.text import shown
 from kit.spec.types import BatterySpec, DeviceSpec, Profile, Range, Requirement
 from kit.spec.units import parse
 from kit.store import Run
@@ -160,6 +162,7 @@ def _energy(question: Question, run: Run | None, confidence: float) -> Energy:
         return Energy(given, "estimated", "given on the command line", time_s)
     assert run is not None
     name, record = _energy_record(question, run)
+    meter = "" if record.meter.name == record.obtained else f", {record.meter.name}"
     if len(record.window_energy_j) < INTERVAL_WINDOWS:
         what = f"{len(record.window_energy_j)} energy windows of {name} cannot bound a mean"
         raise UsageError(what, where=str(run.path), next_step=f"measure {MINIMUM_WINDOWS} windows or more")
@@ -167,7 +170,7 @@ def _energy(question: Question, run: Run | None, confidence: float) -> Energy:
     return Energy(
         Range(bounds.lower, bounds.estimate, bounds.upper),
         record.obtained,
-        f"{name} of run {run.record.run_id}, {record.meter.name}",
+        f"{name} of run {run.record.run_id}{meter}",
         time_s or inference_s(record),
         bounds.count,
         confidence,
@@ -175,19 +178,31 @@ def _energy(question: Question, run: Run | None, confidence: float) -> Energy:
 
 
 def _energy_record(question: Question, run: Run) -> tuple[str, EnergyRecord]:
-    """The energy of the variant that was named, or of the only one that has any."""
-    names = [step.removeprefix("energy/") for step in run.steps if step.startswith("energy/")]
-    records = {name: run.get_optional(f"energy/{name}", EnergyRecord) for name in names}
+    """The energy of the variant or model that was named, or of the only one that has any, and what people call it."""
+    steps = [step.removeprefix("energy/") for step in run.steps if step.startswith("energy/")]
+    titles = _models(run) or {step: step for step in steps}
+    records = {titles[step]: run.get_optional(f"energy/{step}", EnergyRecord) for step in steps if step in titles}
     known = {name: record for name, record in records.items() if record is not None and record.obtained != "absent"}
     if not known:
         next_step = "measure with a device that has a [meter]"
         raise UsageError("this run has no energy of any variant", where=str(run.path), next_step=next_step)
     if question.variant is None and len(known) == 1:
         return next(iter(known.items()))
-    if question.variant not in known:
+    letters = dict(zip(string.ascii_uppercase, _models(run).values(), strict=False))
+    named = question.variant or ""
+    named = named if named in known else letters.get(named, _models(run).get(named, named))
+    if named not in known:
         what = "several variants have energy" if question.variant is None else f"no energy of {question.variant!r}"
         raise UsageError(what, where=str(run.path), next_step=f"add --variant, one of: {', '.join(known)}")
-    return question.variant, known[question.variant]
+    return named, known[named]
+
+
+def _models(run: Run) -> dict[str, str]:
+    """What each model of a bench's run is called, by the number of its steps; none where it is another command's."""
+    from kit.pipeline.bench_folder import PLAN  # it brings what reads models
+
+    labels = run.record.recipes if PLAN in run.steps else ()
+    return {str(number): shown(label) for number, label in enumerate(labels, 1)}
 
 
 def _budgets(question: Question, asked: tuple[Requirement, ...], battery: BatterySpec, model: Model) -> list[Budget]:

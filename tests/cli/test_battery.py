@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.pipeline.bench_folder import PLAN
+from kit.pipeline.bench_plan import BenchOrder
 from kit.records import EnergyRecord, MeterRecord, RunRecord
 from kit.spec import load_device, load_profile
 from kit.store import Run
@@ -201,6 +203,40 @@ def test_a_model_that_cannot_keep_its_rate_is_told_at_the_rate_it_runs(home: Pat
     found = asked(home, *words)
     assert [each["verdict"] for each in found["requirements"]] == ["INCONCLUSIVE"] * 2
     assert "cannot be kept" in found["requirements"][0]["reason"]
+
+
+@pytest.fixture
+def bench_run(home: Path) -> str:
+    """A run of two models as `edgeproof bench` stores it: steps by number, what they are called as its recipes."""
+    device = load_device(home / "config" / "edgeproof" / "devices" / "tag.toml")
+    record = RunRecord(
+        "20260202-000000-abcdef", "2026-02-02T00:00:00Z", "0", (), 0, "", "", "", "rows", "",
+        device.name, device.digest, ("watch-cnn.onnx", "2"),
+    )  # fmt: skip
+    of = Run.plan(home / "runs", record)
+    of.put("plan/device", device)
+    of.put(PLAN, BenchOrder(("watch-cnn.onnx", "2"), "tag"))
+    of.put("energy/1", energy_record(200e-6))
+    of.put("energy/2", energy_record(60e-6, obtained="emulated"))
+    of.release()
+    return record.run_id
+
+
+@pytest.mark.parametrize(
+    ("variant", "joules"), [("watch-cnn.onnx", 200e-6), ("A", 200e-6), ("1", 200e-6), ("B", 60e-6), ("2", 60e-6)]
+)
+def test_a_model_of_a_bench_is_named_as_it_is_printed(home: Path, bench_run: str, variant: str, joules: float) -> None:
+    found = asked(home, "--run", bench_run, "--variant", variant, "--rate", "6 per minute")
+    assert found["energy"]["per_inference_j"]["likely"] == pytest.approx(joules, rel=1e-3)
+    name = "watch-cnn.onnx" if joules > 100e-6 else "2"
+    assert found["energy"]["source"] == f"{name} of run {bench_run}, bench meter"
+
+
+@pytest.mark.parametrize("words", [(), ("--variant", "watch-snn.onnx"), ("--variant", "C")], ids=["none", "typo", "C"])
+def test_the_models_of_a_bench_are_told(home: Path, bench_run: str, words: tuple[str, ...]) -> None:
+    done = edgeproof("battery", "--run", bench_run, *words, "--rate", "6 per minute", home=home)
+    assert done.returncode == 2
+    assert re.search(r"fix +add --variant, one of: watch-cnn.onnx, 2\n", done.stderr)
 
 
 def test_a_typed_energy_never_passes(home: Path) -> None:
