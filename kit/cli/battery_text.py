@@ -8,6 +8,7 @@ from kit.battery import LEFT, TIERS, Statement
 from kit.cli.output import emulated_lines, say, tell
 from kit.judge.sentences import how, number, quantity
 from kit.spec.types import BatterySpec, Range
+from kit.spec.units import UNITS
 
 if TYPE_CHECKING:
     from kit.pipeline.battery import Answer, Budget
@@ -40,12 +41,14 @@ def tell_answer(found: "Answer") -> None:
         left = ranged(forecast.parts[LEFT], "share")
         _row("stops early", f"{sure}a peak takes the voltage below the cutoff, with {left} of the charge left")
     for budget in found.budgets:
-        _row(f"budget {budget.text}", _budget_text(budget, found.rate_hz))
+        _row(f"budget {budget.text}", _budget_text(budget, found))
     _tell_statements(forecast.statements)
     for judged in found.judged:
         say("")
         limit = f"{judged.requirement.metric} {judged.requirement.direction.replace('_', ' ')}"
-        tell(f"{judged.verdict}: {limit} {judged.requirement.limit_text}: {ranged(judged.value, judged.unit)}")
+        asked = judged.requirement.limit_text
+        value = _life_as(judged.value, asked) if judged.unit == "s" else ranged(judged.value, judged.unit)
+        tell(f"{judged.verdict}: {limit} {asked}: {value}")
         tell(judged.reason, "    ")
 
 
@@ -99,10 +102,8 @@ def ranged(value: Range, unit: str) -> str:
 def _figure(value: float, unit: str) -> str:
     if math.isinf(value):
         return "without end"
-    if value == 0 and unit == "1/s":
-        return "0"
     if unit == "1/s":
-        factor, name = next((row for row in _RATES if value >= row[0]), _RATES[-1])
+        factor, name = next((row for row in _RATES if value >= row[0]), _RATES[-1 if value else 0])
         return f"{number(value / factor, 3)} {name}"
     return f"{value:g} °C".replace("-", "−") if unit == "°C" else quantity(value, unit)
 
@@ -145,15 +146,32 @@ def _parts_text(found: "Answer") -> str:
     return f"{', '.join(shown)}: {found.forecast.dominant} dominates"
 
 
-def _budget_text(budget: "Budget", asked_hz: float) -> str:
-    rate = budget.rate_hz
+def _budget_text(budget: "Budget", found: "Answer") -> str:
+    rate, asked_hz, alone = budget.rate_hz, found.rate_hz, found.forecast.life_without_model_s
     if math.isinf(rate.low):
         return "met at every rate"
+    short = ""
+    if budget.life_s is not None and alone.low < budget.life_s:
+        short = f"; without the model the life is {_life_as(alone, budget.text)}"
     if rate.high <= 0:
-        return "met at no rate"
+        return f"met at no rate{short}"
     met = "surely" if asked_hz <= rate.low else "likely" if asked_hz <= rate.likely else "likely not"
     met = "surely not" if asked_hz > rate.high else met
-    return f"met up to {ranged(rate, '1/s')}; {_figure(asked_hz, '1/s')}: {met}"
+    upto = f"met up to {ranged(rate, '1/s')}"
+    if rate.likely <= 0:
+        upto = f"likely met at no rate, at best up to {_figure(rate.high, '1/s')}"
+    return f"{upto}; {_figure(asked_hz, '1/s')}: {met}{short}"
+
+
+def _life_as(life_s: Range, text: str) -> str:
+    """A life in the unit in which `text` states one."""
+    unit = text.split()[-1].lstrip("0123456789.+") if text.split() else ""
+    scale = UNITS["life"].scales.get(unit)
+    if scale is None:
+        return ranged(life_s, "s")
+    ends = (life_s.likely, life_s.low, life_s.high)
+    likely, low, high = ("without end" if math.isinf(each) else f"{number(each / scale, 3)} {unit}" for each in ends)
+    return likely if low == high == likely else f"{likely} [{low}, {high}]"
 
 
 def _tell_statements(statements: tuple[Statement, ...]) -> None:

@@ -46,7 +46,7 @@ def _judged(case: Case, record: EnergyRecord, energy: MeanBounds, battery: Batte
 
 def _decided(case: Case, of: Finding, found: Forecast, energy: MeanBounds) -> Finding:
     """The finding with its sentence, held back where its inputs cannot carry a verdict."""
-    reason = _reason(of)
+    reason = _reason(of, case.requirement.limit_text)
     if energy.estimate <= 0:
         reason = "the meter cannot tell inference from idle: energy above idle is not positive."
         return undecided(of, reason, "a finer meter, longer windows, or a new idle measurement")
@@ -63,8 +63,9 @@ def _decided(case: Case, of: Finding, found: Forecast, energy: MeanBounds) -> Fi
     return certifying(case, explained(of, reason, "narrower ranges in [battery], or more energy windows"))
 
 
-def _reason(of: Finding) -> str:
-    limit = f"limit {quantity(of.limit, 's')}"
+def _reason(of: Finding, limit_text: str) -> str:
+    """Why; the limit as it was written."""
+    limit = f"limit {limit_text}"
     if of.verdict is Verdict.PASS and of.lower is not None:
         end = f"(lower end, {percent(of.confidence)} confidence in its energy)"
         return f"the battery lasts at least {quantity(of.lower, 's')} with the model{how(of.obtained)} {end}; {limit}."

@@ -153,6 +153,41 @@ def test_the_rate_that_a_budget_allows_meets_it(home: Path) -> None:
     assert budget["share"] is None
 
 
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ("20 h", "met up to "),
+        (
+            "45 h",
+            r"met up to [^;]+ \[0 per second, [^;]+; 1 per minute: surely not; without the model the life is 50 h",
+        ),
+        (
+            "55 h",
+            r"likely met at no rate, at best up to [^;]+; 1 per minute: [^;]+; without the model the life is 50 h",
+        ),
+        ("2.3 days", r"likely met at no rate, [^;]+; [^;]+; without the model the life is 2.08 days \[1.67 days, "),
+        ("90 h", r"met at no rate; without the model the life is 50 h \[40 h, 60 h\]"),
+        ("0.1 %", "met up to "),
+    ],
+)
+def test_a_budget_that_the_battery_cannot_meet_alone_is_said(home: Path, budget: str, said: str) -> None:
+    """1.5 Wh beside 30 mW is 50 h, give or take a fifth; a life is told in the unit of its budget."""
+    words = ("--energy", "1.5 Wh", "--other-load", "30 mW", "--tolerance", "20 %", "--health", "100 %", "--temperature",
+             "20 °C", "--self-discharge", "0 %", "--energy-per-inference", "1 J", "--rate", "1 per minute")  # fmt: skip
+    text = " ".join(edgeproof("battery", *words, "--budget", budget, home=home).stdout.split())
+    found = re.search(rf"budget {budget} ({said}.*) stated", text)
+    assert found, text
+    assert not re.search(r"\b0[ ,\]](?!per)", found[1])
+    assert ("without the model" in found[1]) == (budget not in ("20 h", "0.1 %"))
+
+
+def test_a_life_is_judged_in_the_unit_of_its_limit(home: Path, run: str) -> None:
+    (home / "tag.toml").write_text(PROFILE.format(life="24 h"))
+    done = edgeproof("battery", "--run", run, "--variant", "int8", "--profile", "./tag.toml", home=home)
+    text = " ".join(done.stdout.split())
+    assert re.search(r"PASS: battery.life at least 24 h: [0-9,]+ h \[[0-9,]+ h, [0-9,]+ h\]", text)
+
+
 def test_a_life_without_end_is_null(home: Path) -> None:
     words = ("--energy", "1 Wh", "--other-load", "0 W", "--self-discharge", "0 %", *MODEL)
     found = asked(home, *words)

@@ -33,10 +33,11 @@ def one(
     plan: VariantPlan = PLAN,
     metric: Metric = "battery.life",
     spec: DeviceSpec | None = None,
+    limit_text: str = "",
     **changes: object,
 ) -> Finding:
     direction = "at_least" if metric == "battery.life" else "at_most"
-    asked = profile([Requirement("battery", metric, direction, limit, f"{limit:g}", 0.95)], **changes)  # type: ignore[arg-type]
+    asked = profile([Requirement("battery", metric, direction, limit, limit_text or f"{limit:g}", 0.95)], **changes)  # type: ignore[arg-type]
     spec = spec or device(battery=battery)
     return judge(evidence([plan], emulated=spec.emulated), asked, spec).variants[0].findings[0]
 
@@ -56,7 +57,7 @@ def test_the_whole_range_is_held_against_the_limit(hours: float, verdict: str) -
 
 def test_a_pass_is_told_by_its_least_life() -> None:
     assert one(36 * HOUR_S).reason.startswith("the battery lasts at least 1.74 days with the model (lower end, 95 % ")
-    assert one(36 * HOUR_S).reason.endswith("limit 1.5 days.")
+    assert one(36 * HOUR_S, limit_text="36 h").reason.endswith("; limit 36 h.")
 
 
 @pytest.mark.parametrize(
