@@ -84,14 +84,17 @@ def _of_unstable(case: Case, whole: QuantileBounds, record: LatencyRecord, stabi
     """The finding where the run changed on the way, from its fastest stretch's lower end to its slowest's upper end.
 
     FAIL stands if even the fastest breaks the limit. PASS stands if the slowest holds it, and would if it slowed by as
-    much again as it differs from the fastest. Anything else is undecided, and so is a run whose stretches are unknown.
+    much again as its median differs from the fastest's. Anything else is undecided, and so is a run whose stretches are
+    unknown.
     """
-    parts, cause = _parts(case, record, stability.boundaries), stability.causes[0]
-    if len(parts) < 2:
+    stretches, cause = _stretches(record, stability.boundaries), stability.causes[0]
+    if len(stretches) < 2:
         found = _found(case, record, whole)
         reason = f"{_reason(case, found)} The run was not stable: {cause.sentence}."
         return undecided(found, reason, NEEDS[cause.kind])
-    ratio = max(part.estimate for part in parts) / max(min(part.estimate for part in parts), 1e-12)
+    parts = [_part(case, stretch) for stretch in stretches]
+    levels = [float(np.median(stretch)) for stretch in stretches]
+    ratio = max(levels) / max(min(levels), 1e-12)
     lower, upper = min(part.lower or 0.0 for part in parts), _slowest_upper(parts, whole, ratio)
     found = _found(case, record, replace(whole, lower=lower, upper=upper))
     found = replace(found, details={**found.details, "stretches": float(len(parts)), "slowest_to_fastest": ratio})
@@ -115,14 +118,17 @@ def _slowest_upper(parts: list[QuantileBounds], whole: QuantileBounds, ratio: fl
     return None if whole.upper is None else max([whole.upper * ratio, *uppers])
 
 
-def _parts(case: Case, record: LatencyRecord, boundaries: tuple[int, ...]) -> list[QuantileBounds]:
-    """Bounds of each stretch between the places where the level changed; too few samples bound nothing."""
+def _stretches(record: LatencyRecord, boundaries: tuple[int, ...]) -> list[Float64Array]:
+    """Samples in s between the places where the level changed, after warm-up."""
     inside = [index for index in boundaries if record.warmup_count < index < len(record.samples_ns)]
-    stretches: list[Float64Array] = np.split(
-        record.samples_ns.astype(np.float64) * 1e-9, [record.warmup_count, *inside]
-    )
-    bounds = [quantile_bounds(part, _probability(case), case.confidence) for part in stretches[1:]]
-    return [part if part.count >= MINIMUM_COUNT else replace(part, lower=None, upper=None) for part in bounds]
+    samples_s = record.samples_ns.astype(np.float64) * 1e-9
+    return np.split(samples_s, [record.warmup_count, *inside])[1:]
+
+
+def _part(case: Case, stretch: Float64Array) -> QuantileBounds:
+    """Bounds of one stretch; too few samples bound nothing."""
+    found = quantile_bounds(stretch, _probability(case), case.confidence)
+    return found if found.count >= MINIMUM_COUNT else replace(found, lower=None, upper=None)
 
 
 def _name(case: Case) -> str:

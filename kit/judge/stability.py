@@ -146,9 +146,7 @@ def _unexplained(record: LatencyRecord, shift: Shift, of_sessions: bool) -> Caus
     states = (record.before, record.after, *(each.conditions for each in record.telemetry))
     pressure = max((each.cpu_pressure_share or 0.0 for each in states), default=0.0)
     if pressure >= CROWDED_SHARE:
-        told = (
-            f"tasks waited for a processor up to {percent(pressure)} of the time: other work probably disturbed it"
-        )
+        told = f"tasks waited for a processor up to {percent(pressure)} of the time: other work probably disturbed it"
         return Cause("interference", told)
     if of_sessions:
         return Cause("sessions", "nothing that the device told explains it, and each session differs")
