@@ -169,7 +169,7 @@ def test_errors_keep_their_class_place_and_fix(tmp_path: Path) -> None:
 def test_an_interrupt_in_the_middle_leaves_nothing(tmp_path: Path, scratch: Path) -> None:
     before = children()
     path = pickled(tmp_path, "import time; time.sleep(60)")
-    timer = threading.Timer(2.0, signal.raise_signal, [signal.SIGINT])
+    timer = threading.Timer(2.0, os.kill, [os.getpid(), signal.SIGINT])  # to the process: its main thread is woken
     timer.start()
     with pytest.raises(KeyboardInterrupt), opened(SklearnConverter(), path, TRUSTED):
         pass
