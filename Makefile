@@ -39,7 +39,7 @@ lint: $(READY)  ## style, types, layers
 	@PYTHONPATH=. $(BIN)/lint-imports --no-cache | tail -n 12
 
 proofs: $(READY)  ## slow proofs: verdicts, processors, faults, fuzzing; ONLY=name for some
-	@$(PYTEST) -m proof -s --timeout 1800 tests/proofs $(if $(ONLY),-k $(ONLY))
+	@$(PYTEST) -m proof -s --timeout 1800 tests $(if $(ONLY),-k $(ONLY))
 
 bench: $(READY)  ## ours against named peers, side by side; ONLY=name for one
 	@$(BIN)/python -m benchmarks $(ONLY)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,35 @@ def _models_are_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Generato
         yield
 
 
-LONGEST = ("test_readme.py", "test_other_processor.py", "test_hostile.py")
+LONGEST = ("test_readme.py", "test_hostile.py")
 """Modules of a few tests that take minutes: begun first, so that no worker is left alone with one at the end."""
 
 
+SLOW = (
+    "test_other_processor.py::*",
+    "test_certify_recipe_from.py::test_a_run_is_resumed*",
+    "test_certify_recipe_from.py::test_two_recipes*",
+    "test_certify_recipe_from.py::test_the_plan*",
+    "test_search.py::test_a_kill*",
+    "test_search.py::test_a_second*",
+    "test_kill.py::test_a_killed_host*",
+    "test_deploy.py::test_a_certificate_of_a_port*",
+    "test_convert_tensorflow.py::test_a_conversion_is_verified*",
+    "test_convert_torch.py::test_weights*",
+    "test_convert_torch.py::test_the_same_class*",
+    "test_convert_torch.py::test_a_branch*",
+    "test_convert_torch.py::test_a_network_with_dict*",
+    "test_hostile.py::*saved-model-[!r]*",
+)
+"""Tests of 10 s to a minute that are proofs, where others of their module show the same in less: `make proofs`."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first, all else in its order."""
+    """The longest modules first, all else in its order; slow tests are proofs."""
+    for item in items:
+        if any(fnmatch(f"{Path(item.path).name}::{item.name}", pattern) for pattern in SLOW):
+            item.add_marker("proof")
     items.sort(key=lambda item: LONGEST.index(name) if (name := Path(item.path).name) in LONGEST else len(LONGEST))
 
 

@@ -102,7 +102,7 @@ class TestWorkloads:
         workload = Workload("multi-stream", streams=3)
         timed = shared.time_inferences(digest, kits.rows(4), count=30, min_s=0, workload=workload)
         overlapping = timed.starts_ns[1:] < (timed.starts_ns + timed.samples_ns)[:-1]
-        assert overlapping.sum() > len(overlapping) / 2
+        assert overlapping.sum() > len(overlapping) / 4, "one after the other, none would"
 
     def test_progress_is_told_and_rows_that_do_not_fit_are_refused(self, shared):
         told = []
