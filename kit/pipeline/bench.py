@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ from kit.errors import (
     MeasurementError,
     MissingExtraError,
     SpecError,
-    UsageError,
 )
 from kit.judge.stability import assess
 from kit.measure import (
@@ -39,6 +38,7 @@ from kit.pipeline.bench_plan import (
     step_words,
 )
 from kit.pipeline.interleave import turns
+from kit.pipeline.same_device import require_same_device
 from kit.pipeline.stable import ATTEMPTS, Held, wait_until_calm, wanted
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
@@ -122,17 +122,8 @@ def _step(work: _Work, step: str, do: Callable[[], None]) -> None:
 def _identify(work: _Work) -> None:
     now = work.device.identify()
     known = work.run.optional_step("device/identity", DeviceRecord, lambda: now)
-    if known is None or _lasting(known) != _lasting(now):
-        raise UsageError(
-            f"device {work.inputs.device.name} is not what it was when this run began: hardware or software changed",
-            next_step="start a new run: figures of two devices must not be mixed",
-        )
+    require_same_device(known, now, work.inputs.device.name)
     work.watcher.finish(step_words(work.inputs, "device/identity"))
-
-
-def _lasting(device: DeviceRecord) -> DeviceRecord:
-    """Who a device is, without what changes by the minute."""
-    return replace(device, free_storage_bytes=None, battery=None)
 
 
 def _deployed(work: _Work, model: BenchModel) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
 from kit.device import open_device
 from kit.device.base import Device, Progress
-from kit.errors import ConversionError, UsageError
+from kit.errors import ConversionError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
 from kit.model.predict import predict_saturating
@@ -17,6 +17,7 @@ from kit.model.session import runs_exactly
 from kit.model.weights import file_sizes
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
+from kit.pipeline.same_device import require_same_device
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
@@ -160,16 +161,7 @@ def _make_variant(work: Work, name: str) -> VariantRecord:
 
 def _identify(work: Work, device: Device) -> None:
     known = work.step("device/identity", DeviceRecord, device.identify)
-    if known is None or _lasting(known) != _lasting(device.identify()):
-        raise UsageError(
-            f"device {work.inputs.device.name} is not what it was when this run began: hardware or software changed",
-            next_step="start a new run: figures of two devices must not be mixed",
-        )
-
-
-def _lasting(device: DeviceRecord) -> DeviceRecord:
-    """Who a device is, without what changes by the minute."""
-    return replace(device, free_storage_bytes=None, battery=None)
+    require_same_device(known, device.identify(), work.inputs.device.name)
 
 
 def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None:
