@@ -46,7 +46,7 @@ bench: $(READY)  ## ours against named peers, side by side; ONLY=name for one
 
 lock: $(READY)  ## resolve the locked environment again
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile pyproject.toml requirements/dev.in --extra sklearn --extra parquet --extra keys --extra weights --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml requirements/dev.in --extra sklearn --extra parquet --extra keys --extra weights --extra detection --extra joulescope --extra nvml --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet -o requirements/dev.txt
 	@$(BIN)/uv pip compile requirements/data.in --no-deps --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet -o requirements/data.txt

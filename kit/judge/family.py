@@ -11,8 +11,27 @@ alone are the family. Any other sampled claim (time, memory, battery, accuracy i
 from kit.records import Evidence, VariantEvidence
 from kit.spec.types import Metric, Profile, Requirement
 
-AGAINST_REFERENCE: tuple[Metric, ...] = ("accuracy.drop", "fairness.gap_change", "numerics.processor_flips")
+AGAINST_REFERENCE: tuple[Metric, ...] = (
+    "accuracy.drop",
+    "quality.loss",
+    "agreement.flips",
+    "slices.found",
+    "fairness.gap_change",
+    "numerics.processor_flips",
+    "privacy.membership",
+    "explanation.agreement",
+)
 """Metrics that compare a variant with the reference or with its own exact arithmetic."""
+
+OF_THE_DATA: tuple[Metric, ...] = (
+    "data.missing",
+    "data.wrong",
+    "data.duplicates",
+    "data.leaked",
+    "data.shifted",
+    "data.lagged",
+)
+"""Metrics that are the same for every variant: none competes in them."""
 
 
 def competitors(evidence: Evidence, profile: Profile, metric: Metric) -> tuple[str, ...]:
@@ -30,7 +49,7 @@ def candidates_of(variant: VariantEvidence, requirement: Requirement, evidence: 
 
     A variant that is ruled out is judged like those that are not.
     """
-    if _is_reference(variant) and requirement.metric in AGAINST_REFERENCE:
+    if requirement.metric in OF_THE_DATA or (_is_reference(variant) and requirement.metric in AGAINST_REFERENCE):
         return 1
     return max(1, len(competitors(evidence, profile, requirement.metric)))
 

@@ -3,13 +3,20 @@
 from collections.abc import Callable
 
 from kit.judge.accuracy import judge_drop, judge_value
+from kit.judge.agreement import judge_flips
 from kit.judge.base import Case
 from kit.judge.battery_life import judge_battery_life
+from kit.judge.data import judge_data
 from kit.judge.energy import judge_battery
+from kit.judge.explanation import judge_explanation
 from kit.judge.fairness import judge_gap_change
+from kit.judge.fairness_gap import judge_gap
+from kit.judge.found import judge_found
 from kit.judge.latency import judge_latency
+from kit.judge.membership import judge_membership
 from kit.judge.memory import judge_memory
 from kit.judge.numerics import judge_processor_flips
+from kit.judge.quality import judge_quality
 from kit.judge.size import judge_size
 from kit.records import Finding
 from kit.spec.types import Metric
@@ -28,4 +35,18 @@ JUDGES: dict[Metric, Callable[[Case], tuple[Finding, ...]]] = {
     "accuracy.drop": judge_drop,
     "fairness.gap_change": judge_gap_change,
     "numerics.processor_flips": judge_processor_flips,
+    "quality.value": judge_quality,
+    "quality.loss": judge_quality,
+    "agreement.flips": judge_flips,
+    "slices.found": judge_found,
+    "data.missing": judge_data,
+    "data.wrong": judge_data,
+    "data.duplicates": judge_data,
+    "data.leaked": judge_data,
+    "data.shifted": judge_data,
+    "data.lagged": judge_data,
+    "privacy.membership": judge_membership,
+    "explanation.agreement": judge_explanation,
+    "fairness.gap": judge_gap,
+    "fairness.ratio": judge_gap,
 }

@@ -1,22 +1,31 @@
 """From a run's stored records to what judging looks at: printed and recomputed verdicts take the same way."""
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from kit.records import (
+    ColumnRecord,
     ConversionRecord,
+    DataRecord,
     DatasetRecord,
     DeviceRecord,
     EnergyRecord,
     Evidence,
+    ExplanationRecord,
     LatencyRecord,
+    LossRecord,
+    MembershipRecord,
     MemoryRecord,
     ModelRecord,
     PredictionRecord,
+    SampleRecord,
     VariantEvidence,
     VariantRecord,
 )
 from kit.spec.types import DeviceSpec, Profile
 from kit.store import Run
+
+T = TypeVar("T")
 
 PER_VARIANT: dict[str, type] = {
     "predictions": PredictionRecord,
@@ -27,6 +36,16 @@ PER_VARIANT: dict[str, type] = {
     "energy": EnergyRecord,
 }
 """What is obtained of each variant: field of VariantEvidence, and the record's type; the step is ``field/recipe``."""
+
+WHERE_ASKED: dict[str, type] = {
+    "sample": SampleRecord,
+    "membership": MembershipRecord,
+    "explanation": ExplanationRecord,
+}
+"""What is obtained only where a requirement or a command asks for it."""
+
+LOSSES: type[dict[str, LossRecord]] = dict[str, LossRecord]
+COLUMNS: type[dict[str, ColumnRecord]] = dict[str, ColumnRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +70,10 @@ def load_bundle(run: Run) -> Bundle:
         not_made={
             name: run.get(f"not-made/{name}", str) for name in run.record.recipes if f"not-made/{name}" in run.steps
         },
+        reference_losses=_asked(run, "model/losses", LOSSES) or {},
+        reference_membership=_asked(run, "model/membership", MembershipRecord),
+        data=_asked(run, "dataset/checks", DataRecord),
+        found_columns=_asked(run, "dataset/found_columns", COLUMNS) or {},
     )
     return Bundle(evidence, run.get("plan/profile", Profile), run.get("plan/device", DeviceSpec))
 
@@ -59,5 +82,12 @@ def _variant(run: Run, name: str) -> VariantEvidence | None:
     record = run.get_optional(f"variant/{name}", VariantRecord)
     if record is None:
         return None
-    parts = {field: run.get_optional(f"{field}/{name}", kind) for field, kind in PER_VARIANT.items()}
+    parts: dict[str, Any] = {field: run.get_optional(f"{field}/{name}", kind) for field, kind in PER_VARIANT.items()}
+    parts |= {field: _asked(run, f"{field}/{name}", kind) for field, kind in WHERE_ASKED.items()}
+    parts["losses"] = _asked(run, f"losses/{name}", LOSSES) or {}
     return VariantEvidence(variant=record, **parts)
+
+
+def _asked(run: Run, step: str, kind: type[T]) -> T | None:
+    """The record of a step that a run may not have had."""
+    return run.get_optional(step, kind) if step in run.steps else None

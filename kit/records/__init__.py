@@ -5,7 +5,7 @@ dtype and shape; a field that was not obtained is None, never zero.
 """
 
 from kit.records.base import Arithmetic, Float32Array, Float64Array, Int64Array, Obtained
-from kit.records.data import ColumnRecord, DatasetRecord
+from kit.records.data import ColumnRecord, DatasetRecord, RaggedRecord, TaskName
 from kit.records.device import Conditions, DeviceRecord, Telemetry
 from kit.records.health import HealthFinding, HealthJudgement, HealthRecord, LinkTrial
 from kit.records.judged import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement, Verdict
@@ -19,7 +19,7 @@ from kit.records.latency import (
     Scenario,
     Workload,
 )
-from kit.records.measured import MemoryRecord, PredictionRecord
+from kit.records.measured import LossRecord, MemoryRecord, PredictionRecord, SampleRecord
 from kit.records.model import (
     CalibrationMethod,
     ConversionRecord,
@@ -45,6 +45,7 @@ from kit.records.power import (
     UncertaintyRecord,
 )
 from kit.records.run import RunRecord
+from kit.records.trust import DataCheck, DataRecord, ExplanationRecord, FlippedRow, MembershipRecord
 
 __all__ = [
     "SINGLE_STREAM",
@@ -57,11 +58,15 @@ __all__ = [
     "ColumnRecord",
     "Conditions",
     "ConversionRecord",
+    "DataCheck",
+    "DataRecord",
     "DatasetRecord",
     "DeviceRecord",
     "EnergyRecord",
     "Evidence",
+    "ExplanationRecord",
     "Finding",
+    "FlippedRow",
     "Float32Array",
     "Float64Array",
     "HealthFinding",
@@ -71,6 +76,8 @@ __all__ = [
     "Judgement",
     "LatencyRecord",
     "LinkTrial",
+    "LossRecord",
+    "MembershipRecord",
     "MemoryRecord",
     "MeterAccuracy",
     "MeterRecord",
@@ -82,13 +89,16 @@ __all__ = [
     "PhaseRecord",
     "Precision",
     "PredictionRecord",
+    "RaggedRecord",
     "Recipe",
     "RunRecord",
+    "SampleRecord",
     "SaturationRecord",
     "Scenario",
     "SearchGap",
     "SearchPoint",
     "SearchRecord",
+    "TaskName",
     "Telemetry",
     "TensorInfo",
     "TraceRecord",

@@ -5,17 +5,21 @@ from enum import StrEnum
 from typing import Literal
 
 from kit.records.base import Obtained
-from kit.records.data import DatasetRecord
+from kit.records.data import ColumnRecord, DatasetRecord
 from kit.records.device import DeviceRecord
 from kit.records.latency import LatencyRecord
-from kit.records.measured import MemoryRecord, PredictionRecord
+from kit.records.measured import LossRecord, MemoryRecord, PredictionRecord, SampleRecord
 from kit.records.model import ConversionRecord, ModelRecord, VariantRecord
 from kit.records.power import EnergyRecord
+from kit.records.trust import DataRecord, ExplanationRecord, MembershipRecord
 
 
 @dataclass(frozen=True, slots=True)
 class VariantEvidence:
-    """All that is known of one variant on one device; what was not obtained is None or missing."""
+    """All that is known of one variant on one device; what was not obtained is None or missing.
+
+    `losses` has a record a measure. `sample` is there instead of `predictions` where the run stopped early.
+    """
 
     variant: VariantRecord
     latency: LatencyRecord | None
@@ -24,13 +28,18 @@ class VariantEvidence:
     predictions: PredictionRecord | None
     exact_predictions: PredictionRecord | None
     saturating_predictions: PredictionRecord | None
+    losses: dict[str, LossRecord] = field(default_factory=dict)
+    sample: SampleRecord | None = None
+    membership: MembershipRecord | None = None
+    explanation: ExplanationRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What judging looks at, with a profile: nothing else.
 
-    `not_made` names recipes that could not be applied to this model, and why.
+    `not_made` names recipes that could not be applied to this model, and why. `found_columns` are columns that nobody
+    named: clusters of the reference's embedding.
     """
 
     source: ModelRecord
@@ -41,6 +50,10 @@ class Evidence:
     device: DeviceRecord
     variants: tuple[VariantEvidence, ...]
     not_made: dict[str, str] = field(default_factory=dict)
+    reference_losses: dict[str, LossRecord] = field(default_factory=dict)
+    reference_membership: MembershipRecord | None = None
+    data: DataRecord | None = None
+    found_columns: dict[str, ColumnRecord] = field(default_factory=dict)
 
 
 class Verdict(StrEnum):

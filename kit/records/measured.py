@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from kit.records.base import Arithmetic, Float32Array, Int64Array, Obtained
+from kit.records.base import Arithmetic, Float32Array, Float64Array, Int64Array, Obtained
+from kit.records.data import RaggedRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,11 @@ class MemoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class PredictionRecord:
-    """Scores and decisions on every row of a dataset part.
+    """What a model said of every row of a dataset part.
 
-    scores: float32 [rows, classes]; decisions: int64 [rows], index of the class.
+    scores: float32 [rows, classes] (or outputs of a regression, dimensions of an embedding, one score of an anomaly);
+    decisions: int64 [rows], index of the class, empty for a task that names none. `items`: a task's answers that are no
+    table (tokens, boxes); `scores` is then float32 [rows, 0].
     """
 
     model_digest: str
@@ -44,3 +47,43 @@ class PredictionRecord:
     scores: Float32Array
     decisions: Int64Array
     obtained: Obtained
+    items: RaggedRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LossRecord:
+    """What each row loses under a measure, so that any slice can be judged later: losses float64 [rows], more is worse.
+
+    The measure over some rows is the sum of their losses over the sum of their `sizes` (float64 [rows], such as words;
+    None: each row counts once). `low` and `high` bound a row's loss, None where nothing does.
+    """
+
+    measure: str
+    model_digest: str
+    data_digest: str
+    losses: Float64Array
+    sizes: Float64Array | None
+    low: float | None
+    high: float | None
+    obtained: Obtained
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """A device run that stopped as soon as its requirements were decided.
+
+    order: int64 [n], rows in the random order in which they crossed the link (without replacement, by `seed`);
+    scores: float32 [n, classes] and decisions: int64 [n] of the device on them; `twin`: the same file's predictions on
+    all rows, by this host under the device's arithmetic, None where there is no such twin.
+    """
+
+    model_digest: str
+    data_digest: str
+    where: str
+    seed: int
+    order: Int64Array
+    scores: Float32Array
+    decisions: Int64Array
+    obtained: Obtained
+    twin: PredictionRecord | None
+    stopped: str

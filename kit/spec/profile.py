@@ -29,6 +29,7 @@ class MetricRule:
     kind: units.Kind
     direction: Literal["at_most", "at_least"] = "at_most"
     by: Literal["required", "optional", "forbidden"] = "forbidden"
+    measure: Literal["required", "optional", "forbidden"] = "forbidden"
 
 
 METRICS: dict[str, MetricRule] = {
@@ -39,8 +40,22 @@ METRICS: dict[str, MetricRule] = {
     "battery.life": MetricRule("a battery life", "life", "at_least"),
     "accuracy.value": MetricRule("an accuracy", "share", "at_least"),
     "accuracy.drop": MetricRule("an accuracy drop", "points", by="optional"),
-    "fairness.gap_change": MetricRule("a change of a gap", "points", by="required"),
+    "quality.value": MetricRule("a measure", "share", "at_least", by="optional", measure="required"),
+    "quality.loss": MetricRule("a loss", "points", by="optional", measure="required"),
+    "agreement.flips": MetricRule("a share of decisions", "share", by="optional"),
+    "slices.found": MetricRule("an accuracy drop", "points"),
+    "fairness.gap": MetricRule("a gap", "points", by="required", measure="optional"),
+    "fairness.ratio": MetricRule("a ratio", "share", "at_least", by="required", measure="optional"),
+    "fairness.gap_change": MetricRule("a change of a gap", "points", by="required", measure="optional"),
     "numerics.processor_flips": MetricRule("a share of decisions", "share"),
+    "data.missing": MetricRule("a share of rows", "share"),
+    "data.wrong": MetricRule("a share of rows", "share"),
+    "data.duplicates": MetricRule("a share of rows", "share"),
+    "data.leaked": MetricRule("a share of rows", "share"),
+    "data.shifted": MetricRule("a distance between distributions", "share"),
+    "data.lagged": MetricRule("a share of rows", "share"),
+    "privacy.membership": MetricRule("an attack's advantage", "points"),
+    "explanation.agreement": MetricRule("a rank agreement", "share", "at_least"),
 }
 assert set(METRICS) == set(get_args(Metric))
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.records import DatasetRecord
+from kit.records import DatasetRecord, TaskName
 
 Metric = Literal[
     "latency.p50",
@@ -20,8 +20,22 @@ Metric = Literal[
     "battery.life",
     "accuracy.value",
     "accuracy.drop",
+    "quality.value",
+    "quality.loss",
+    "agreement.flips",
+    "slices.found",
+    "fairness.gap",
+    "fairness.ratio",
     "fairness.gap_change",
     "numerics.processor_flips",
+    "data.missing",
+    "data.wrong",
+    "data.duplicates",
+    "data.leaked",
+    "data.shifted",
+    "data.lagged",
+    "privacy.membership",
+    "explanation.agreement",
 ]
 """What a requirement is about.
 
@@ -29,8 +43,13 @@ latency.pNN: quantile of one inference, s. memory.peak: what the model adds to t
 battery.share: share of battery life that the model costs. battery.life: life with the model, s.
 accuracy.value: share right on the device.
 accuracy.drop: reference accuracy less optimized accuracy on the same rows (also for each slice with `by`).
-fairness.gap_change: gap between the best and worst group after less before. numerics.processor_flips: share of
-rows whose decision depends on whether the processor's int8 kernels saturate.
+quality.value: a named measure on the device; quality.loss: by how much it is worse than the reference's.
+agreement.flips: share of rows decided otherwise than by the reference. slices.found: drop on the worst conjunction of
+columns that a search finds and held-out rows confirm. fairness.gap, fairness.ratio: difference and ratio between groups
+on the device; fairness.gap_change: gap after less before. numerics.processor_flips: share of rows whose decision
+depends on whether the processor's int8 kernels saturate. data.*: share of rows (or, for data.shifted and data.lagged, a
+distance from 0 to 1) of which a fault of the data is found. privacy.membership: advantage of an attack that guesses who
+was trained on, over the reference's. explanation.agreement: rank agreement of what reference and variant look at.
 """
 
 
@@ -38,8 +57,10 @@ rows whose decision depends on whether the processor's int8 kernels saturate.
 class Requirement:
     """A one-sided claim with its limit in SI units (s, B; a share or points as 0 to 1).
 
-    `by` lists the columns whose every value is a slice to be judged by itself; `minimum_rows` and
-    `minimum_clusters` are the least that a slice must have. `limit_text` is the limit as the user wrote it.
+    `by` lists the columns whose every value is a slice to be judged by itself, crossed up to `cross` of them; `slices`
+    are those of the profile by name. `minimum_rows` and `minimum_clusters` are the least that a slice must have.
+    `limit_text` is the limit as the user wrote it. `measure` is a row of `kit.spec.measures`, or ``file.py:function``.
+    `positive` is the class that groups want (fairness), the last one if empty; `harm` the kind that is feared.
     """
 
     id: str
@@ -53,6 +74,21 @@ class Requirement:
     minimum_clusters: int = 5
     why: str = ""
     line: int = 0
+    measure: str = ""
+    slices: tuple[str, ...] = ()
+    cross: int = 1
+    positive: str = ""
+    harm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSpec:
+    """A slice with a name: the rows where an expression over columns holds, or a scenario's rows (numbers from 0)."""
+
+    name: str
+    where: str = ""
+    rows: tuple[int, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +116,10 @@ class MeasurePlan:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A conformance profile: requirements, candidate recipes, and how to measure."""
+    """A conformance profile: requirements, candidate recipes, how to measure, and slices.
+
+    `bins` says of a column of numbers into how many quantile bins it is cut.
+    """
 
     name: str
     description: str
@@ -92,6 +131,8 @@ class Profile:
     duty: Duty | None
     measure: MeasurePlan
     icc_floor: float = 0.05
+    slices: tuple[SliceSpec, ...] = ()
+    bins: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +295,9 @@ class DeviceSpec:
     board: BoardSpec | None = None
 
 
-PartRole = Literal["test", "calibration", "selection"]
-"""What rows are for. test: they judge. calibration: they give int8 its ranges. selection: a search chooses on them."""
+PartRole = Literal["test", "calibration", "selection", "train"]
+"""What rows are for. test: they judge. calibration: they give int8 its ranges. selection: a search chooses on them.
+train: the model was trained on them, or some of them: they show leaks, and whether the model tells its members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,10 +317,11 @@ class Dataset:
     description: str
     digest: str
     path: str
-    task: Literal["classification"]
+    task: TaskName
     classes: tuple[str, ...]
     slice_columns: tuple[str, ...]
     output_name: str | None
     test: DatasetPart
     calibration: DatasetPart | None
     selection: DatasetPart | None = None
+    train: DatasetPart | None = None

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from kit.judge import judge
-from kit.judge.family import AGAINST_REFERENCE, competitors
+from kit.judge.family import AGAINST_REFERENCE, OF_THE_DATA, competitors
 from kit.records import Evidence
 from kit.spec.types import MeasurePlan, Metric, Profile, Requirement
 from kit.stats.quantile import minimum_count
@@ -42,6 +42,9 @@ MEASURED: tuple[Metric, ...] = (
     "battery.share",
     "battery.life",
     "accuracy.value",
+    "quality.value",
+    "fairness.gap",
+    "fairness.ratio",
 )
 
 
@@ -59,7 +62,7 @@ def test_fp32_competes_in_what_is_no_comparison_with_the_reference(evidence: Evi
 
 def test_every_sampled_metric_is_in_one_of_the_two_families() -> None:
     quantiles: tuple[Metric, ...] = ("latency.p90", "latency.p95", "latency.p99.9")
-    assert {*MEASURED, *quantiles, *AGAINST_REFERENCE, "model.size"} == set(get_args(Metric))
+    assert {*MEASURED, *quantiles, *AGAINST_REFERENCE, *OF_THE_DATA, "model.size"} == set(get_args(Metric))
 
 
 def test_fp32_does_not_compete_where_it_is_absent_or_too_large(evidence: Evidence) -> None:

@@ -335,7 +335,7 @@ def _outcome(manifest: Path) -> str | None:
         ("shape = [4]", "shape = [0]", 0, "expected a whole number >= 1", "shape"),
         ('label = "label"\n', "", -5, "dataset.label: this key is missing", "column"),
         ('role = "test"', 'role = "calibration"', 6, 'a second part with the role "calibration"', "keep one"),
-        ('role = "test"', 'role = "train"', 0, "'train' is not known here", "calibration, selection, test"),
+        ('role = "test"', 'role = "judge"', 0, "'judge' is not known here", "calibration, selection, test"),
         ('path = "test.npz"', 'path = "../test.npz"', 0, "outside the manifest's folder", "beside the manifest"),
         ('path = "test.npz"', 'path = "/etc/hostname"', 0, "outside the manifest's folder", "beside the manifest"),
         ('path = "test.npz"', 'path = "tset.npz"', 0, 'there is no file "tset.npz"', "relative to the manifest"),

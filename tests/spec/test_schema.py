@@ -96,7 +96,7 @@ def test_broken_links_limits_and_boards_are_not(good: str, old: str, new: str) -
     [
         ('array = "x"\n', ""),
         ('array = "x"', 'array = "x"\ncolumns = ["a"]'),
-        ('role = "test"', 'role = "train"'),
+        ('role = "test"', 'role = "tests"'),
         ("rows = 12", "rows = 0"),
         ('sha256 = "', 'sha256 = "x'),
     ],

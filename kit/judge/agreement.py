@@ -1,0 +1,9 @@
+"""agreement.flips."""
+
+from kit.judge.base import Case, absent
+from kit.records import Finding
+
+
+def judge_flips(case: Case) -> tuple[Finding, ...]:
+    """Not judged yet."""
+    return (absent(case, "share", f"{case.requirement.metric} was not obtained.", "measure it"),)

@@ -1,0 +1,9 @@
+"""data.missing, data.wrong, data.duplicates, data.leaked, data.shifted, data.lagged."""
+
+from kit.judge.base import Case, absent
+from kit.records import Finding
+
+
+def judge_data(case: Case) -> tuple[Finding, ...]:
+    """Not judged yet."""
+    return (absent(case, "share", f"{case.requirement.metric} was not obtained.", "measure it"),)

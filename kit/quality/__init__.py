@@ -1,0 +1,1 @@
+"""Faults of data, and attacks on a model's outputs. Pure."""
