@@ -5,7 +5,7 @@ dtype and shape; a field that was not obtained is None, never zero.
 """
 
 from kit.records.base import Arithmetic, Float32Array, Float64Array, Int64Array, Obtained
-from kit.records.data import ColumnRecord, DatasetRecord, RaggedRecord, TaskName
+from kit.records.data import ColumnRecord, DatasetRecord, RaggedRecord, ScoreRule, TaskName
 from kit.records.device import Conditions, DeviceRecord, Telemetry
 from kit.records.health import HealthFinding, HealthJudgement, HealthRecord, LinkTrial
 from kit.records.judged import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement, Verdict
@@ -94,6 +94,7 @@ __all__ = [
     "RunRecord",
     "SampleRecord",
     "SaturationRecord",
+    "ScoreRule",
     "Scenario",
     "SearchGap",
     "SearchPoint",

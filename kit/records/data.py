@@ -13,6 +13,19 @@ as there are. frames: a class for each frame. embedding: a vector, with or witho
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """How a model's scores are read, as the manifest says. kind "": not said, so that it is guessed from the values.
+
+    threshold: scores from it on are a yes (multilabel, anomaly); None: 0.5 of probabilities, 0 of logits, and of other
+    values no decision. separator: the class that stands between two words (sequence), None where each token is one.
+    """
+
+    kind: Literal["", "probabilities", "logits", "values"] = ""
+    threshold: float | None = None
+    separator: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ColumnRecord:
     """A metadata column: codes int64 [rows] into `values`."""
 
@@ -58,3 +71,4 @@ class DatasetRecord:
     numbers: dict[str, Float64Array] = field(default_factory=dict)
     weights: Float64Array | None = None
     sensitive: tuple[str, ...] = ()
+    scores: ScoreRule = ScoreRule()

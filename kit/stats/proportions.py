@@ -6,6 +6,7 @@ Critical values are Student's t with clusters - 1 degrees of freedom.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -79,7 +80,26 @@ class Successes:
         return _invert(self.score, self.estimate, 0.0, 1.0, student_t_quantile(confidence, self.df))
 
 
-Counts = PairedCounts | Successes
+class Counts(Protocol):
+    """A share, a difference or a mean of some rows, as what bounds and p-values need of it."""
+
+    @property
+    def estimate(self) -> float:
+        """The figure."""
+
+    @property
+    def rows(self) -> float:
+        """Rows that it rests on, as effective counts."""
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of its variance."""
+
+    def score(self, value: float) -> float:
+        """Statistic of H0: figure = value; its sign is that of estimate - value."""
+
+    def bounds(self, confidence: float) -> tuple[float, float]:
+        """Lower and upper bound, each one-sided at `confidence`."""
 
 
 def _invert(
