@@ -16,6 +16,7 @@ COMMANDS = {
     "certify": ("kit.cli.certify", "Prove that an optimized model holds on a device: the main job."),
     "convert": ("kit.cli.convert", "Make a verified ONNX file of a model of any library."),
     "quantize": ("kit.cli.quantize", "Make smaller variants of a model, or search for the one that holds."),
+    "check": ("kit.cli.check", "Check that accuracy held after optimization: whole, slices, groups, unknown ones."),
     "report": ("kit.cli.report", "Show a finished run again: terminal, JSON or HTML."),
     "verify": ("kit.cli.verify", "Re-judge a run from its records and check every digest."),
     "devices": ("kit.cli.devices", "List, find, ask, check or set up devices."),

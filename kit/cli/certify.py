@@ -53,38 +53,42 @@ def command(
     del verbose
     if resume is not None:
         run = Run.load(find_run(resume, runs), hold=True)
-        return _certify(_resumed_order(run, options["trust_pickle"]), run, runs, as_json=as_json, quiet=quiet)
+        return certify(resumed_order(run, options["trust_pickle"], "certify"), run, runs, as_json=as_json, quiet=quiet)
     if options["model"] is None or options["data"] is None:
         missing = "MODEL" if options["model"] is None else "--data"
         raise click.UsageError(f"Missing {missing}.", ctx)
     order = Order(
         model=str(options["model"].absolute()),
         data=str(options["data"].absolute()),
-        profile=_absolute(options["profile"]),
-        device=_absolute(options["device"]),
+        profile=absolute(options["profile"]),
+        device=absolute(options["device"]),
         variants=options["variants"],
         trust_pickle=options["trust_pickle"],
         added=tuple(map(read_added, options["recipes_from"])),
     )
-    return _certify(order, None, runs, as_json=as_json, quiet=quiet)
+    return certify(order, None, runs, as_json=as_json, quiet=quiet)
 
 
-def _resumed_order(run: Any, trust_pickle: bool) -> Any:
+def resumed_order(run: Any, trust_pickle: bool, command: str) -> Any:
     """What the run was asked to do; trust in a pickle is not inherited, since a run folder may come from anyone."""
     from dataclasses import replace
 
     from kit.pipeline.order import Order
 
-    _check_certifies(run)
+    _check_command(run, command)
     order = run.get("plan/order", Order)
     click.echo(f"resuming {order.model} with {order.data}, profile {order.profile}, device {order.device}", err=True)
     return replace(order, trust_pickle=trust_pickle)
 
 
-def _check_certifies(run: Any) -> None:
-    if run.record.command[1:2] == ("bench",):
+def _check_command(run: Any, command: str) -> None:
+    began = run.record.command[1]
+    if began == "bench" and command == "certify":
         what = "this is a run of edgeproof bench: it measures, and gives no verdict"
         raise UsageError(what, where=str(run.path), next_step=f"edgeproof report {run.path.name}, or bench --resume")
+    if began != command:
+        what = f"this is a run of edgeproof {began}, not of {command}"
+        raise UsageError(what, where=str(run.path), next_step=f"edgeproof {began} --resume {run.path.name}")
 
 
 def find_run(name: str, runs: Path) -> Path:
@@ -100,7 +104,8 @@ def find_run(name: str, runs: Path) -> Path:
     raise UsageError(what, where=str(runs), next_step=f"the latest are: {known}" if known else "certify a model first")
 
 
-def _certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool) -> int:
+def certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool, export: Path | None = None) -> int:
+    """Do what `order` asks for, or what `run` still lacks of it, and show it; returns the verdict's exit code."""
     from kit.cli.progress import Progress
     from kit.pipeline.certify import expected_seconds, measure
     from kit.pipeline.finish import finish
@@ -122,7 +127,7 @@ def _certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool) ->
     return VERDICT_EXIT_CODES[outcome.judgement.verdict.value]
 
 
-def _absolute(name: str) -> str:
+def absolute(name: str) -> str:
     """A name stays a name; a path is made absolute so that a run can be resumed from anywhere."""
     return str(Path(name).absolute()) if Path(name).suffix == ".toml" else name
 
@@ -144,9 +149,11 @@ def show(outcome: Any, *, as_json: bool) -> None:
     from kit.report import render_text
 
     if as_json:
-        files = {"report": str(outcome.report), "certificate": str(outcome.certificate)}
+        files = {"report": str(outcome.report)}
+        files |= {"certificate": str(outcome.certificate)} if outcome.certificate else {}
         print_json(outcome.view.summary | {"files": files})
         return
     click.echo(render_text(outcome.view, color=use_color(sys.stdout), ascii=use_ascii(sys.stdout)))
-    click.echo(f"certificate {outcome.certificate}")
+    if outcome.certificate:
+        click.echo(f"certificate {outcome.certificate}")
     click.echo(f"report {outcome.report}")

@@ -69,6 +69,10 @@ class Work:
         return self.watcher.update
 
 
+ON_THE_CLOCK = ("latency", "memory", "energy")
+"""What is measured while the device is watched; a check of rows leaves it out."""
+
+
 def expected_seconds(inputs: Inputs) -> dict[str, float]:
     """The steps of a run and what each may take, s: for the estimate of the time left only."""
     plan = inputs.profile.measure
@@ -81,6 +85,7 @@ def expected_seconds(inputs: Inputs) -> dict[str, float]:
         "memory": 0.3 * plan.memory_sessions,
         "energy": (1.4 * plan.energy_windows + 2) * plan.energy_window_s,
     }
+    each |= dict.fromkeys(ON_THE_CLOCK, 0.0) if inputs.rows_only else {}
     steps = {f"{kind}/{name}": seconds for name in inputs.recipes for kind, seconds in each.items()}
     return {"device/identity": 1.0} | steps
 
@@ -184,6 +189,10 @@ def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None
     work.step(f"predictions/{name}", PredictionRecord, lambda: predict(exact=False))
     work.step(f"exact_predictions/{name}", PredictionRecord, exact)
     work.step(f"saturating_predictions/{name}", PredictionRecord, saturating)
+    if inputs.rows_only:
+        for kind in ON_THE_CLOCK:
+            work.run.optional_step(f"{kind}/{name}", object, lambda: None)
+        return
     work.step(
         f"latency/{name}", LatencyRecord, lambda: measure_latency(device, spec, digest, rows, plan, work.progress)
     )

@@ -1,7 +1,7 @@
 """The end of a run: judge what is stored, render the report, write the certificate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit import certificate
@@ -10,7 +10,11 @@ from kit.judge import judge
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.records import Judgement
 from kit.report import View, build_view, emulated_parts, render_html
+from kit.spec.types import Profile
 from kit.store import Run
+
+ON_A_DEVICE = ("latency.", "memory.", "battery.")
+"""Families of metrics that a check of rows leaves to `certify`."""
 
 REPORT = "report.html"
 CERTIFICATE = "certificate.json"
@@ -18,19 +22,32 @@ CERTIFICATE = "certificate.json"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished run: what was judged, the view of it, and the files that were written."""
+    """A finished run: what was judged, the view of it, and the files that were written (a check has no certificate)."""
 
     run: Run
     bundle: Bundle
     judgement: Judgement
     view: View
     report: Path
-    certificate: Path
+    certificate: Path | None
+
+
+def is_check(run: Run) -> bool:
+    """Whether the run judges rows alone: it certifies no device."""
+    return run.record.command[1:2] == ("check",)
+
+
+def of_rows(profile: Profile) -> Profile:
+    """The profile's requirements that rows, data and the file itself answer."""
+    asked = tuple(each for each in profile.requirements if not each.metric.startswith(ON_A_DEVICE))
+    return replace(profile, requirements=asked, cheapest_by="size")
 
 
 def judge_run(run: Run) -> tuple[Bundle, Judgement]:
     """Judge a run from its stored records alone."""
     bundle = load_bundle(run)
+    if is_check(run):
+        bundle = replace(bundle, profile=of_rows(bundle.profile))
     return bundle, judge(bundle.evidence, bundle.profile, bundle.device)
 
 
@@ -40,6 +57,8 @@ def finish(run: Run) -> Outcome:
     run.put("judgement", judgement)
     view = view_of(run, bundle, judgement)
     report = run.write(REPORT, render_html(view).encode())
+    if is_check(run):
+        return Outcome(run, bundle, judgement, view, report, None)
     path = run.write(CERTIFICATE, certificate_bytes(run, bundle, judgement, {REPORT: digest_file(report)}))
     return Outcome(run, bundle, judgement, view, report, path)
 
@@ -54,7 +73,8 @@ def certificate_bytes(run: Run, bundle: Bundle, judgement: Judgement, files: Map
 def reopen(run: Run) -> Outcome:
     """A finished run, judged again from its records; writes nothing."""
     bundle, judgement = judge_run(run)
-    return Outcome(run, bundle, judgement, view_of(run, bundle, judgement), run.path / REPORT, run.path / CERTIFICATE)
+    certified = None if is_check(run) else run.path / CERTIFICATE
+    return Outcome(run, bundle, judgement, view_of(run, bundle, judgement), run.path / REPORT, certified)
 
 
 def view_of(run: Run, bundle: Bundle, judgement: Judgement) -> View:

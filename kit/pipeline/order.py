@@ -9,6 +9,7 @@ from kit.model.predict import predict_on_host
 from kit.model.quantize import Variant
 from kit.pipeline.added import AddedRecipe, make_added, with_added
 from kit.pipeline.checks import check_calibration, check_cost, check_float, check_runs_models, check_slices
+from kit.pipeline.given import given_variants
 from kit.records import ModelRecord, PredictionRecord, Recipe
 from kit.spec import load_dataset, load_device, load_profile
 from kit.spec.recipe import parse_recipe
@@ -19,7 +20,9 @@ from kit.spec.types import Dataset, DeviceSpec, Profile
 class Order:
     """A request to certify: names, or absolute paths so that it can be resumed from anywhere.
 
-    `variants` are those of the profile that compete, all if empty; the recipes `added` compete besides.
+    `variants` are those of the profile that compete, all if empty; the recipes `added` compete besides. Where there are
+    files `given`, they compete and nothing else is made. `rows_only`: judge what rows show, without timing or metering;
+    `frugal`: send rows to the device until the requirements are decided.
     """
 
     model: str
@@ -29,11 +32,14 @@ class Order:
     variants: tuple[str, ...] = ()
     trust_pickle: bool = False
     added: tuple[AddedRecipe, ...] = ()
+    given: tuple[str, ...] = ()
+    rows_only: bool = False
+    frugal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that an order names, read and checked. `made` are the variants by added recipes, by name."""
+    """Everything that an order names, read and checked. `made` are the variants that are there already, by name."""
 
     profile: Profile
     device: DeviceSpec
@@ -43,6 +49,8 @@ class Inputs:
     reference_predictions: PredictionRecord
     recipes: dict[str, Recipe]
     made: dict[str, Variant]
+    rows_only: bool = False
+    frugal: bool = False
 
 
 def read_inputs(order: Order) -> Inputs:
@@ -65,11 +73,16 @@ def read_inputs(order: Order) -> Inputs:
     )
     source = converted.conversion.source if converted.conversion else converted.reference
     check_float(converted, recipes)
-    check_cost(profile, device)
+    if not order.rows_only:
+        check_cost(profile, device)
     check_slices(profile, dataset)
     made = {each.recipe.name: make_added(each, converted.model, dataset) for each in order.added}
+    made |= given_variants(order.given, converted.model, dataset)
+    recipes |= {name: variant.record.recipe for name, variant in made.items()}
     predictions = predict_on_host(converted.data, dataset)
-    return Inputs(profile, device, dataset, converted, source, predictions, recipes, made)
+    return Inputs(
+        profile, device, dataset, converted, source, predictions, recipes, made, order.rows_only, order.frugal
+    )
 
 
 def _recipes(order: Order, profile: Profile) -> dict[str, Recipe]:
@@ -81,5 +94,7 @@ def _recipes(order: Order, profile: Profile) -> dict[str, Recipe]:
         raise UsageError(
             f"profile {profile.name} has no variant {unknown[0]!r}", next_step=f"choose among: {', '.join(known)}"
         )
+    if order.given:
+        return with_added({}, order.added)
     asked = [name for name in profile.recipes if not order.variants or name in order.variants]
     return with_added({name: parse_recipe(name) for name in asked}, order.added)

@@ -36,11 +36,14 @@ def new_run(order: Order, inputs: Inputs, root: Path) -> Run:
 
 def command_words(order: Order) -> tuple[str, ...]:
     """The command as someone else would type it: files by name, not by where they lie here."""
-    words = ["edgeproof", "certify", Path(order.model).name, "--data", Path(order.data).name]
+    given = [Path(each).name for each in order.given]
+    words = ["edgeproof", "check" if order.rows_only else "certify", Path(order.model).name, *given]
+    words += ["--data", Path(order.data).name]
     device = link_name(order.device) if is_link(order.device) else Path(order.device).name
     words += ["--profile", Path(order.profile).name, "--device", device]
     words += [word for name in order.variants for word in ("--variant", name)]
     words += [word for each in order.added for word in ("--recipe-from", each.file)]
+    words += ["--frugal"] * order.frugal
     return tuple(words + ["--trust-pickle"] * order.trust_pickle)
 
 
@@ -48,7 +51,7 @@ def resume_words(run: Run) -> str:
     """The command that goes on with a run, as it is typed here."""
     runs = "" if run.path.parent == Path("runs") else f" --runs {run.path.parent}"
     trust = " --trust-pickle" if "--trust-pickle" in run.record.command else ""
-    return f"edgeproof certify --resume {run.path.name}{runs}{trust}"
+    return f"edgeproof {run.record.command[1]} --resume {run.path.name}{runs}{trust}"
 
 
 def require_same_inputs(order: Order, record: RunRecord) -> None:

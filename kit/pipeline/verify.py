@@ -14,7 +14,7 @@ from kit import certificate
 from kit.digest import digest_bytes
 from kit.errors import CertificateError, EdgeproofError
 from kit.pipeline.evidence import Bundle, load_bundle
-from kit.pipeline.finish import CERTIFICATE, REPORT, certificate_bytes, judge_run
+from kit.pipeline.finish import CERTIFICATE, REPORT, certificate_bytes, is_check, judge_run
 from kit.pipeline.plan import resume_words
 from kit.spec import load_device, load_profile
 from kit.spec.link import device_at, is_link
@@ -75,6 +75,9 @@ def _require_finished(path: Path) -> None:
         if run.record.command[1:2] == ("bench",):
             what = "this is a run of edgeproof bench: it measures, and gives no verdict that could be verified"
             next_step = f"its figures: edgeproof report {path.parent.name}"
+        if is_check(run):
+            what = "this is a run of edgeproof check: it judges rows, and certifies no device"
+            next_step = f"its verdict, judged again from its records: edgeproof report {path.parent.name}"
         raise CertificateError(what, where=str(path.parent), next_step=next_step)
 
 

@@ -63,10 +63,10 @@ class ConversionRecord:
     row_source: Literal["dataset", "generated"] = "dataset"
 
 
-Precision = Literal["fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights"]
+Precision = Literal["fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights", "given"]
 """fp16: half precision inside, float32 at the interface. int8: static, weights and activations, QDQ. int8-dynamic:
 activation ranges are found at run time. int8-weights, int4-weights: weights of matrix products in blocks, activations
-in float."""
+in float. given: a file that was made elsewhere."""
 
 CalibrationMethod = Literal["minmax", "moving-average", "percentile", "entropy", "mse"]
 """How a tensor's range is found from what it held on calibration rows."""

@@ -187,8 +187,14 @@ def test_the_meter_of_a_device_file(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["meter"]["parameters"]["active_power_w"] == 1
 
 
-MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom kit.__main__ import main; main()"
-"""A test run in the background ignores SIGINT, and hands that on."""
+MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+from kit.__main__ import main
+main()
+"""
+"""A test run in the background ignores SIGINT, and one without a terminal SIGHUP: both hand that on."""
 
 
 def begun(home: Path, *words: str) -> subprocess.Popen[str]:

@@ -192,6 +192,7 @@ _PRECISION_WORDS = {
     "int8-dynamic": "int8 weights, ranges of activations found at run time",
     "int8-weights": "int8 weights of matrix products",
     "int4-weights": "int4 weights of matrix products",
+    "given": "a file that was made elsewhere",
 }
 
 

@@ -1,0 +1,74 @@
+"""The profile of a check where none is given: what anyone would ask of an optimized model, in a file to be edited."""
+
+from pathlib import Path
+
+from kit.digest import digest_bytes, short
+from kit.errors import StoreError
+from kit.spec.types import Dataset
+from kit.store import write_atomically
+
+HEAD = """\
+# Written by edgeproof check for dataset {name}: what it asks where no profile is given.
+# Copy it, put your own limits and reasons in, and give it with --profile.
+
+[profile]
+name = "usual"
+description = "No worse than the reference: as a whole, on every slice, for every group, and where nobody looked."
+confidence = 0.95   # each verdict is wrong at most once in twenty
+
+[[require]]
+id = "accuracy"
+metric = "accuracy.drop"
+at_most = "{whole}"
+why = "As a whole, the optimized model may be wrong on so many rows in a hundred more than the reference."
+"""
+
+SLICES = """
+[[require]]
+id = "slices"
+metric = "accuracy.drop"
+by = [{columns}]
+at_most = "{slices}"
+why = "No value of any column may pay for the optimization."
+
+[[require]]
+id = "found"
+metric = "slices.found"
+at_most = "{slices}"
+why = "Nor any combination of up to three columns that nobody thought to name."
+"""
+
+GROUPS = """
+[[require]]
+id = "fairness"
+metric = "fairness.gap_change"
+by = [{columns}]
+at_most = "{slices}"
+why = "The gap in accuracy between groups of people may not widen by more."
+"""
+
+
+def usual_text(dataset: Dataset, whole: str, slices: str) -> str:
+    """A profile (TOML) for `dataset`: its slices and its sensitive columns, with limits as written ("2 points")."""
+    text = HEAD.format(name=dataset.name, whole=whole)
+    for part, columns in ((SLICES, dataset.slice_columns), (GROUPS, dataset.test.record.sensitive)):
+        if columns:
+            text += part.format(columns=", ".join(f'"{_escaped(name)}"' for name in columns), slices=slices)
+    return text
+
+
+def write_usual(dataset: Dataset, folder: Path, *, whole: str, slices: str) -> Path:
+    """The file of `usual_text` in `folder`, named by its content. Raises StoreError where it cannot be written."""
+    data = usual_text(dataset, whole, slices).encode()
+    path = folder / f"usual-{short(digest_bytes(data))}.toml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise StoreError(what, where=str(path), next_step="name another folder with --runs") from error
+    return path
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '\\"')
