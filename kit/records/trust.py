@@ -10,7 +10,7 @@ class DataCheck:
     """One thing that can be wrong with a dataset: `share` of `rows` rows, as found; `examples` are row numbers from 0.
 
     `check` is the metric that may gate on it (``data.leaked``). `share` is None where it could not be looked at, and
-    `sentence` says why.
+    `sentence` says why. `chance` is what the same look finds where there is no fault (None: it finds nothing then).
     """
 
     check: str
@@ -19,6 +19,7 @@ class DataCheck:
     rows: int
     examples: tuple[int, ...]
     sentence: str
+    chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +14,31 @@ from kit.records import ColumnRecord, Int64Array
 from kit.spec.rows import Rows, TextArray, place
 from kit.spec.text import hidden_character
 from kit.spec.toml import nearest
+from kit.spec.types import Metric
 
 VALUE_LENGTH_LIMIT = 200
 SLICES_LIMIT = 1000
 COPIES_LIMIT = 0.01
 """Largest share of test rows that may be copies across clusters: sensors and small images coincide now and then."""
 
+MISSING = "(missing)"
+"""A metadata value that is not there, where a profile decides on missing ones."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
-def check_inputs(rows: Rows, minimum: float | None, maximum: float | None) -> None:
-    """Every input is finite and within [minimum, maximum]; names the first that is not, and how many there are."""
+def check_inputs(rows: Rows, minimum: float | None, maximum: float | None, tolerate: Collection[Metric] = ()) -> None:
+    """Every input is finite and within [minimum, maximum]; names the first that is not, and how many there are.
+
+    Where data.missing is tolerated, NaN is let in (infinity is not); with data.wrong, any number.
+    """
     flat: NDArray[Any] = rows.inputs.reshape(len(rows.inputs), -1)
-    if flat.dtype.kind == "f":
+    if flat.dtype.kind == "f" and "data.missing" in tolerate:
+        _refuse(rows, flat, np.isinf(flat), "not a finite number", "repair or leave out such rows")
+    elif flat.dtype.kind == "f":
         _refuse(rows, flat, ~np.isfinite(flat), "not a finite number", "repair or leave out such rows")
+    if "data.wrong" in tolerate:
+        return
     next_step = "correct the data, or the range in the manifest's [input]"
     if minimum is not None:
         _refuse(rows, flat, flat < minimum, f"below the minimum {minimum:g}", next_step)
@@ -56,8 +69,15 @@ def column(rows: Rows, name: str) -> ColumnRecord:
     return ColumnRecord(tuple(str(values[code]) for code in order), rank[codes.reshape(-1)])
 
 
-def slice_column(rows: Rows, name: str) -> ColumnRecord:
-    """A column whose every value is a slice; refused where it has so many values that none could be judged."""
+def slice_column(rows: Rows, name: str, tolerate: Collection[Metric] = ()) -> ColumnRecord:
+    """A column whose every value is a slice; refused where it has so many values that none could be judged.
+
+    Where data.missing is tolerated, an empty text is the value `MISSING`.
+    """
+    if "data.missing" in tolerate:
+        texts = rows.metadata[name]
+        filled = np.where(np.char.str_len(np.char.strip(texts)) == 0, MISSING, texts)
+        rows = replace(rows, metadata={**rows.metadata, name: filled})
     record = column(rows, name)
     if len(record.values) > SLICES_LIMIT:
         what = f"{len(record.values)} different values, and a slice column has at most {SLICES_LIMIT}"

@@ -5,6 +5,7 @@ its SHA-256. `load_dataset` reads and checks all of it, so that nothing after it
 """
 
 import hashlib
+from collections.abc import Collection
 from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +20,7 @@ from kit.spec import checks
 from kit.spec.rows import MEMORY_LIMIT_BYTES, Layout, Rows, data_digest, read_rows
 from kit.spec.shapes import ColumnName, ColumnNames, Name, Text
 from kit.spec.toml import Document, decode, read
-from kit.spec.types import Dataset, DatasetPart, PartRole
+from kit.spec.types import Dataset, DatasetPart, Metric, PartRole
 
 DType = Literal[
     "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"
@@ -82,20 +83,24 @@ class DatasetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: OutputTable | None = None
 
 
-def load_dataset(path: str | Path) -> Dataset:
+def load_dataset(path: str | Path, tolerate: Collection[Metric] = ()) -> Dataset:
     """Read a manifest and every part, all checked.
+
+    A fault that `tolerate` names (data.missing, data.wrong, data.duplicates, data.leaked) is let in: whoever asks for
+    that limits it in a profile.
 
     Raises SpecError (manifest), DatasetError (rows: file, row and column), MissingExtraError (Parquet reader).
     """
     document = read(Path(path))
     file = decode(document, DatasetFile)
     _check_manifest(document, file)
-    rows = {part.role: _rows(document, file, index) for index, part in enumerate(file.part)}
-    for role in ("calibration", "selection"):
-        if role in rows:
+    rows = {part.role: _rows(document, file, index, tolerate) for index, part in enumerate(file.part)}
+    for role in _USES:
+        if role in rows and "data.leaked" not in tolerate:
             checks.refuse_leak(rows["test"], rows[role], _USES[role])
-    parts = {role: _part(file, role, table) for role, table in rows.items()}
-    checks.refuse_copies(rows["test"], parts["test"].record.cluster)
+    parts = {role: _part(file, role, table, tolerate) for role, table in rows.items()}
+    if "data.duplicates" not in tolerate:
+        checks.refuse_copies(rows["test"], parts["test"].record.cluster)
     return Dataset(
         name=file.dataset.name,
         description=file.dataset.description,
@@ -108,10 +113,12 @@ def load_dataset(path: str | Path) -> Dataset:
         test=parts["test"],
         calibration=parts.get("calibration"),
         selection=parts.get("selection"),
+        input_minimum=file.input.minimum,
+        input_maximum=file.input.maximum,
     )
 
 
-_USES = {"calibration": "calibrate the model", "selection": "select the variant"}
+_USES: dict[PartRole, str] = {"calibration": "calibrate the model", "selection": "select the variant"}
 """What the rows of a part do, so that the test's must not."""
 
 
@@ -134,7 +141,7 @@ def _check_manifest(document: Document, file: DatasetFile) -> None:
         raise document.error(("input", "minimum"), "minimum and maximum leave no value between them", "check both")
 
 
-def _rows(document: Document, file: DatasetFile, index: int) -> Rows:
+def _rows(document: Document, file: DatasetFile, index: int, tolerate: Collection[Metric]) -> Rows:
     """One part, read from a file whose digest is the manifest's, its inputs checked."""
     part, table = file.part[index], file.dataset
     path = _part_path(document, index, part.path)
@@ -154,7 +161,7 @@ def _rows(document: Document, file: DatasetFile, index: int) -> Rows:
     except OSError as error:
         what = f"cannot be read: {error.strerror or error}"
         raise DatasetError(what, where=str(path), next_step="check the file and its permissions") from None
-    checks.check_inputs(rows, file.input.minimum, file.input.maximum)
+    checks.check_inputs(rows, file.input.minimum, file.input.maximum, tolerate)
     return rows
 
 
@@ -186,11 +193,11 @@ def _check_digest(document: Document, file: DatasetFile, index: int, path: Path,
     stream.seek(0)
 
 
-def _part(file: DatasetFile, role: PartRole, rows: Rows) -> DatasetPart:
+def _part(file: DatasetFile, role: PartRole, rows: Rows, tolerate: Collection[Metric]) -> DatasetPart:
     """A part's rows with their labels, clusters and slices as a record."""
     table = file.dataset
     labels = checks.labels(rows, table.label, table.classes)
-    columns = {name: checks.slice_column(rows, name) for name in table.slices}
+    columns = {name: checks.slice_column(rows, name, tolerate) for name in table.slices}
     cluster = checks.column(rows, table.cluster).codes if table.cluster else np.arange(len(labels), dtype=np.int64)
     (sha256,) = (part.sha256 for part in file.part if part.role == role)
     record = DatasetRecord(

@@ -89,6 +89,7 @@ class SliceSpec:
     where: str = ""
     rows: tuple[int, ...] = ()
     why: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +312,10 @@ class DatasetPart:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset manifest and its parts, all checked. `output_name` names the model's score output, if stated."""
+    """A dataset manifest and its parts, all checked. `output_name` names the model's score output, if stated.
+
+    input_minimum, input_maximum: between them lies every input that can be right, if stated.
+    """
 
     name: str
     description: str
@@ -325,3 +329,5 @@ class Dataset:
     calibration: DatasetPart | None
     selection: DatasetPart | None = None
     train: DatasetPart | None = None
+    input_minimum: float | None = None
+    input_maximum: float | None = None
