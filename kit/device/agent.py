@@ -6,7 +6,6 @@ import platform
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from dataclasses import fields as fields_of
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,9 @@ from kit.device.base import BusyWindow, ColdStartSamples, LatencySamples, Memory
 from kit.device.conversation import Conversation, RefusedError
 from kit.device.files import DeviceFiles
 from kit.device.link import Link, LinkHealth
-from kit.device.texts import conditions, device_record, text
-from kit.device.timings import Answers, int64
+from kit.device.sending import chosen_rows, least_s, rows_a_message, shifted
+from kit.device.texts import conditions, device_record
+from kit.device.timings import Answers
 from kit.digest import digest_bytes
 from kit.errors import DeviceError, LinkError
 from kit.records import (
@@ -33,13 +33,8 @@ from kit.records import (
 from kit.spec.types import DeviceSpec
 from kit.wire import PROTOCOLS, Message, Part
 
-ROWS_BYTES = 4 << 20
-"""Most that the rows of one message take; on a slow line, what it moves in about a second."""
-
-MAX_TIMED_ROWS = 1024
 LEASE_S = 0.5, 86400.0
 """The shortest and the longest lease that a device may grant."""
-_MEMORY_FIGURES = {each.name for each in fields_of(MemorySamples)} - {"baseline_bytes", "method"}
 
 
 class AgentDevice:
@@ -129,7 +124,7 @@ class AgentDevice:
         for start in range(0, rows, step):
             batch = inputs[start : start + step]
             fields = {"digest": digest, "output": output, "exact": exact} | self._telemetry_field()
-            told = _shifted(progress, start, rows)
+            told = shifted(progress, start, rows)
             reply = self._talk.request("predict", fields, [batch], progress=told, steps=len(batch))
             scores.append(self._scores(reply, len(batch)))
             told(len(batch), rows)
@@ -160,7 +155,7 @@ class AgentDevice:
         sent, answers = self._chosen_rows(inputs), Answers(self._talk.wrong)
         reply = self._talk.request(
             "time", fields | {"fresh": fresh}, [np.ascontiguousarray(inputs[sent])],
-            progress=progress, steps=count * workload.batch + int(min_s) + round(_least_s(workload, count)),
+            progress=progress, steps=count * workload.batch + int(min_s) + round(least_s(workload, count)),
             timeout_s=self._spec.timeout_s + 2 * workload.period_ns / 1e9,
         )  # fmt: skip
         timed = answers.latency(reply, workload, count, min_s, sent)
@@ -186,15 +181,7 @@ class AgentDevice:
         """Peak and steady memory of fresh sessions; None where the agent has no method."""
         fields = {"digest": digest, "sessions": sessions} | self._telemetry_field()
         reply = self._talk.request("memory", fields, [np.ascontiguousarray(inputs[:1])], steps=sessions)
-        if reply.absent("method"):
-            return None
-        names = ["peak_bytes", "steady_bytes", *(() if reply.absent("more") else reply.texts("more", limit=8))]
-        figures = {
-            name: int64(reply, index, self._talk.wrong) for index, name in enumerate(names) if name in _MEMORY_FIGURES
-        }
-        if wrong := next((name for name, values in figures.items() if len(values) != sessions), None):
-            raise self._talk.wrong(f"{wrong} has {len(figures[wrong])} sessions, {sessions} were asked for")
-        return MemorySamples(baseline_bytes=reply.integer("baseline_bytes"), method=text(reply, "method"), **figures)
+        return None if reply.absent("method") else Answers(self._talk.wrong).memory(reply, sessions)
 
     def run_busy(self, digest: str, inputs: NDArray[np.generic], *, duration_s: float) -> BusyWindow:
         """Run back to back; 0 s only loads the model."""
@@ -309,35 +296,16 @@ class AgentDevice:
         return scores.astype(np.float32)
 
     def _rows_a_message(self, inputs: NDArray[np.generic]) -> int:
-        if inputs.ndim < 1 or not len(inputs):
-            raise DeviceError("there are no rows to send", where=self._talk.where, next_step="check the dataset")
-        size_bytes = min(ROWS_BYTES, self._talk.nominal_bytes_per_s or ROWS_BYTES)
-        return max(1, int(size_bytes) // max(1, inputs[:1].nbytes))
+        return rows_a_message(inputs, self._talk.nominal_bytes_per_s, self._talk.where)
 
     def _few_rows(self, inputs: NDArray[np.generic]) -> NDArray[np.generic]:
         """As many rows as one message may carry, evenly spread over all."""
         return np.ascontiguousarray(inputs[self._chosen_rows(inputs)])
 
     def _chosen_rows(self, inputs: NDArray[np.generic]) -> NDArray[np.intp]:
-        few = min(len(inputs), MAX_TIMED_ROWS, self._rows_a_message(inputs))
-        return np.linspace(0, len(inputs) - 1, few).astype(np.intp)
-
-
-def _least_s(workload: Workload, count: int) -> float:
-    """How long `count` samples take at least."""
-    return -(-count // max(1, workload.burst)) * workload.period_ns / 1e9
+        return chosen_rows(inputs, self._rows_a_message(inputs))
 
 
 def _lasting(record: DeviceRecord) -> DeviceRecord:
     """What of a device does not change from one moment to the next."""
     return replace(record, free_storage_bytes=None, limits=())
-
-
-def _shifted(progress: Progress | None, start: int, total: int) -> Progress:
-    """Progress within one message as progress of the whole."""
-
-    def told(done: int, _: int) -> None:
-        if progress is not None:
-            progress(start + done, total)
-
-    return told

@@ -3,11 +3,12 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields as fields_of
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.device.base import BusyWindow, ColdStartSamples, LatencySamples
+from kit.device.base import BusyWindow, ColdStartSamples, LatencySamples, MemorySamples
 from kit.device.texts import text
 from kit.errors import DeviceError
 from kit.records import Float32Array, Int64Array, OperatorTime, Workload
@@ -18,6 +19,7 @@ MAX_SAMPLES = 1 << 19
 """An agent ends a timing at so many, whatever was asked."""
 
 MAX_KEPT, MAX_OUTPUTS, MAX_NODES = 16, 1 << 20, 20_000
+_MEMORY_FIGURES = {each.name for each in fields_of(MemorySamples)} - {"baseline_bytes", "method"}
 _CLOCK_SHARE, _CLOCK_SLACK_NS = 0.1, 100_000_000  # how far a device's clock may be from the host's, and its start
 
 Wrong = Callable[[str], DeviceError]
@@ -88,6 +90,14 @@ class Answers:
             for texts, each_ns in zip(described, total_ns.tolist(), strict=True)
         ]
         return tuple(sorted(found, key=lambda operator: -operator.mean_ns))
+
+    def memory(self, reply: Message, sessions: int) -> MemorySamples:
+        """Memory by phase, a value a session; phases not known here are left out. Raises DeviceError for others."""
+        names = ["peak_bytes", "steady_bytes", *(() if reply.absent("more") else reply.texts("more", limit=8))]
+        figures = {name: self._int64(reply, index) for index, name in enumerate(names) if name in _MEMORY_FIGURES}
+        if wrong := next((name for name, values in figures.items() if len(values) != sessions), None):
+            raise self._wrong(f"{wrong} has {len(figures[wrong])} sessions, {sessions} were asked for")
+        return MemorySamples(baseline_bytes=reply.integer("baseline_bytes"), method=text(reply, "method"), **figures)
 
     def busy(self, reply: Message, duration_s: float) -> BusyWindow:
         """One busy window. Raises DeviceError if it is not as long as was asked, or longer than was waited."""

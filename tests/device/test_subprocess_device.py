@@ -78,7 +78,7 @@ class TestWorks:
     def test_results_do_not_depend_on_how_rows_are_sent(self, shared, monkeypatch):
         inputs, digest = kits.rows(50), shared.deploy(kits.linear())
         whole = shared.predict(digest, inputs, output=None, exact=False)
-        monkeypatch.setattr("kit.device.agent.ROWS_BYTES", inputs[:1].nbytes * 7)
+        monkeypatch.setattr("kit.device.sending.ROWS_BYTES", inputs[:1].nbytes * 7)
         told = []
         pieces = shared.predict(digest, inputs, output=None, exact=True, progress=lambda *each: told.append(each))
         np.testing.assert_array_equal(whole, pieces)
