@@ -17,6 +17,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _EXACTLY_ONE = {
     "RequireTable": ("at_most", "at_least"),
     "InputTable": ("array", "columns"),
+    "SliceTable": ("where", "rows"),
 }
 _CAPACITY_KNOWN = [{"required": ["energy"]}, {"anyOf": [{"required": ["capacity"]}, {"required": ["otii"]}]}]
 

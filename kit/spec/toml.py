@@ -1,9 +1,7 @@
 """Read a TOML file strictly into a msgspec Struct; every mistake is a SpecError that names file, line and key."""
 
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +12,7 @@ from kit.digest import digest_bytes
 from kit.errors import SpecError
 from kit.spec.lines import DEPTH_LIMIT, KeyPath, TooDeepError, key_lines
 from kit.spec.text import hidden_character, shown
+from kit.spec.text import nearest as nearest
 
 SIZE_LIMIT_BYTES = 1 << 20
 
@@ -60,20 +59,6 @@ class Document:
 def key_text(key: KeyPath) -> str:
     """A key as people write it: ``require[2].at_most``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
-
-
-_NEAR_LENGTH, _NEAR_WORDS = 200, 2000  # names may be a hostile file's, and the comparison is quadratic
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``did you mean "rate"?``, or the known words where none is near (at most twelve are shown)."""
-    words = sorted(name for name in known if len(name) <= _NEAR_LENGTH)[:_NEAR_WORDS]
-    by_fold = {candidate.casefold(): candidate for candidate in words}
-    near = difflib.get_close_matches(word[:_NEAR_LENGTH].casefold(), by_fold, n=1)
-    if near:
-        return f'did you mean "{by_fold[near[0]]}"?'
-    shown = ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
-    return f"known: {shown}" if words else ""
 
 
 def read(path: Path) -> Document:

@@ -11,7 +11,9 @@ from typing import Literal
 
 from kit.errors import SpecError
 
-Kind = Literal["time", "size", "share", "points", "power", "energy", "charge", "voltage", "resistance", "rate", "life"]
+Kind = Literal[
+    "time", "size", "share", "points", "power", "energy", "charge", "voltage", "resistance", "rate", "life", "number"
+]
 
 _FORM = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?|[+-]?(?:nan|inf))\s*(.*?)\s*", re.I)
 _LENGTH_LIMIT = 64
@@ -123,13 +125,16 @@ UNITS: dict[Kind, Unit] = {
         1,
         1e11,
     ),
+    "number": Unit(
+        "a number", "1", {"%": 0.01, "points": 0.01}, 'write it without a unit, such as "0.5"', 0, 1e15, bare=True
+    ),
 }
 
 
 def parse(value: str | int | float, kind: Kind, subject: str = "this") -> float:
     """A quantity in its SI unit (s, B, W, J, C, V, 1/s; a share or points as 0 to 1).
 
-    A bare number is a share and nothing else. `subject` begins the message ("a latency"). Raises SpecError,
+    A bare number is a share, or in a measure's own unit. `subject` begins the message ("a latency"). Raises SpecError,
     without its place, for another unit, a negative or infinite number, or one out of the sensible range.
     """
     unit = UNITS[kind]

@@ -195,11 +195,12 @@ def test_every_metric_takes_its_example_and_refuses_the_other_direction(tmp_path
     rule = METRICS[metric]
     example = UNITS[rule.kind].example.split('"')[1]
     by = 'by = ["side"]\n' if rule.by == "required" else ""
+    by += 'measure = "f1"\n' if rule.measure == "required" else ""
     plan = '[measure]\nlatency_inferences = 2995\n[duty]\nrate = "1 Hz"\n'
     head = f'[profile]\nname = "p"\n{plan}[[require]]\nid = "a"\nmetric = "{metric}"\n{by}'
     assert load_profile(write(tmp_path, f'{head}{rule.direction} = "{example}"\n')).requirements[0].limit > 0
     other = "at_least" if rule.direction == "at_most" else "at_most"
-    with pytest.raises(SpecError, match=f"limited with {rule.direction}"):
+    with pytest.raises(SpecError, match=f"is limited with {rule.direction}"):
         load_profile(write(tmp_path, f'{head}{other} = "{example}"\n'))
 
 
