@@ -6,7 +6,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["kit.wire", "kit.agent"]):
+with atheris.instrument_imports(include=["kit.wire", "kit.agent", "kit.spec.otii"]):
     from tests.fuzz.targets import targets
 
 MEMORY_LIMIT_MB, SLOWEST_INPUT_S = 700, 20

@@ -5,6 +5,7 @@ Checksums would keep a fuzzer out, so each target also builds what has valid one
 
 import itertools
 import json
+import math
 import queue
 import tempfile
 import threading
@@ -16,7 +17,8 @@ from pathlib import Path
 from kit.agent.cache import ModelCache
 from kit.agent.desk import Desk
 from kit.agent.server import Agent
-from kit.errors import LinkError
+from kit.errors import LinkError, SpecError
+from kit.spec.otii import KEPT_ROWS, read_otii
 from kit.wire import DTYPES, Decoder, Frame, FrameError, FrameType, Message, encode_frame, pack_message, unpack_message
 from kit.wire.packet import DELIMITER
 from kit.wire.reliable import Engine, Role
@@ -31,6 +33,13 @@ _FIELDS = {
     "count": [1, 0, 2**40], "min_s": [0, -1, 1e300], "sessions": [0, 2**40], "duration_s": [0, -1, 1e300],
     "offset": [0, 2**62], "protocol": [1, 2],
 }  # fmt: skip
+
+_ODD: list[object] = [
+    0, 1, -1, 1e-300, 1e300, 2**70, 3.7, None, True, "1", "", "mAh", "C", "mV", "x" * 200, [], {}, [[]], {"a": 1},
+    {"low": {"mode": "current", "value": 1e-3, "time": 1}, "high": {"mode": "current", "value": 2, "time": 0.1}},
+]  # fmt: skip
+_BATTERY_KEYS = ["capacity", "capacityunit", "voltage", "voltageunit", "cutoffvoltage", "model", "manufacturer"]
+_TABLE_KEYS = ["current", "currentunit", "dischargeprofile", "temperature", "temperatureunit", "table"]
 
 
 def frames(data: bytes) -> None:
@@ -225,6 +234,54 @@ def _stuffed(body: bytes) -> bytes:
     return bytes(out)
 
 
+class OtiiTarget:
+    """The reader of battery profiles: any bytes, and profiles that are right but for a few values."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "cell.json"
+
+    def __call__(self, data: bytes) -> None:
+        """Raises AssertionError for a profile read whose figures are none, or are not in order."""
+        self._read(data)
+        self._read(json.dumps(_almost_a_cell(Source(data))).encode())
+
+    def _read(self, content: bytes) -> None:
+        self._path.write_bytes(content)
+        try:
+            profile = read_otii(self._path)
+        except SpecError as refusal:
+            _explained(refusal)
+            return
+        assert 0 < profile.capacity_c < math.inf
+        for table in profile.tables:
+            assert len(table.used_c) == len(table.open_circuit_v) == len(table.resistance_ohm) <= KEPT_ROWS
+            assert all(one < other for one, other in itertools.pairwise(table.used_c))
+            assert all(0 <= each < math.inf for each in (*table.open_circuit_v, *table.resistance_ohm))
+
+
+def _explained(refusal: SpecError) -> None:
+    assert refusal.where, "a refusal that does not say where"
+    assert refusal.next_step, "a refusal that does not say what to do"
+
+
+def _almost_a_cell(source: Source) -> dict[str, object]:
+    tables = [_almost_a_table(source) for _ in range(1 + source.below(3))]
+    battery = {name: source.choice(_ODD) for name in _BATTERY_KEYS if source.below(3) == 1}
+    return {"battery": battery or source.choice(_ODD), "dischargetables": tables if source.below(16) else {}}
+
+
+def _almost_a_table(source: Source) -> dict[str, object]:
+    used, rows = 0.0, []
+    for _ in range(source.below(12)):
+        used += source.below(1000) / 10
+        row: dict[str, object] = {"capacity": used, "voltage": source.below(40) / 10, "resistance": source.below(99)}
+        if source.below(12) == 1:
+            row[source.choice(["capacity", "voltage", "resistance"])] = source.choice(_ODD)
+        rows.append(row)
+    more = {name: source.choice(_ODD) for name in _TABLE_KEYS if source.below(6) == 1}
+    return {"current": source.below(99), "currentunit": "mA", "table": rows, **more}
+
+
 def targets() -> dict[str, Callable[[], Callable[[bytes], None]]]:
     """Every target's maker, by name."""
     return {
@@ -233,4 +290,5 @@ def targets() -> dict[str, Callable[[], Callable[[bytes], None]]]:
         "packets": lambda: packets,
         "line": lambda: line,
         "agent": lambda: AgentTarget(Path(tempfile.mkdtemp(prefix="edgeproof-fuzz-"))),
+        "otii": lambda: OtiiTarget(Path(tempfile.mkdtemp(prefix="edgeproof-fuzz-"))),
     }

@@ -1,4 +1,4 @@
-"""Ten minutes of coverage-guided fuzzing of wire and agent, two a target: no crash, no hang, no growth.
+"""Twelve minutes of coverage-guided fuzzing of wire, agent and battery profiles, two a target: no crash, no hang, no growth.
 
 A quick size of each runs in every test run. What libFuzzer calls growth is a process over its memory limit.
 """
@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("atheris", reason="atheris has no package for this system")
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("agent", "frames", "line", "messages", "packets")
+TARGETS = ("agent", "frames", "line", "messages", "otii", "packets")
 LAUNCHER = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
 """A small process between: a child's peak memory counts what its parent had, and this one's may have a gigabyte."""
 FULL = pytest.param(120, marks=[pytest.mark.proof, pytest.mark.timeout(400)], id="full")
