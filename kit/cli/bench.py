@@ -46,9 +46,16 @@ SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
               help="Least samples of a window.  [default: 64; where a period sets the pace, what fits]")  # fmt: skip
 @click.option("--memory/--no-memory", default=True, help="Peak and steady memory.  [default: memory]")
 @click.option("--energy/--no-energy", default=None, help="Energy.  [default: where the device has a meter]")
+@click.option("--memory-sessions", type=click.IntRange(1, 1000), metavar="N",
+              help="Fresh processes for memory.  [default: 7]")  # fmt: skip
+@click.option("--energy-windows", type=click.IntRange(1, 10_000), metavar="N",
+              help="Busy windows that the meter watches.  [default: 10]")  # fmt: skip
+@click.option("--energy-window-time", metavar="TIME", help="Time of each of those.  [default: 0.5s]")
 @click.option("--cold", is_flag=True, help="Also fresh processes, from nothing to the first answer.")
 @click.option("--operators", is_flag=True, help="Also the time of each operator, in runs of their own.")
 @click.option("--audit/--no-audit", default=True, help="Check that what is timed is what is scored.  [default: audit]")
+@click.option("--audit-time", metavar="TIME",
+              help="Longest time of an audit that is not decided sooner.  [default: 8 windows' time]")  # fmt: skip
 @click.option(
     "--stable", is_flag=True, help="Wait until the device is calm and as at the start; take unstable windows again."
 )
@@ -107,6 +114,7 @@ def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
         raise click.UsageError("Missing MODEL.", ctx)
     if options["patience"] and not options["stable"]:
         raise click.UsageError("--patience is for --stable.", ctx)
+    _check_needless(ctx)
     if len(models) > 1 and options["windows"] in (1, 2):
         raise click.UsageError("Several models need 3 windows or more: leave --windows out, or bench each alone.", ctx)
     workload, window_s = _workload(ctx), _seconds(options["window_time"], "--window-time")
@@ -119,8 +127,27 @@ def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
         window_s=window_s,
         patience_s=_seconds(options["patience"] or "60s", "--patience"),
         min_count=options["min_count"] or _usual_count(workload, window_s),
+        audit_s=_optional_seconds(ctx, "audit_time"),
+        **_given(
+            memory_sessions=options["memory_sessions"],
+            energy_windows=options["energy_windows"],
+            energy_window_s=_optional_seconds(ctx, "energy_window_time"),
+        ),
         **{name: options[name] for name in ("memory", "energy", "cold", "operators", "audit", "stable", "seed")},
     )
+
+
+def _check_needless(ctx: click.Context) -> None:
+    """An option about what is not measured is a mistake."""
+    for name, about in (("memory_sessions", "memory"), ("energy_windows", "energy"),
+                        ("energy_window_time", "energy"), ("audit_time", "audit")):  # fmt: skip
+        if ctx.params[name] is not None and ctx.params[about] is False:
+            raise click.UsageError(f"--{name.replace('_', '-')} is of no use with --no-{about}.", ctx)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Those that are given: the others keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _usual_count(workload: "Workload", window_s: float) -> int:
@@ -158,6 +185,16 @@ def _seconds(text: str, name: str) -> float:
     return parse(text, "time", name)
 
 
+def _optional_seconds(ctx: click.Context, name: str) -> float | None:
+    text = ctx.params[name]
+    if text is None:
+        return None
+    found = _seconds(text, "--" + name.replace("_", "-"))
+    if not 0.01 <= found <= 3600:
+        raise click.UsageError(f"--{name.replace('_', '-')} is from 10ms to 1h, not {text}.", ctx)
+    return found
+
+
 def _absolute(name: str) -> str:
     """A name stays a name; a path is made absolute so that a run can be resumed from anywhere."""
     return str(Path(name).absolute()) if Path(name).suffix == ".toml" else name
@@ -166,12 +203,13 @@ def _absolute(name: str) -> str:
 def _bench(inputs: Any, run: "Run", budget_s: float | None, *, as_json: bool, quiet: bool, verbose: bool) -> int:
     from kit.cli.progress import Progress
     from kit.pipeline.bench import run_bench
+    from kit.pipeline.bench_folder import resume_words
     from kit.pipeline.bench_plan import expected_seconds, step_words
 
     expected_s = {step_words(inputs, step): seconds for step, seconds in expected_seconds(inputs).items()}
     progress = Progress(expected_s, quiet=quiet)
     try:
-        with keeping(lambda: _kept(inputs, run), run.path):
+        with keeping(lambda: _kept(inputs, run), run.path, f"go on with it: {resume_words(run)}"):
             run_bench(inputs, run, progress, budget_s=budget_s)
     finally:
         progress.close()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kit.judge.energy_stability import energy_stability
 from kit.pipeline.bench_figures import CONFIDENCE
 from kit.records import ColdStartRecord, EnergyRecord, Int64Array, MemoryRecord, OperatorProfile
 from kit.stats.quantile import QuantileBounds, quantile_bounds
@@ -38,6 +39,10 @@ def bench_object(report: "BenchReport", trust: "Trust") -> Object:
             "windows": order.windows,
             "window_s": order.window_s,
             "min_count": order.min_count,
+            "memory_sessions": order.memory_sessions,
+            "energy_windows": order.energy_windows,
+            "energy_window_s": order.energy_window_s,
+            "longest_audit_s": order.longest_audit_s,
             "seed": order.seed,
             "stable": order.stable,
             "missing_windows": report.missing_windows,
@@ -152,6 +157,7 @@ def _energy(model: "ModelFigures", record: EnergyRecord) -> Object:
         "obtained": record.obtained,
         "meter": asdict(record.meter),
         "per_inference_j": None if model.energy_figures is None else asdict(model.energy_figures),
+        "stability": asdict(energy_stability(record)),
         "idle_power_w": record.idle_power_w,
         "windows": len(record.window_energy_j),
         "inferences": int(record.window_inferences.sum()),

@@ -183,7 +183,7 @@ def _rate(found: "LatencyFigures") -> str:
 def _samples(found: "LatencyFigures") -> str:
     least, most = min(found.warmup_counts), max(found.warmup_counts)
     warmup = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-    late = f"; {count(found.late_count, 'start')} late, those of warm-up among them" if found.late_count else ""
+    late = f"; {count(found.late_count, 'start')} late" if found.late_count else ""
     return (f"{found.count:,} in {count(len(found.windows), 'window')}, none trimmed; warm-up of {warmup} a window "
             f"left out; slowest {duration(found.slowest_s)}{late}")  # fmt: skip
 

@@ -8,8 +8,11 @@ from kit.errors import EdgeproofError, InterruptError, StoreError
 
 
 @contextmanager
-def keeping(kept: Callable[[], str], place: Path) -> Iterator[None]:
-    """Adds `kept()` to any error and interrupt; one of the system is about `place`, unless it names another."""
+def keeping(kept: Callable[[], str], place: Path, next_step: str = "") -> Iterator[None]:
+    """Adds `kept()` to any error and interrupt; one of the system is about `place`, unless it names another.
+
+    `next_step`: what to do about an interrupt.
+    """
     try:
         yield
     except EdgeproofError as error:
@@ -23,4 +26,4 @@ def keeping(kept: Callable[[], str], place: Path) -> Iterator[None]:
             kept=kept(),
         ) from error
     except KeyboardInterrupt as interrupt:
-        raise InterruptError("interrupted", kept=kept()) from interrupt
+        raise InterruptError("interrupted", next_step=next_step, kept=kept()) from interrupt

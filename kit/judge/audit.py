@@ -16,7 +16,10 @@ FASTER_LIMIT = 0.1
 """Most that one row again and again may be faster than rows in turn (MLPerf Inference, compliance TEST04)."""
 
 CONFIDENCE = 0.99
-_BATCHES = 8
+"""Of each bound over all looks at an audit: look k = 1, 2, ... has an error of (1 - CONFIDENCE) / 2^k. Together that is
+less than 1 - CONFIDENCE, so that taking more rounds while nothing is decided errs no more often."""
+
+FIRST_ROUNDS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class AuditJudgement:
 
     rows_compared, rows_different: of the outputs. largest_difference: of two scores, in their unit; None where none
     were compared. faster_share: by how much of its time one row again and again is faster (below 0: slower), and its
-    one-sided bounds, each at 99 %; None where there are too few samples.
+    one-sided bounds, each at 99 % however often it was looked at; None where there are too few samples.
     """
 
     state: Literal["passed", "failed", "undecided"]
@@ -41,7 +44,7 @@ class AuditJudgement:
 def judge_audit(record: AuditRecord) -> AuditJudgement:
     """Judge an audit. Scores that are NaN in both are equal."""
     different, largest, output_reason = _outputs(record)
-    estimate, lower, upper = faster_share(record.varied_ns, record.repeated_ns)
+    estimate, lower, upper = faster_share(record.varied_ns, record.repeated_ns, record.rounds)
     is_remembered = lower is not None and lower > FASTER_LIMIT
     is_decided = len(record.rows) > 0 and upper is not None and upper <= FASTER_LIMIT
     is_failed = different > 0 or is_remembered
@@ -57,23 +60,26 @@ def judge_audit(record: AuditRecord) -> AuditJudgement:
     )
 
 
-def faster_share(varied_ns: Int64Array, repeated_ns: Int64Array) -> tuple[float | None, float | None, float | None]:
-    """1 - repeated / varied and its bounds: Student t on the log ratio of the medians of 8 batches each, in pairs.
+def faster_share(
+    varied_ns: Int64Array, repeated_ns: Int64Array, rounds: int = FIRST_ROUNDS
+) -> tuple[float | None, float | None, float | None]:
+    """1 - repeated / varied and its bounds: Student t on the log ratio of the medians of `rounds` each, in pairs.
 
-    Samples are in the order taken, so that a pair's batches were taken together. None thrice for fewer than 3 a batch.
+    Samples are in the order taken, so that a pair's rounds were taken together. None thrice for fewer than 3 a round.
     """
-    varied, repeated = _medians(varied_ns), _medians(repeated_ns)
+    varied, repeated = _medians(varied_ns, rounds), _medians(repeated_ns, rounds)
     if varied is None or repeated is None:
         return None, None, None
-    bounds = batch_mean_bounds(np.log(varied / repeated), CONFIDENCE)
+    look = 1 + max(0.0, math.log2(rounds / FIRST_ROUNDS))
+    bounds = batch_mean_bounds(np.log(varied / repeated), 1 - (1 - CONFIDENCE) / 2**look)
     return -math.expm1(-bounds.estimate), -math.expm1(-bounds.lower), -math.expm1(-bounds.upper)
 
 
-def _medians(samples_ns: Int64Array) -> Float64Array | None:
-    length = len(samples_ns) // _BATCHES
+def _medians(samples_ns: Int64Array, rounds: int) -> Float64Array | None:
+    length = len(samples_ns) // rounds
     if length < 3 or (samples_ns <= 0).any():
         return None
-    return np.asarray(np.median(samples_ns[: _BATCHES * length].reshape(_BATCHES, length), axis=1), np.float64)
+    return np.asarray(np.median(samples_ns[: rounds * length].reshape(rounds, length), axis=1), np.float64)
 
 
 def _outputs(record: AuditRecord) -> tuple[int, float | None, str]:

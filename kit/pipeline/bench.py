@@ -17,6 +17,7 @@ from kit.errors import (
     MissingExtraError,
     SpecError,
 )
+from kit.judge.audit import judge_audit
 from kit.judge.stability import assess
 from kit.measure import (
     audit,
@@ -43,6 +44,7 @@ from kit.pipeline.stable import ATTEMPTS, Held, wait_until_calm, wanted
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
 from kit.records import (
+    AuditRecord,
     Conditions,
     DeviceRecord,
     EnergyRecord,
@@ -176,7 +178,7 @@ def _other(work: _Work, kind: str, number: int, digest: str) -> None:
     spec, plan, model = inputs.device, inputs.order.plan, inputs.models[number - 1]
     rows = model.rows
     produce: dict[str, Callable[[], object]] = {
-        "audit": lambda: audit(device, spec, digest, rows, plan, output=inputs.rows.output),
+        "audit": lambda: _audited(work, step, digest, rows),
         "memory": lambda: measure_memory(
             device,
             spec,
@@ -204,6 +206,20 @@ def _other(work: _Work, kind: str, number: int, digest: str) -> None:
 
 def _reason(error: EdgeproofError) -> str:
     return f"{error.what}; {error.next_step}" if error.next_step else error.what
+
+
+def _audited(work: _Work, step: str, digest: str, rows: Array) -> AuditRecord:
+    """An audit that goes on while more samples may decide it, as long as it may and the budget lasts."""
+    inputs, order = work.inputs, work.inputs.order
+
+    def is_decided(record: AuditRecord) -> bool:
+        return not len(record.rows) or judge_audit(record).state != "undecided"
+
+    most_s = min(order.longest_audit_s, work.spare_s(step) + work.expected_s[step])
+    return audit(
+        work.device, inputs.device, digest, rows, order.plan,
+        output=inputs.rows.output, is_decided=is_decided, most_s=most_s,
+    )  # fmt: skip
 
 
 def _energy(work: _Work, digest: str, rows: Array) -> EnergyRecord:

@@ -64,6 +64,8 @@ def check_audit(record: AuditRecord, where: str) -> None:
         raise refuse("an audit of other rows than it has scores for", where)
     if any(each.dtype != np.int64 or each.ndim != 1 for each in (record.varied_ns, record.repeated_ns)):
         raise refuse("an audit's times that are none", where)
+    if not 3 <= record.rounds <= max(3, len(record.varied_ns)):
+        raise refuse(f"an audit of {record.rounds} rounds", where)
 
 
 def check_sessions(record: MemoryRecord, where: str) -> None:

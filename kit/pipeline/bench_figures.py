@@ -224,7 +224,7 @@ def _latency(windows: tuple[Window, ...], rejected: tuple[Window, ...]) -> Laten
         rejected=rejected,
         percentiles=percentiles(samples_s, CONFIDENCE),
         rate_per_s=float(rates.mean()),
-        rate_bounds=batch_mean_bounds(rates, CONFIDENCE) if len(rates) >= 3 else None,
+        rate_bounds=_rate_bounds(rates) if len(rates) >= 3 else None,
         load_s=np.array([each.record.load_ns for each in windows]) * 1e-9,
         first_run_s=np.array([each.record.first_run_ns for each in windows]) * 1e-9,
         warmup_counts=tuple(each.record.warmup_count for each in windows),
@@ -271,6 +271,12 @@ def _rate_per_s(window: Window) -> float:
         span_ns = float((starts_ns + samples_ns).max() - starts_ns.min())
     each = record.workload.batch if record.workload.scenario == "offline" else 1
     return len(samples_ns) * each / max(span_ns, 1.0) * 1e9
+
+
+def _rate_bounds(rates: Float64Array) -> MeanBounds:
+    """Of the mean of windows' rates [n >= 3]; no rate is below 0."""
+    bounds = batch_mean_bounds(rates, CONFIDENCE)
+    return replace(bounds, lower=max(0.0, bounds.lower))
 
 
 def _ratio(first: Sequence[Window], other: Sequence[Window], models: int) -> Ratio | None:

@@ -100,6 +100,14 @@ def _option_words(order: BenchOrder) -> list[str]:
     words += [] if order.energy is None else ["--energy" if order.energy else "--no-energy"]
     words += [] if order.audit else ["--no-audit"]
     words += ["--patience", f"{order.patience_s:g}s"] if order.stable else []
+    words += [] if order.audit_s is None else ["--audit-time", f"{order.audit_s:g}s"]
+    usual = BenchOrder(models=(), device="")
+    for option, given, default, unit in (
+        ("--memory-sessions", order.memory_sessions, usual.memory_sessions, ""),
+        ("--energy-windows", order.energy_windows, usual.energy_windows, ""),
+        ("--energy-window-time", order.energy_window_s, usual.energy_window_s, "s"),
+    ):
+        words += [] if given == default else [option, f"{given:g}{unit}"]
     return words + [f"--{name}" for name in ("cold", "operators", "stable") if getattr(order, name)]
 
 

@@ -28,7 +28,8 @@ class BenchOrder:
 
     Each window lasts `window_s` and has `min_count` samples at least. energy: None is "where the device has a meter".
     `data` None: rows are made from the model's own input, by `seed`, which also draws the order of the windows.
-    patience_s: the longest wait before a window where conditions are held (`stable`).
+    patience_s: the longest wait before a window where conditions are held (`stable`). audit_s: the longest time of an
+    audit that is not decided sooner; None is 8 windows' time.
     """
 
     models: tuple[str, ...]
@@ -46,13 +47,27 @@ class BenchOrder:
     stable: bool = False
     patience_s: float = 60.0
     seed: int = 0
+    audit_s: float | None = None
+    memory_sessions: int = 7
+    energy_windows: int = 10
+    energy_window_s: float = 0.5
 
     @property
     def plan(self) -> MeasurePlan:
         """How much one window, and each of the other measurements, is."""
         return MeasurePlan(
-            latency_inferences=self.min_count, latency_min_s=self.window_s, energy_window_s=0.5, seed=self.seed
+            latency_inferences=self.min_count,
+            latency_min_s=self.window_s,
+            memory_sessions=self.memory_sessions,
+            energy_windows=self.energy_windows,
+            energy_window_s=self.energy_window_s,
+            seed=self.seed,
         )
+
+    @property
+    def longest_audit_s(self) -> float:
+        """How long an audit may last that is not decided sooner, s."""
+        return 8 * self.window_s if self.audit_s is None else self.audit_s
 
 
 @dataclass(frozen=True, slots=True)

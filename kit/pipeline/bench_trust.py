@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from kit.judge.energy_stability import energy_stability
 from kit.judge.sentences import count, quantity
 from kit.judge.stability import Cause
 from kit.pipeline.bench_figures import NOT_YET, ORDINARY, BenchReport, LatencyFigures, ModelFigures, Window
@@ -53,7 +54,7 @@ def _invalid(report: BenchReport, model: ModelFigures) -> Iterator[str]:
 
 def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
     if model.audited is not None and model.audited.state == "undecided":
-        yield f"the audit is undecided: {'; '.join(model.audited.reasons)}"
+        yield f"the audit is undecided: {'; '.join(model.audited.reasons)}{_longer_audit(model)}"
     if model.latency is not None:
         yield from _of_latency(report, model.latency)
     if model.energy is not None:
@@ -95,8 +96,14 @@ def _unstable(found: LatencyFigures) -> Iterator[tuple[str, str]]:
             f"windows {', '.join(str(each.number) for each in windows)} are" if others else f"window {first.number} is"
         )
         yield which, ("in the first, " if others else "") + _causes(first.stability.causes)
-    if found.whole.state == "unstable" and not alike:
-        yield "its windows together are", _causes(found.whole.causes)
+    if found.whole.state == "unstable" and (len(found.windows) > 1 or not alike):
+        yield f"its windows together are{' also' if alike else ''}", _causes(found.whole.causes)
+
+
+def _longer_audit(model: ModelFigures) -> str:
+    """What may decide it, where outputs were compared and only the times are not sure."""
+    has_rows = model.audited is not None and model.audited.rows_compared > 0
+    return "; a longer --audit-time may decide it" if has_rows else ""
 
 
 def _of_energy(model: ModelFigures) -> Iterator[str]:
@@ -104,6 +111,8 @@ def _of_energy(model: ModelFigures) -> Iterator[str]:
     assert record is not None
     if record.obtained == "estimated":
         yield f"energy is an estimate and certifies nothing: {record.meter.description}"
+    if (stability := energy_stability(record)).state == "unstable":
+        yield f"its energy windows are unstable: {stability.why}"
     gaps = 0 if record.gaps_ns is None else len(record.gaps_ns)
     if record.lost_samples or gaps:
         where = f", with {count(gaps, 'gap')}" if gaps else ""

@@ -36,7 +36,7 @@ class LatencyRecord:
     samples_ns: int64 [n]; the first `warmup_count` are warm-up as detected by `warmup_method`. starts_ns: int64 [n],
     when each began on the device's clock. window_counts: int64 [windows], how many samples each window has; their sum
     is n. telemetry: the device's state while it ran, on the same clock as starts_ns. late_count: periodic and burst
-    starts that were more than a tenth of the period late.
+    starts that were more than a tenth of the period late, those of warm-up left out where starts_ns tells them.
     """
 
     variant_digest: str
@@ -104,7 +104,8 @@ class AuditRecord:
 
     rows: int64 [k], rows whose outputs were taken while timing; timed_scores, scored: float32 [k, outputs], while
     timing and in accuracy mode. varied_ns, repeated_ns: int64 [n] and [m], latencies with rows in turn, and with one
-    row again and again: a device that remembers answers is faster on the latter.
+    row again and again: a device that remembers answers is faster on the latter. rounds: in how many turns each was
+    taken, as many samples a turn; doubled for as long as nothing was decided.
     """
 
     variant_digest: str
@@ -114,3 +115,4 @@ class AuditRecord:
     varied_ns: Int64Array
     repeated_ns: Int64Array
     obtained: Obtained
+    rounds: int = 8

@@ -41,6 +41,8 @@ OBTAINED_NOTES: Final = {
 }
 NOT_TESTED: Final = "NOT TESTED"
 ONE_RUN: Final = "The interval is for this run under these conditions; another run may differ by more than it."
+_ONE: Final = {"days": "day", "years": "year"}
+"""Units that are words, of one."""
 _WHOLE: Final = {"", "all", "all rows", "whole", "overall", "the whole", "everything"}
 _RANK: Final = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
@@ -99,7 +101,8 @@ def limit_text(finding: Finding) -> str:
 def limit_figure(finding: Finding) -> str:
     """``16 ms``, in the unit that suits the limit; unsigned unless negative."""
     scale = scale_for([finding.limit], finding.unit)
-    return f"{scale.tick(finding.limit).removeprefix('+')} {scale.suffix}".strip()
+    text = scale.tick(finding.limit).removeprefix("+")
+    return f"{text} {_ONE.get(scale.suffix, scale.suffix) if text == '1' else scale.suffix}".strip()
 
 
 def interval_text(finding: Finding) -> str:

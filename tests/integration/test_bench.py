@@ -260,6 +260,10 @@ def test_what_cannot_be_benched_is_refused_before_anything_is_written(
         ((model, "--scenario", "burst", "--period", "1s"), "needs --burst"),
         ((model, "--scenario", "periodic", "--period", "5"), "needs its unit"),
         ((model, "--patience", "9s"), "--patience is for --stable"),
+        ((model, "--no-memory", "--memory-sessions", "9"), "of no use with --no-memory"),
+        ((model, "--no-energy", "--energy-window-time", "1s"), "of no use with --no-energy"),
+        ((model, "--energy-window-time", "2h"), "from 10ms to 1h"),
+        ((model, "--audit-time", "5"), "needs its unit"),
         ((model, "--window-time", "soon"), "--window-time is a time"),
         ((model, "--device", "bare.toml", "--energy"), "has no meter"),
         ((model, "--device", "mlperf-tiny-board"), "takes no other"),
@@ -311,6 +315,8 @@ def test_what_was_measured_outlives_any_end(case: Case, tmp_path: Path, edgeproo
     assert process.returncode == {"interrupt": 130, "kill": -signal.SIGKILL, "agent": 4}[kind]
     if kind != "kill":
         assert "edgeproof bench --resume " in err
+    if kind == "interrupt":
+        assert "fix    go on with it: edgeproof bench --resume " in " ".join(err.splitlines())
     psutil.wait_procs(agents, timeout=10)
     assert not any(each.is_running() for each in agents)
     kept, run = windows(tmp_path), run_of(tmp_path)

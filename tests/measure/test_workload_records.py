@@ -11,7 +11,7 @@ from kit.device import open_device
 from kit.errors import MeasurementError
 from kit.judge.audit import judge_audit
 from kit.measure import audit, measure_cold_start, measure_latency, measure_operators
-from kit.measure.latency import scenario_text
+from kit.measure.latency import _late_count, scenario_text
 from kit.records import Workload
 from kit.spec.types import MeasurePlan
 from tests import device_kit as kits
@@ -47,6 +47,37 @@ class Altered:
         self.asked.append(named)
         timed = self._device.time_inferences(*arguments, **named)
         return dataclasses.replace(timed, **{name: change(timed) for name, change in self._changes.items()})
+
+
+class TestLateStarts:
+    """Made-up starts: five late ones in warm-up, three after, on a grid of 1 ms."""
+
+    @staticmethod
+    def samples(device, count=40, late=(0, 1, 2, 3, 4, 20, 30, 35), told=8, burst=1):
+        samples_ns = np.full(count * burst, 100_000)
+        samples_ns[: 5 * burst] = 400_000
+        begun_ns = 10**9 + 10**6 * np.arange(count)
+        begun_ns[list(late)] += 150_000
+        starts_ns = (begun_ns[:, None] + 100_000 * np.arange(burst)).ravel()
+        timed = device.time_inferences(device.deploy(kits.linear()), kits.rows(), count=1, min_s=0)
+        return dataclasses.replace(timed, samples_ns=samples_ns, starts_ns=starts_ns, late_count=told)
+
+    @pytest.mark.parametrize(("warmup", "burst", "late"), [(5, 1, 3), (0, 1, 8), (21, 1, 2), (5, 4, 6), (8, 4, 6)])
+    def test_warm_up_is_not_counted(self, device, warmup, burst, late):
+        window = self.samples(device, burst=burst)
+        workload = Workload("burst" if burst > 1 else "periodic", period_ns=10**6, burst=burst)
+        assert _late_count([window], warmup, workload) == late
+
+    def test_each_window_has_a_grid_of_its_own(self, device):
+        one = self.samples(device)
+        other = dataclasses.replace(one, starts_ns=one.starts_ns + 123_456_789)
+        assert _late_count([one, other], 5, Workload("periodic", period_ns=10**6)) == 3 + 8
+
+    def test_the_device_s_own_count_is_the_most(self, device):
+        workload = Workload("periodic", period_ns=10**6)
+        assert _late_count([self.samples(device, told=2)], 5, workload) == 2
+        untold = dataclasses.replace(self.samples(device, told=7), starts_ns=None)
+        assert _late_count([untold], 5, workload) == 7
 
 
 class TestWindows:
@@ -181,3 +212,18 @@ class TestAudit:
         found = judge_audit(record)
         assert found.state == "failed"
         assert any(said in reason for reason in found.reasons)
+
+    def test_it_goes_on_while_undecided_and_as_long_as_it_may(self, device):
+        digest, inputs, seen = device.deploy(kits.linear()), kits.rows(20), []
+
+        def decided(record):
+            seen.append((record.rounds, len(record.varied_ns), len(record.repeated_ns)))
+            return len(seen) == 3
+
+        plan = dataclasses.replace(PLAN, latency_min_s=0.05)
+        record = audit(device, SPEC, digest, inputs, plan, is_decided=decided, most_s=60.0)
+        assert [rounds for rounds, _, _ in seen] == [16, 32, 64]
+        assert {varied // rounds for rounds, varied, _ in seen} == {seen[0][1] // 16}
+        assert all(varied == repeated for _, varied, repeated in seen)
+        assert record.rounds == 64
+        assert audit(device, SPEC, digest, inputs, plan, is_decided=lambda _: False, most_s=0.0).rounds == 16

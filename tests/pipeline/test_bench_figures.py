@@ -8,14 +8,17 @@ import pytest
 
 from kit.errors import MeasurementError, StoreError, UsageError
 from kit.pipeline.bench_figures import NOT_YET, LatencyFigures, read_report
-from kit.pipeline.bench_folder import PLAN, resumed_order
+from kit.pipeline.bench_folder import PLAN, command_words, resumed_order
 from kit.pipeline.bench_plan import BenchOrder, labels
 from kit.pipeline.bench_trust import trust_of
 from kit.pipeline.stable import Held
 from kit.records import (
     AuditRecord,
     ColdStartRecord,
+    EnergyRecord,
     MemoryRecord,
+    MeterAccuracy,
+    MeterRecord,
     OperatorProfile,
     OperatorTime,
     RunRecord,
@@ -217,7 +220,8 @@ def test_a_window_that_got_slower_half_way(tmp_path: Path, stable: bool) -> None
     order = replace(ORDER, stable=stable)
     run = with_record(write_run(tmp_path, order, {"net.onnx": 10**6}), "latency/1/2", window(slower, order))
     trust = trust_of(read_report(run))
-    (told,) = trust.invalid if stable else trust.warnings
+    told, whole = trust.invalid if stable else trust.warnings
+    assert whole.startswith(f"its windows together are also {'still ' if stable else ''}unstable: ")
     assert told.startswith(f"window 2 is {'still ' if stable else ''}unstable: ")
     assert trust.is_valid is not stable
 
@@ -227,7 +231,8 @@ def test_windows_that_are_unstable_alike_are_told_together(tmp_path: Path) -> No
     run = write_run(tmp_path, ORDER, {"net.onnx": 10**6})
     for each in (2, 4):
         run.put(f"latency/1/{each}", window(slower, ORDER))
-    (told,) = trust_of(read_report(run)).warnings
+    told, whole = trust_of(read_report(run)).warnings
+    assert whole.startswith("its windows together are also unstable: ")
     assert told.startswith("windows 2, 4 are unstable: in the first, 999 ms in, inferences became slower")
 
 
@@ -400,3 +405,48 @@ def test_a_sample_that_was_changed_is_found_out(tmp_path: Path) -> None:
 )
 def test_what_models_are_called(paths: tuple[str, ...], names: tuple[str, ...]) -> None:
     assert labels(paths) == names
+
+
+def test_a_rate_is_not_below_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path, replace(ORDER, windows=3), {"net.onnx": 10**6})
+    run.put("latency/1/2", window(samples(20, median_ns=10**9), ORDER))
+    found = latency_of(run)
+    assert found.rate_bounds is not None
+    assert found.rate_bounds.lower == 0.0 < found.rate_per_s < found.rate_bounds.upper
+
+
+def test_energy_that_changed_its_level_is_said(tmp_path: Path) -> None:
+    each_j = np.r_[np.full(5, 1e-3), np.full(5, 1.5e-3)] * np.random.default_rng(0).lognormal(0, 0.01, 10)
+    meter = MeterRecord("ppk2", "measured", "a meter", {}, MeterAccuracy(0.01, 0.0, 0.0, "stated"))
+    record = EnergyRecord(
+        variant_digest="sha256:1", meter=meter, window_energy_j=100 * each_j, window_s=np.full(10, 0.5),
+        window_inferences=np.full(10, 100), idle_power_w=0.001, trace_t_ns=np.arange(3), trace_power_w=np.ones(3),
+        obtained="measured", windows_ns=np.arange(20).reshape(10, 2),
+    )  # fmt: skip
+    run = with_record(write_run(tmp_path, replace(ORDER, energy=True), {"net.onnx": 10**6}), "energy/1", record)
+    (told,) = trust_of(read_report(run)).warnings
+    assert told.startswith("its energy windows are unstable: an inference took 1")
+    assert "up to window 5 and" in told
+
+
+def test_a_longer_audit_is_advised_where_only_times_are_not_sure(tmp_path: Path) -> None:
+    scores = np.zeros((3, 2), np.float32)
+    record = AuditRecord("sha256:1", np.arange(3), scores, scores, samples(20), samples(20), "measured", rounds=16)
+    order = replace(ORDER, audit=True)
+    run = with_record(write_run(tmp_path / "one", order, {"net.onnx": 10**6}), "audit/1", record)
+    (told,) = trust_of(read_report(run)).warnings
+    assert told.endswith("; a longer --audit-time may decide it")
+    none = replace(record, rows=np.arange(0), timed_scores=scores[:0], scored=scores[:0])
+    run = with_record(write_run(tmp_path / "other", order, {"net.onnx": 10**6}), "audit/1", none)
+    (told,) = trust_of(read_report(run)).warnings
+    assert "--audit-time" not in told
+
+
+def test_the_command_that_is_kept_says_what_was_asked() -> None:
+    usual, words = command_words(ORDER), {"--memory-sessions", "--energy-windows", "--energy-window-time"}
+    assert not words & set(usual)
+    order = replace(ORDER, memory_sessions=9, energy_windows=20, energy_window_s=0.25, audit_s=30.0)
+    said = " ".join(command_words(order))
+    assert "--audit-time 30s --memory-sessions 9 --energy-windows 20 --energy-window-time 0.25s" in said
+    plan = order.plan
+    assert (plan.memory_sessions, plan.energy_windows, plan.energy_window_s) == (9, 20, 0.25)

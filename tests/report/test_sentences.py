@@ -114,3 +114,12 @@ def test_next_step_takes_the_need_first_then_what_others_show() -> None:
 def test_nothing_is_proposed_that_cannot_be_certified() -> None:
     flips = finding(metric="numerics.processor_flips", verdict=Verdict.FAIL, unit="share", limit=0.0)
     assert sentences.next_step(flips, []) == "Use a recipe with reduced range."
+
+
+@pytest.mark.parametrize(
+    ("limit", "unit", "text"),
+    [(86_400.0, "s", "1 day"), (172_800.0, "s", "2 days"), (31_557_600.0, "s", "1 year"), (1.0, "s", "1 s"),
+     (1.5 * 86_400, "s", "1.5 days"), (0.01, "points", "1 pp"), (1e6, "B", "1 MB")],
+)  # fmt: skip
+def test_a_limit_of_one_day_is_said_so(limit: float, unit: str, text: str) -> None:
+    assert sentences.limit_figure(finding(limit=limit, unit=unit)) == text
