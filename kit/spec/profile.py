@@ -154,5 +154,5 @@ def _requirement(document: Document, file: ProfileFile, index: int, slices: tupl
         what = f"{table.metric} needs to know how often the model runs"
         step = 'add the table [duty] with a rate, such as rate = "1 per second"'
         raise document.error(("require", index), what, step)
-    check_count(document, index, asked, file.measure.latency_inferences)
+    check_count(document, index, asked, _measure_plan(document, file.measure))
     return asked

@@ -14,7 +14,7 @@ from kit.spec.measures import FAIRNESS_MEASURES, HARMS, MEASURES
 from kit.spec.shapes import ColumnNames, Confidence, Name, Text, quantity
 from kit.spec.text import nearest
 from kit.spec.toml import Document
-from kit.spec.types import Metric, Requirement
+from kit.spec.types import MeasurePlan, Metric, Requirement
 
 MINIMUM_ROWS, MINIMUM_CLUSTERS = 30, 5  # of a slice, where a requirement does not say
 MOST_CROSSED = 3
@@ -151,17 +151,20 @@ def limited(table: RequireTable, rule: MetricRule) -> tuple[Direction, units.Kin
     return ("at_least" if known is not None and known.better == "higher" else "at_most"), kind
 
 
-def check_count(document: Document, index: int, asked: Requirement, planned: int) -> None:
+def check_count(document: Document, index: int, asked: Requirement, planned: MeasurePlan) -> None:
     """A plan that may end before its own percentile can have a bound would measure for nothing."""
-    if not asked.metric.startswith("latency.p"):
+    if asked.metric == "memory.peak":
+        name, percentile, key, noun, more = "the median peak", 50.0, "memory_sessions", "sessions", ""
+    elif asked.metric.startswith("latency.p"):
+        name, key, noun = asked.metric.removeprefix("latency."), "latency_inferences", "inferences"
+        percentile, more = float(name[1:]), ": more, as inferences are seldom independent"
+    else:
         return
-    name = asked.metric.removeprefix("latency.")
-    least = minimum_count(float(name[1:]) / 100, asked.confidence)
-    if planned < least:
+    least, have = minimum_count(percentile / 100, asked.confidence), getattr(planned, key)
+    if have < least:
         at = f"{name} at {100 * asked.confidence:g} %"
-        what = f"{at} needs at least {least:,} inferences, and {planned:,} are planned"
-        step = f"set latency_inferences to {least} or more in [measure]: more, as inferences are seldom independent"
-        raise document.error(("require", index, "metric"), what, step)
+        what = f"{at} needs at least {least:,} {noun}, and {have:,} are planned"
+        raise document.error(("require", index, "metric"), what, f"set {key} to {least} or more in [measure]{more}")
 
 
 def _limit_text(

@@ -237,6 +237,18 @@ def test_a_percentile_needs_as_many_inferences_as_can_bound_it(
     assert f"set latency_inferences to {least} or more in [measure]" in caught.value.next_step
 
 
+@pytest.mark.parametrize(("confidence", "least"), [(0.9, 4), (0.95, 5), (0.99, 7)])
+def test_a_memory_peak_needs_as_many_sessions_as_can_bound_it(tmp_path: Path, confidence: float, least: int) -> None:
+    def planning(sessions: int) -> Path:
+        head = f'[profile]\nname = "p"\nconfidence = {confidence}\n[measure]\nmemory_sessions = {sessions}\n'
+        return write(tmp_path, head + '[[require]]\nid = "a"\nmetric = "memory.peak"\nat_most = "1 MB"\n')
+
+    assert load_profile(planning(least)).measure.memory_sessions == least
+    with pytest.raises(SpecError, match=rf"at least {least} sessions, and {least - 1} are planned") as caught:
+        load_profile(planning(least - 1))
+    assert caught.value.next_step == f"set memory_sessions to {least} or more in [measure]"
+
+
 def test_what_is_planned_where_the_profile_does_not_say_counts_too(tmp_path: Path) -> None:
     text = '[profile]\nname = "p"\n[[require]]\nid = "a"\nmetric = "latency.p99.9"\nat_most = "1 s"\n'
     path = write(tmp_path, text)
