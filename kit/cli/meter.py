@@ -143,7 +143,14 @@ def record_(
         except StoreError as error:
             output, trouble = None, error
         except KeyboardInterrupt:
-            output, trouble = None, InterruptError("interrupted while the trace was written", where=str(output))
+            output, trouble = (
+                None,
+                InterruptError(
+                    "interrupted while the trace was written",
+                    where=str(output),
+                    next_step="record it again; it is not kept",
+                ),
+            )
     if as_json:
         print_json(record_object(found, output))
     else:

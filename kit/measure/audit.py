@@ -31,8 +31,8 @@ def audit(
 ) -> AuditRecord:
     """Time inputs [rows, *shape] as they are, score what was kept meanwhile, then time both ways in turn.
 
-    Both ways run in the same session, in the order ABBA, so that a drift favours neither; 16 rounds (8 of a slow model) last
-    about `plan.latency_min_s`. While `is_decided` says no, as many rounds again are taken, where `most_s` from the
+    Both ways run in the same session, in the order ABBA, so that a drift favours neither; 16 rounds (8 of a slow model)
+    last about `plan.latency_min_s`. While `is_decided` says no, as many rounds again are taken, where `most_s` from the
     beginning allows for them. `output` names the scores for a device that does not say which output it kept. A device
     that keeps none leaves `rows` empty. Raises DeviceError or LinkError from the device.
     """

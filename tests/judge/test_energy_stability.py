@@ -70,7 +70,5 @@ def test_too_little_to_tell(each_j: np.ndarray) -> None:
 
 def test_alike_windows_are_stable() -> None:
     assert energy_stability(record(np.full(10, 1e-3))).state == "stable"
-    assert (
-        energy_stability(dataclasses.replace(record(noise(10, 0)), window_inferences=np.ones(10, np.int64))).state
-        == "stable"
-    )
+    one_each = dataclasses.replace(record(noise(10, 0)), window_inferences=np.ones(10, np.int64))
+    assert energy_stability(one_each).state == "stable"
