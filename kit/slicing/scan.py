@@ -101,18 +101,26 @@ def _cube(table: Table, chosen: tuple[_Block, ...], wanted: list[ColumnSet], min
     """The conjunctions of every set in `wanted`, all within the blocks, from one count of the rows."""
     if not wanted:
         return
-    columns = [column for block in chosen for column in block.columns]
-    cube = _counted(table, chosen)
+    columns = tuple(column for block in chosen for column in block.columns)
+    marginals = {columns: _counted(table, chosen)}
     for each in wanted:
-        away = tuple(axis for axis, column in enumerate(columns) if column not in each)
-        order = [axis for axis, _ in sorted(enumerate(sorted(each, key=columns.index)), key=lambda pair: pair[1])]
-        sums = cube.sum(axis=away).transpose(*order, len(each))
+        ordered = tuple(column for column in columns if column in each)
+        sums = _marginal(marginals, columns, ordered).transpose(*map(ordered.index, each), len(each))
         sums = sums[tuple(slice(table.kept[column]) for column in each)]
         shape = sums.shape[:-1]
         sums = table.finish(sums.reshape(-1, sums.shape[-1]))
         enough = np.flatnonzero(sums[0] >= max(1, minimum_rows))
         if len(enough):
             yield Cells(each, np.array(np.unravel_index(enough, shape)), sums[:, enough])
+
+
+def _marginal(known: dict[ColumnSet, Float64Array], columns: ColumnSet, kept: ColumnSet) -> Float64Array:
+    """Sums by the columns `kept` of `columns`; what was summed on the way, axis by axis, stays `known`."""
+    if kept not in known:
+        last = max(position for position, column in enumerate(columns) if column not in kept)
+        wider = tuple(column for column in columns if column in kept or column == columns[last])
+        known[kept] = _marginal(known, columns, wider).sum(axis=wider.index(columns[last]))
+    return known[kept]
 
 
 def _counted(table: Table, chosen: tuple[_Block, ...]) -> Float64Array:

@@ -83,31 +83,38 @@ def _frequent(record: ColumnRecord, minimum_rows: int) -> tuple[tuple[str, ...],
 def outcomes(terms: Sequence[Float64Array]) -> tuple[Int64Array | None, Float64Array]:
     """`Table.state` and `Table.terms`: outcomes are the distinct columns of `terms`, if they are few."""
     rows = len(terms[0])
-    state, size = np.zeros(rows, dtype=np.int64), 1
+    state, size, some_row = np.zeros(rows, dtype=np.int64), min(rows, 1), np.zeros(min(rows, 1), dtype=np.int64)
     for each in terms:
-        ranks = _ranks(each)
-        if ranks is None or size * (int(ranks.max(initial=0)) + 1) > MOST_STATES:
+        if np.array_equal(each[some_row][state], each):
+            continue
+        distinct = _distinct(each)
+        if distinct is None or size * len(distinct) > MOST_STATES:
             return None, np.array([np.ones(rows), *terms])
-        values = int(ranks.max(initial=0)) + 1
-        state, size = _without_gaps(state * values + ranks, size * values)
-    some_row = np.zeros(size, dtype=np.int64)
-    some_row[state] = np.arange(rows)
-    rest = np.array([each[some_row] if rows else np.zeros(size) for each in terms]).reshape(len(terms), size)
-    return state, np.concatenate([np.ones((1, size)), rest])
+        state, size = _without_gaps(state * len(distinct) + _ranks(each, distinct), size * len(distinct))
+        some_row = np.zeros(size, dtype=np.int64)
+        some_row[state] = np.arange(rows)
+    return state, np.array([np.ones(size), *(each[some_row] for each in terms)])
 
 
-def _ranks(values: Float64Array) -> Int64Array | None:
-    """The rank of each value among the distinct ones; None if they are more than `MOST_STATES`."""
-    if len(np.unique(values[:1000])) > MOST_STATES:
-        return None
-    distinct = values[:0]
-    rest = values
-    while len(rest) and len(distinct) <= MOST_STATES:
-        distinct = np.append(distinct, np.unique(rest[:1000]))
-        rest = rest[~np.isin(rest, distinct)]
-    if len(distinct) > MOST_STATES:
-        return None
-    return np.searchsorted(np.sort(distinct), values).astype(np.int64)
+def _distinct(values: Float64Array) -> Float64Array | None:
+    """The distinct values, rising; None if they are more than `MOST_STATES`, or NaN is among them."""
+    distinct, rest = values[:0], values
+    while len(rest):
+        distinct = np.union1d(distinct, rest[:1000])
+        if len(distinct) > MOST_STATES or np.isnan(distinct).any():
+            return None
+        rest = rest[distinct[np.minimum(_ranks(rest, distinct), len(distinct) - 1)] != rest]
+    return distinct
+
+
+def _ranks(values: Float64Array, distinct: Float64Array) -> Int64Array:
+    """How many of `distinct` are below each value; a few are faster compared than searched."""
+    if len(distinct) > 8:
+        return np.searchsorted(distinct, values).astype(np.int64, copy=False)
+    ranks = np.zeros(len(values), dtype=np.int64)
+    for each in distinct:
+        ranks += values > each
+    return ranks
 
 
 def _without_gaps(key: Int64Array, size: int) -> tuple[Int64Array, int]:

@@ -45,7 +45,7 @@ def cases(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cases())
 def test_the_worst_are_those_of_brute_force(case: dict[str, object]) -> None:
     """Ties, constant columns, one column, one row and weights among them."""
@@ -58,15 +58,13 @@ def test_the_worst_are_those_of_brute_force(case: dict[str, object]) -> None:
     for place, each in enumerate(found):
         truth = by_name[each.where]
         assert each.statistic == pytest.approx(expected[place].statistic, abs=1e-9)
-        assert (each.rows, each.statistic, each.mean) == (
-            truth.rows,
-            pytest.approx(truth.statistic, abs=1e-9),
-            pytest.approx(truth.mean, abs=1e-9),
-        )
+        assert each.rows == truth.rows
+        assert each.statistic == pytest.approx(truth.statistic, abs=1e-9)
+        assert each.mean == pytest.approx(truth.mean, abs=1e-9)
     assert len({each.where for each in found}) == len(found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.booleans())
 def test_a_scan_sees_every_conjunction_with_enough_rows(seed: int, minimum: int, sparse: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -83,14 +81,16 @@ def test_a_scan_sees_every_conjunction_with_enough_rows(seed: int, minimum: int,
             seen[where] = tuple(cells.sums[:, at])
     expected = (
         {
-            where: (mask.sum(), pytest.approx(values[mask].sum(), abs=1e-9))
+            where: (float(mask.sum()), float(values[mask].sum()))
             for where, mask in masks({name: columns[name] for name in table.names}, 3)
             if mask.sum() >= minimum
         }
         if table.names
         else {}
     )
-    assert dict(expected) == seen
+    assert seen.keys() == expected.keys()
+    for where, sums in seen.items():
+        assert sums == pytest.approx(expected[where], abs=1e-9)
 
 
 def test_of_equal_slices_the_shorter_comes_first() -> None:
