@@ -17,6 +17,9 @@ from kit.spec.text import shown
 LENGTH_LIMIT = 2000
 """Characters of an expression, at most."""
 
+DEPTH_LIMIT = 32
+"""How deep its conditions may be nested."""
+
 Operator = Literal["==", "<", "<=", ">", ">="]
 Value = float | str
 
@@ -89,13 +92,15 @@ class _Parser:
     text: str
     indent: int
 
-    def condition(self, node: ast.expr) -> Condition:
+    def condition(self, node: ast.expr, depth: int = 0) -> Condition:
+        if depth > DEPTH_LIMIT:
+            raise self.error(node, f"nested more than {DEPTH_LIMIT} deep")
         match node:
             case ast.BoolOp(op=op, values=parts):
                 kind: Literal["and", "or"] = "and" if isinstance(op, ast.And) else "or"
-                return Junction(kind, tuple(self.condition(part) for part in parts))
+                return Junction(kind, tuple(self.condition(part, depth + 1) for part in parts))
             case ast.UnaryOp(op=ast.Not(), operand=part):
-                return Negation(self.condition(part))
+                return Negation(self.condition(part, depth + 1))
             case ast.Compare(left=left, ops=ops, comparators=others):
                 sides = [left, *others]
                 found = [self.comparison(*each) for each in zip(sides, ops, others, strict=False)]
@@ -155,7 +160,9 @@ class _Parser:
                 raise self.error(node, f"{truth} is neither a number nor a text", f'such as "{str(truth).lower()}"')
             case ast.Constant(value=int() | float() as number):
                 return self.finite(node, number)
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)) if (
+                number is not True
+            ):
                 return -self.finite(node, number)
             case ast.Name(id=name):
                 raise self.error(node, f'"{name}" is no value', f'put a text in quotes: "{name}"')
