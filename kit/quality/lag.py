@@ -1,0 +1,164 @@
+"""data.lagged: a delay that training did not have, of one sensor's channel against others or of a time stamp.
+
+Two channels that belong together have a cross-correlation with a shape; a delay between them moves it along. The shape
+is learned from the calibration (or train) part, and the move of each group of test rows that fits it best is found.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.quality.parts import BoolArray, channels_last, clusters, drawn, examples
+from kit.records import DataCheck, DatasetRecord, Float64Array, Int64Array
+from kit.spec.types import DatasetPart
+
+MOST_ROWS = 2000
+MOST_PAIRS = 8
+"""The pairs of channels that belong together most closely are looked at."""
+
+LEAST_CORRELATION = 0.2
+"""Channels whose cross-correlation is nowhere so large do not belong together."""
+
+GROUPS = 20
+"""Where rows have no clusters, they are put into so many groups: one row is too short to show a delay."""
+
+LEAST_GROUPS = 4
+
+_TIME = re.compile(r"(^|_)(t|ts|time|timestamp|date|datetime|at|ms|us|ns)(_|$)", re.IGNORECASE)
+
+
+def lagged(test: DatasetPart, other: DatasetPart, rng: np.random.Generator) -> tuple[DataCheck, ...]:
+    """Delays between channels, and between columns of time stamps, that `other` does not have."""
+    stamps = _stamps(test.record, other)
+    channels = _channels(test, other, rng)
+    return (*channels, *stamps) if channels[0].share is not None or not stamps else stamps
+
+
+def _unseen(test: DatasetPart, why: str) -> tuple[DataCheck, ...]:
+    return (DataCheck("data.lagged", "channels", None, test.record.rows, (), f"Not looked at: {why}."),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """Cross-correlations: float64 [groups, pairs, lags]; `group` int64 [rows drawn] and their row numbers."""
+
+    mean: Float64Array
+    group: Int64Array
+    rows: Int64Array
+
+
+def _channels(test: DatasetPart, other: DatasetPart, rng: np.random.Generator) -> tuple[DataCheck, ...]:
+    ours, theirs = channels_last(test.inputs), channels_last(other.inputs)
+    if ours is None or theirs is None or ours.shape[1:] != theirs.shape[1:] or ours.shape[2] < 2:
+        return _unseen(test, "rows are not recordings of two or more channels")
+    usual = _shapes(theirs, other.record, _all_pairs(ours.shape[2]), rng)
+    pairs = _belonging(usual)
+    if not len(pairs):
+        return _unseen(test, f"no two channels are correlated by {LEAST_CORRELATION:g} or more at any lag")
+    usual = _Shapes(usual.mean[:, pairs], usual.group, usual.rows)
+    if len(usual.mean) < LEAST_GROUPS:
+        return _unseen(test, f"the {other.role} part has fewer than {LEAST_GROUPS} clusters to show what is usual")
+    names = _all_pairs(ours.shape[2])[pairs]
+    found = _shapes(ours, test.record, names, rng)
+    return (_judged(found, usual, names, other, test),)
+
+
+def _judged(found: _Shapes, usual: _Shapes, names: Int64Array, other: DatasetPart, test: DatasetPart) -> DataCheck:
+    """Rows of test groups that moved farther than any of the usual ones, and what halves of the usual show."""
+    moves = _moves(found.mean, usual.mean.mean(axis=0))
+    most = np.abs(_moves(usual.mean, usual.mean.mean(axis=0))).max(axis=0)
+    late = (np.abs(moves) > most + 1).any(axis=1)
+    rows = np.zeros(test.record.rows, dtype=np.bool_)
+    rows[found.rows[late[found.group]]] = True
+    share = float(late[found.group].mean())
+    pair = int(np.abs(moves).max(axis=0).argmax())
+    typical = float(np.median(moves[late, pair])) if late.any() else float(np.median(moves[:, pair]))
+    one, two = names[pair]
+    what = f"channel {two} comes {abs(typical):g} steps {'later' if typical < 0 else 'earlier'} against channel {one}"
+    usual_moves = f"in the {other.role} part it moves by {most[pair]:g} at most"
+    sentence = (
+        f"{100 * share:.1f} % of {len(found.rows):,} rows looked at are of clusters that lag: {what}; {usual_moves}."
+        if late.any()
+        else f"No cluster of {len(found.rows):,} rows looked at lags by more steps than the {other.role} part's do."
+    )
+    return DataCheck("data.lagged", "channels", share, len(found.rows), examples(rows), sentence, _chance(usual))
+
+
+def _chance(usual: _Shapes) -> float:
+    """The share of one half of the usual groups that lag, by what the other half shows."""
+    half = np.arange(len(usual.mean)) % 2 == 0
+    shape = usual.mean[half].mean(axis=0)
+    most = np.abs(_moves(usual.mean[half], shape)).max(axis=0)
+    return float((np.abs(_moves(usual.mean[~half], shape)) > most + 1).any(axis=1).mean())
+
+
+def _all_pairs(channels: int) -> Int64Array:
+    return np.stack(np.triu_indices(channels, k=1), axis=1).astype(np.int64)
+
+
+def _belonging(usual: _Shapes) -> Int64Array:
+    """Numbers of the pairs whose mean cross-correlation has the highest peaks, if high enough."""
+    peak = np.abs(usual.mean.mean(axis=0)).max(axis=1)
+    best = np.argsort(-peak, kind="stable")[:MOST_PAIRS]
+    return np.sort(best[peak[best] >= LEAST_CORRELATION])
+
+
+def _shapes(series: NDArray[np.generic], data: DatasetRecord, pairs: Int64Array, rng: np.random.Generator) -> _Shapes:
+    """Mean cross-correlation of the pairs [pairs, 2] in every cluster of `series` [rows, steps, channels].
+
+    Lags go from -steps / 2 to steps / 2; a feature of the second channel that comes later lies at a lower lag.
+    """
+    rows = drawn(len(series), MOST_ROWS, rng)
+    code = clusters(data)[rows] if data.cluster_column else rng.permutation(len(rows)) % GROUPS
+    group = np.asarray(np.unique(code, return_inverse=True)[1], np.int64).reshape(-1)
+    steps, reach = series.shape[1], series.shape[1] // 2
+    total = np.zeros((int(group.max(initial=-1)) + 1, len(pairs), 2 * reach + 1))
+    for number, row in enumerate(rows):
+        spectrum = np.fft.rfft(_standardized(series[row]), 2 * steps, axis=0)
+        cross = spectrum[:, pairs[:, 0]] * np.conj(spectrum[:, pairs[:, 1]])
+        correlation = np.fft.irfft(cross, 2 * steps, axis=0) / steps
+        total[group[number]] += np.concatenate([correlation[-reach:], correlation[: reach + 1]]).T
+    return _Shapes(total / np.bincount(group)[:, None, None], group, rows)
+
+
+def _standardized(row: NDArray[np.generic]) -> Float64Array:
+    """Channels of [steps, channels] with mean 0 and variance 1; one that does not vary is 0."""
+    values = row.astype(np.float64)
+    values = np.where(np.isfinite(values), values, 0.0)
+    centred, spread = values - values.mean(axis=0), values.std(axis=0)
+    return np.asarray(np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0))
+
+
+def _moves(shapes: Float64Array, usual: Float64Array) -> Float64Array:
+    """By how many steps each group's shape [groups, pairs, lags] is moved from the usual one [pairs, lags]."""
+    lags = shapes.shape[2]
+    spectrum = np.fft.rfft(shapes, 2 * lags, axis=2) * np.conj(np.fft.rfft(usual, 2 * lags, axis=1))
+    fit = np.fft.irfft(spectrum, 2 * lags, axis=2)
+    reach = lags // 2
+    near = np.concatenate([fit[..., -reach:], fit[..., : reach + 1]], axis=2)
+    return np.asarray(near.argmax(axis=2) - reach, np.float64)
+
+
+def _stamps(test: DatasetRecord, other: DatasetPart) -> tuple[DataCheck, ...]:
+    """Columns of time stamps: how late one is against another, held against the other part."""
+    usual = other.record.numbers
+    names = sorted(name for name in test.numbers.keys() & usual.keys() if _TIME.search(name))
+    checks = []
+    for index, one in enumerate(names):
+        for two in names[index + 1 :]:
+            ours, theirs = test.numbers[two] - test.numbers[one], usual[two] - usual[one]
+            if len(theirs) >= LEAST_GROUPS and np.isfinite(theirs).any():
+                checks.append(_late(one, two, ours, theirs, other))
+    return tuple(checks)
+
+
+def _late(one: str, two: str, ours: Float64Array, theirs: Float64Array, other: DatasetPart) -> DataCheck:
+    """Rows whose difference lies beyond the other part's by more than the width that it has there."""
+    known = theirs[np.isfinite(theirs)]
+    low, high = float(known.min()), float(known.max())
+    late: BoolArray = (ours > high + (high - low)) | (ours < low - (high - low))
+    usual = f"in the {other.role} part {two} comes {low:g} to {high:g} after {one}"
+    sentence = f"{int(late.sum()):,} of {len(ours):,} rows lie far beyond what is usual: {usual}."
+    return DataCheck("data.lagged", f"{two} after {one}", float(late.mean()), len(ours), examples(late), sentence)
