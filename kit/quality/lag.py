@@ -1,7 +1,8 @@
 """data.lagged: a delay that training did not have, of one sensor's channel against others or of a time stamp.
 
 Two channels that belong together have a cross-correlation with a shape; a delay between them moves it along. The shape
-is learned from the calibration (or train) part, and the move of each group of test rows that fits it best is found.
+is learned from the calibration (or train) part, and the move that fits best is found, of all test rows together and of
+each of their clusters.
 """
 
 import re
@@ -14,17 +15,22 @@ from kit.quality.parts import BoolArray, channels_last, clusters, drawn, example
 from kit.records import DataCheck, DatasetRecord, Float64Array, Int64Array
 from kit.spec.types import DatasetPart
 
-MOST_ROWS = 2000
-MOST_PAIRS = 8
-"""The pairs of channels that belong together most closely are looked at."""
+MOST_ROWS, MOST_STEPS, MOST_PAIRS = 2000, 1024, 64
+"""Rows that are drawn of each part, steps from the middle of a longer row, pairs drawn of more."""
 
-LEAST_CORRELATION = 0.2
-"""Channels whose cross-correlation is nowhere so large do not belong together."""
+MOST_VALUES = 1 << 23
+"""Cross-correlations that are kept; clusters are put together where they would have more."""
+
+LEAST_CORRELATION, STEADY_SHARE = 0.1, 0.1
+"""Channels belong together whose mean cross-correlation somewhere is at least the first, and moves between random
+halves of the usual groups by less than the second, as a share of a row's length."""
 
 GROUPS = 20
 """Where rows have no clusters, they are put into so many groups: one row is too short to show a delay."""
 
 LEAST_GROUPS = 4
+SPLITS = 200
+"""What chance gives is the largest move between so many random halves of the usual groups."""
 
 _TIME = re.compile(r"(^|_)(t|ts|time|timestamp|date|datetime|at|ms|us|ns)(_|$)", re.IGNORECASE)
 
@@ -53,19 +59,48 @@ def _channels(test: DatasetPart, other: DatasetPart, rng: np.random.Generator) -
     ours, theirs = channels_last(test.inputs), channels_last(other.inputs)
     if ours is None or theirs is None or ours.shape[1:] != theirs.shape[1:] or ours.shape[2] < 2:
         return _unseen(test, "rows are not recordings of two or more channels")
-    usual = _shapes(theirs, other.record, _all_pairs(ours.shape[2]), rng)
-    pairs = _belonging(usual)
-    if not len(pairs):
-        return _unseen(test, f"no two channels are correlated by {LEAST_CORRELATION:g} or more at any lag")
-    usual = _Shapes(usual.mean[:, pairs], usual.group, usual.rows)
+    pairs = _pairs(ours.shape[2], rng)
+    usual = _shapes(theirs, other.record, pairs, rng)
     if len(usual.mean) < LEAST_GROUPS:
         return _unseen(test, f"the {other.role} part has fewer than {LEAST_GROUPS} clusters to show what is usual")
-    names = _all_pairs(ours.shape[2])[pairs]
-    found = _shapes(ours, test.record, names, rng)
-    return (_judged(found, usual, names, other, test),)
+    chance = _between_halves(usual, rng)
+    kept = _belonging(usual, chance)
+    if not len(kept):
+        return _unseen(test, "no two channels have a cross-correlation that is steady enough to see a delay by")
+    usual, pairs = _Shapes(usual.mean[:, kept], usual.group, usual.rows), pairs[kept]
+    found = _shapes(ours, test.record, pairs, rng)
+    return _whole(found, usual, chance[kept], pairs, other), _each(found, usual, pairs, other, test)
 
 
-def _judged(found: _Shapes, usual: _Shapes, names: Int64Array, other: DatasetPart, test: DatasetPart) -> DataCheck:
+def _whole(found: _Shapes, usual: _Shapes, chance: Float64Array, names: Int64Array, other: DatasetPart) -> DataCheck:
+    """The move of all test rows together that exceeds chance most, as a share of a row's length."""
+    steps = found.mean.shape[2] - 1
+    moves = _moves(found.mean.mean(axis=0)[None], usual.mean.mean(axis=0))[0]
+    pair = int((np.abs(moves) - chance).argmax())
+    sentence = (
+        f"All {len(found.rows):,} rows looked at together: {_said(names[pair], float(moves[pair]))} than in the "
+        f"{other.role} part, whose halves differ by up to {chance[pair]:g} of {steps} steps."
+    )
+    share, explained = float(abs(moves[pair])) / steps, float(chance[pair]) / steps
+    return DataCheck("data.lagged", "channels, all rows", share, len(found.rows), (), sentence, explained)
+
+
+def _between_halves(usual: _Shapes, rng: np.random.Generator) -> Float64Array:
+    """The largest move of each pair between random halves of the usual groups: float64 [pairs], in steps."""
+    moves = np.zeros(usual.mean.shape[1])
+    for _ in range(SPLITS):
+        order, middle = rng.permutation(len(usual.mean)), len(usual.mean) // 2
+        one, two = (usual.mean[part].mean(axis=0) for part in (order[:middle], order[middle:]))
+        moves = np.maximum(moves, np.abs(_moves(one[None], two))[0])
+    return moves
+
+
+def _said(pair: Int64Array, move: float) -> str:
+    """A move of the pair's shape in words: a second channel that comes later moves it down."""
+    return f"channel {pair[1]} comes {abs(move):g} steps {'later' if move < 0 else 'earlier'} against channel {pair[0]}"
+
+
+def _each(found: _Shapes, usual: _Shapes, names: Int64Array, other: DatasetPart, test: DatasetPart) -> DataCheck:
     """Rows of test groups that moved farther than any of the usual ones, and what halves of the usual show."""
     moves = _moves(found.mean, usual.mean.mean(axis=0))
     most = np.abs(_moves(usual.mean, usual.mean.mean(axis=0))).max(axis=0)
@@ -75,15 +110,17 @@ def _judged(found: _Shapes, usual: _Shapes, names: Int64Array, other: DatasetPar
     share = float(late[found.group].mean())
     pair = int(np.abs(moves).max(axis=0).argmax())
     typical = float(np.median(moves[late, pair])) if late.any() else float(np.median(moves[:, pair]))
-    one, two = names[pair]
-    what = f"channel {two} comes {abs(typical):g} steps {'later' if typical < 0 else 'earlier'} against channel {one}"
+    what = _said(names[pair], typical)
     usual_moves = f"in the {other.role} part it moves by {most[pair]:g} at most"
     sentence = (
         f"{100 * share:.1f} % of {len(found.rows):,} rows looked at are of clusters that lag: {what}; {usual_moves}."
         if late.any()
-        else f"No cluster of {len(found.rows):,} rows looked at lags by more steps than the {other.role} part's do."
+        else f"No cluster of {len(found.rows):,} rows looked at lags by more steps than those of the {other.role} part "
+        f"do (up to {most.max():g})."
     )
-    return DataCheck("data.lagged", "channels", share, len(found.rows), examples(rows), sentence, _chance(usual))
+    return DataCheck(
+        "data.lagged", "channels, by cluster", share, len(found.rows), examples(rows), sentence, _chance(usual)
+    )
 
 
 def _chance(usual: _Shapes) -> float:
@@ -94,15 +131,15 @@ def _chance(usual: _Shapes) -> float:
     return float((np.abs(_moves(usual.mean[~half], shape)) > most + 1).any(axis=1).mean())
 
 
-def _all_pairs(channels: int) -> Int64Array:
-    return np.stack(np.triu_indices(channels, k=1), axis=1).astype(np.int64)
+def _pairs(channels: int, rng: np.random.Generator) -> Int64Array:
+    pairs = np.stack(np.triu_indices(channels, k=1), axis=1).astype(np.int64)
+    return pairs[drawn(len(pairs), MOST_PAIRS, rng)]
 
 
-def _belonging(usual: _Shapes) -> Int64Array:
-    """Numbers of the pairs whose mean cross-correlation has the highest peaks, if high enough."""
+def _belonging(usual: _Shapes, chance: Float64Array) -> Int64Array:
+    """Numbers of the pairs whose cross-correlation has a peak, at a steady place."""
     peak = np.abs(usual.mean.mean(axis=0)).max(axis=1)
-    best = np.argsort(-peak, kind="stable")[:MOST_PAIRS]
-    return np.sort(best[peak[best] >= LEAST_CORRELATION])
+    return np.flatnonzero((peak >= LEAST_CORRELATION) & (chance < STEADY_SHARE * (usual.mean.shape[2] - 1)))
 
 
 def _shapes(series: NDArray[np.generic], data: DatasetRecord, pairs: Int64Array, rng: np.random.Generator) -> _Shapes:
@@ -111,7 +148,11 @@ def _shapes(series: NDArray[np.generic], data: DatasetRecord, pairs: Int64Array,
     Lags go from -steps / 2 to steps / 2; a feature of the second channel that comes later lies at a lower lag.
     """
     rows = drawn(len(series), MOST_ROWS, rng)
-    code = clusters(data)[rows] if data.cluster_column else rng.permutation(len(rows)) % GROUPS
+    if series.shape[1] > MOST_STEPS:
+        start = (series.shape[1] - MOST_STEPS) // 2
+        series = series[:, start : start + MOST_STEPS]
+    most = max(LEAST_GROUPS, MOST_VALUES // (len(pairs) * series.shape[1] + 1))
+    code = clusters(data)[rows] % most if data.cluster_column else rng.permutation(len(rows)) % GROUPS
     group = np.asarray(np.unique(code, return_inverse=True)[1], np.int64).reshape(-1)
     steps, reach = series.shape[1], series.shape[1] // 2
     total = np.zeros((int(group.max(initial=-1)) + 1, len(pairs), 2 * reach + 1))
@@ -136,7 +177,7 @@ def _moves(shapes: Float64Array, usual: Float64Array) -> Float64Array:
     lags = shapes.shape[2]
     spectrum = np.fft.rfft(shapes, 2 * lags, axis=2) * np.conj(np.fft.rfft(usual, 2 * lags, axis=1))
     fit = np.fft.irfft(spectrum, 2 * lags, axis=2)
-    reach = lags // 2
+    reach = lags // 4
     near = np.concatenate([fit[..., -reach:], fit[..., : reach + 1]], axis=2)
     return np.asarray(near.argmax(axis=2) - reach, np.float64)
 
