@@ -1,0 +1,178 @@
+"""Bounds of a figure from what each row contributes to it: its influence.
+
+A figure that is no share of rows (an AUC, an F1 score, a mean loss, a mean average precision) is nearly the mean of one
+value a row, its influence (F. R. Hampel, J. American Statistical Association 69, 1974); the difference of two models on
+the same rows is the mean of the differences. A Student t interval of those is wrong where few rows differ, and has no
+width where none does. So the bound is a score bound: under "the true figure is u" the rows' distribution is the
+likeliest one with mean u (A. B. Owen, Empirical Likelihood, 2001), which may put mass on the worst that one more row
+could have been; its variance, not the sample's, is what the distance to the estimate is held against. Of shares this is
+Wilson's bound, and of paired differences of shares it is Tango's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.records import Float64Array, Int64Array
+from kit.stats.clusters import ClusterSums, design_effect
+from kit.stats.special import bisect, student_t_quantile
+
+CELLS = 512
+"""Distinct influences that are told apart; more are put in so many cells, each with its mean and variance."""
+
+_STEPS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Influences:
+    """A figure, and how each of its rows moves it.
+
+    values: float64 [rows], of weighted mean 0: the figure with one more such row moves by value / rows. weights:
+    float64 [rows], positive. low, high: the least and the greatest value that any row could have. shown: bool [rows],
+    rows that say something (that differ between two models; that are off the usual value). parts: bool [rows] each, the
+    rows that the figure cannot do without, such as the positives of an AUC; none: all rows alike.
+    """
+
+    estimate: float
+    values: Float64Array
+    weights: Float64Array
+    low: float
+    high: float
+    shown: NDArray[np.bool_]
+    parts: tuple[NDArray[np.bool_], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InfluenceCounts:
+    """What bounds need of some rows: cells of influence, at `rows` effective rows and `df` degrees of freedom.
+
+    centres, shares, variances: float64 [cells], of influence about the estimate; shares sum to 1, their mean is 0.
+    low, high: the ends of what one row could have. least, greatest: the figure's own range.
+    """
+
+    estimate: float
+    rows: float
+    df: float
+    centres: Float64Array
+    shares: Float64Array
+    variances: Float64Array
+    low: float
+    high: float
+    least: float
+    greatest: float
+
+    def score(self, value: float) -> float:
+        """Statistic of H0: figure = value; its sign is that of estimate - value."""
+        side = _Side(self, upper=value > self.estimate)
+        variance = side.variance(abs(value - self.estimate))
+        return (self.estimate - value) * float(np.sqrt(self.rows / max(variance, 1e-300)))
+
+    def bounds(self, confidence: float) -> tuple[float, float]:
+        """Lower and upper bound, each one-sided at `confidence`, within the figure's range."""
+        critical = student_t_quantile(confidence, self.df)
+        below, above = (_Side(self, upper=upper).reach(critical) for upper in (False, True))
+        return float(max(self.least, self.estimate - below)), float(min(self.greatest, self.estimate + above))
+
+
+class _Side:
+    """One side of the estimate: distances are positive, and influences are turned so that the bound is above 0."""
+
+    def __init__(self, of: InfluenceCounts, *, upper: bool) -> None:
+        sign = 1.0 if upper else -1.0
+        self._rows, self._x, self._p, self._s2 = of.rows, sign * of.centres, of.shares, of.variances
+        self._end = max(float(self._x.max()), sign * (of.high if upper else of.low), 1e-300)
+        gaps = self._end - self._x
+        self._is_open = float(gaps.min()) > 1e-9 * self._end
+        self._moments = tuple(
+            float((self._p * power / gaps).sum()) for power in (np.ones_like(gaps), self._x, self._x**2 + self._s2)
+        ) if self._is_open else (np.inf, 0.0, 0.0)  # fmt: skip
+        self._first_unseen = max(0.0, self._end - 1.0 / self._moments[0]) if self._is_open else self._end
+
+    def variance(self, distance: float) -> float:
+        """Variance of the likeliest distribution whose mean is the estimate plus `distance`."""
+        distance = min(distance, self._end)
+        if distance >= self._first_unseen:
+            return self._with_unseen(distance)
+        tilt = -bisect(lambda t: self._tilted(-t)[0] < distance, 0.0, (1 - 1e-12) / self._end, _STEPS)
+        return self._tilted(tilt)[1]
+
+    def reach(self, critical: float) -> float:
+        """How far above the estimate the statistic falls to -critical."""
+
+        def inside(distance: float, variance: float) -> bool:
+            return distance**2 * self._rows < critical**2 * variance
+
+        if self._first_unseen <= 1e-9 * self._end or inside(self._first_unseen, self._with_unseen(self._first_unseen)):
+            return bisect(lambda d: inside(d, self._with_unseen(d)), self._first_unseen, self._end)
+        tilt = -bisect(lambda t: inside(*self._tilted(-t)), 0.0, (1 - 1e-12) / self._end, _STEPS)
+        return self._tilted(tilt)[0]
+
+    def _with_unseen(self, distance: float) -> float:
+        """The Lagrange multiplier is at its edge: a row seen keeps (end - u) / (end - x), the rest is at the end."""
+        left, (zeroth, first, second) = max(0.0, self._end - distance), self._moments
+        if not self._is_open:
+            return 0.0
+        seen = left * (second - 2 * distance * first + distance**2 * zeroth)
+        return seen + max(0.0, 1.0 - left * zeroth) * left**2
+
+    def _tilted(self, tilt: float) -> tuple[float, float]:
+        """Mean and variance under weights p / (1 + tilt x), which maximize the likelihood among those of that mean."""
+        weights = self._p / (1.0 + tilt * self._x)
+        weights /= weights.sum()
+        mean = float(weights @ self._x)
+        return mean, float(weights @ ((self._x - mean) ** 2 + self._s2))
+
+
+def influence_counts(
+    of: Influences, cluster: Int64Array, icc_floor: float, least: float = -np.inf, greatest: float = np.inf
+) -> tuple[InfluenceCounts, float]:
+    """Counts of the rows of `of` (at least one) in `cluster` [rows], and their design effect.
+
+    The effective rows are those at which the weighted variance is that of the weighted, clustered mean; degrees of
+    freedom are the clusters, or those of the part that has fewest, less one.
+    """
+    _, codes = np.unique(cluster, return_inverse=True)
+    codes = codes.reshape(-1)
+    share = of.weights / of.weights.sum()
+    effect = float(design_effect(_sums(of, codes, share), icc_floor))
+    kept = [len(np.unique(codes[part])) for part in of.parts] or [int(codes.max()) + 1]
+    centres, shares, variances = _cells(of.values, share)
+    counts = InfluenceCounts(
+        estimate=of.estimate,
+        rows=_independent_rows(of.values, share) / effect,
+        df=float(max(1, min(kept) - 1)),
+        centres=centres, shares=shares, variances=variances, low=of.low, high=of.high, least=least, greatest=greatest,
+    )  # fmt: skip
+    return counts, effect
+
+
+def _sums(of: Influences, codes: Int64Array, share: Float64Array) -> ClusterSums:
+    linear = of.values * share * len(share)
+    return ClusterSums(
+        sizes=np.bincount(codes).astype(np.float64),
+        sums=np.bincount(codes, weights=linear).astype(np.float64),
+        squares=np.bincount(codes, weights=linear**2).astype(np.float64),
+        shown=np.bincount(codes, weights=of.shown) > 0,
+    )
+
+
+def _independent_rows(values: Float64Array, share: Float64Array) -> float:
+    """Rows of equal weight that would give this variance; at most L. Kish's (sum w)^2 / sum w^2 (1965, 11.7)."""
+    kish = 1.0 / float((share**2).sum())
+    linear = float(((share * values) ** 2).sum())
+    return kish if linear <= 0.0 else min(kish, float(share @ values**2) / linear)
+
+
+def _cells(values: Float64Array, share: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Means, shares and variances of at most CELLS cells of equal width, of all values if there are no more."""
+    known, codes = np.unique(values, return_inverse=True)
+    if len(known) > CELLS:
+        width = (known[-1] - known[0]) / CELLS
+        codes = np.minimum(((values - known[0]) / width).astype(np.int64), CELLS - 1)
+    codes = codes.reshape(-1)
+    mass = np.bincount(codes, weights=share)
+    used, mass = mass > 0, np.maximum(mass, 1e-300)
+    means = np.bincount(codes, weights=share * values) / mass
+    variances = np.bincount(codes, weights=share * (values - means[codes]) ** 2) / mass
+    return means[used], mass[used].astype(np.float64), variances[used]

@@ -1,0 +1,51 @@
+"""What a model decides of a row, for tasks that decide: which rows are decided otherwise, and which are right."""
+
+import numpy as np
+
+from kit.records import RaggedRecord
+from kit.task.base import BoolArray, Rows, UndefinedError
+from kit.task.scores import decided, is_yes, true_labels
+
+DECIDING = ("classification", "multilabel", "anomaly", "sequence", "frames")
+"""Tasks whose answer is right or wrong as a whole; of anomalies only with a threshold."""
+
+
+def is_changed(reference: Rows, optimized: Rows) -> BoolArray:
+    """bool [rows]: rows that the optimized model decides otherwise, in any part.
+
+    Raises UndefinedError for a task that decides nothing.
+    """
+    _refuse(optimized)
+    if optimized.task == "multilabel":
+        return np.asarray((is_yes(reference) != is_yes(optimized)).any(axis=1))
+    if optimized.items is not None and reference.items is not None:
+        return _differ(reference.items, optimized.items)
+    return np.asarray(decided(reference) != decided(optimized))
+
+
+def is_right(rows: Rows) -> BoolArray:
+    """bool [rows]: rows whose whole answer is the truth. Raises UndefinedError for a task that decides nothing."""
+    _refuse(rows)
+    if rows.task == "multilabel":
+        return np.asarray((is_yes(rows) == true_labels(rows)).all(axis=1))
+    if rows.items is not None and rows.targets is not None:
+        return ~_differ(rows.targets, rows.items, ignore=-1.0 if rows.task == "frames" else None)
+    return np.asarray(decided(rows) == rows.labels)
+
+
+def _refuse(rows: Rows) -> None:
+    if rows.task not in DECIDING:
+        raise UndefinedError(f"a model of the task {rows.task} makes no decision that could flip")
+
+
+def _differ(one: RaggedRecord, other: RaggedRecord, ignore: float | None = None) -> BoolArray:
+    """bool [rows]: lists of different length or content; places where `one` is `ignore` do not count."""
+    lengths = np.diff(one.offsets)
+    differ = lengths != np.diff(other.offsets)
+    same = ~differ
+    rows = np.repeat(np.arange(len(lengths))[same], lengths[same])
+    first = one.values[np.repeat(same, lengths), 0]
+    second = other.values[np.repeat(same, np.diff(other.offsets)), 0]
+    unequal = first != second if ignore is None else (first != second) & (first != ignore)
+    differ[rows[unequal]] = True
+    return np.asarray(differ)
