@@ -1,15 +1,18 @@
-"""Rows that are not independent: how many independent rows a clustered sample is worth.
+"""Rows that are not independent, or stand for different numbers of rows: how many independent rows a sample is worth.
 
-The variance of a mean over clustered rows is the design effect times that of independent rows (L. Kish, Survey
-Sampling, 1965, 5.4). It is estimated from the clusters, and never trusted below what few flips can show.
+The variance of a weighted mean over clustered rows is the design effect times that of as many independent rows of equal
+weight (L. Kish, Survey Sampling, 1965, 5.4, 11.7). It is estimated from the clusters, by linearization (W. G. Cochran,
+Sampling Techniques, 1977, 6.4; D. A. Binder, International Statistical Review 51, 1983), and never trusted below what
+few flips can show.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kit.records import Float64Array, Int64Array
+from kit.stats.groups import pairs
 
 ICC_ERROR_FACTOR = 4.0
 """How far the intraclass correlation (ICC) is raised for its own error: by 1 + 4 / sqrt(clusters that show it).
@@ -47,25 +50,100 @@ def cluster_sums(values: Float64Array, cluster: Int64Array, usual: float) -> Clu
     )
 
 
-def design_effect(of: ClusterSums, icc_floor: float) -> Float64Array:
-    """Design effect of the mean, at least 1, for each sample in the leading axes of `of` (0-d for one sample).
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What a design effect is made of, each for a sample in any axes. Weights are scaled to a mean of 1 in the sample.
 
-    The larger of the cluster-robust variance over the independent one (with the factor G / (G - 1) of A. C. Cameron
-    and D. L. Miller, J. Human Resources 50, 2015) and 1 + (m - 1) x ICC, where the ICC is at least `icc_floor` and
-    is raised for the error of its estimate. Rows that are each their own cluster have exactly 1.
+    kish: mean square of a weight. size: rows' weight that a row shares its cluster with, itself among it, on average.
+    mean, second: of the values and of their squares. robust: cluster-robust variance of the mean. shown: clusters that
+    show another value than the usual one.
     """
-    rows, clusters, size = of.sizes.sum(), len(of.sizes), of.mean_size
-    if size <= 1.0 or clusters < 2:
-        return np.ones(of.sums.shape[:-1])
+
+    rows: Float64Array
+    clusters: Float64Array
+    kish: Float64Array
+    size: Float64Array
+    mean: Float64Array
+    second: Float64Array
+    robust: Float64Array
+    shown: Float64Array
+
+
+def design_effect(of: ClusterSums, icc_floor: float) -> Float64Array:
+    """Design effect of the mean of rows of equal weight, for each sample in the leading axes of `of` (0-d for one)."""
+    rows, clusters = of.sizes.sum(), len(of.sizes)
     mean = of.sums.sum(axis=-1) / rows
-    independent = (of.squares.sum(axis=-1) / rows - mean**2) / rows
     residual = of.sums - of.sizes * mean[..., None]
-    robust = clusters / (clusters - 1) * (residual**2).sum(axis=-1) / rows**2
+    robust = _few(float(clusters)) * (residual**2).sum(axis=-1) / rows**2
+    one = np.ones_like(mean)
+    second, shown = of.squares.sum(axis=-1) / rows, of.shown.sum(axis=-1)
+    return effect_of(
+        Moments(rows * one, clusters * one, one, of.mean_size * one, mean, second, robust, shown), icc_floor
+    )
+
+
+def _few(clusters: Float64Array | float) -> Float64Array:
+    """The factor G / (G - 1) of A. C. Cameron and D. L. Miller, J. Human Resources 50, 2015."""
+    return np.asarray(clusters / np.maximum(np.asarray(clusters) - 1.0, 1.0))
+
+
+def effect_of(of: Moments, icc_floor: float) -> Float64Array:
+    """Design effect of a mean, at least that of its weights.
+
+    The larger of the cluster-robust variance over the independent one and kish + (m - kish) x ICC, where the ICC is at
+    least `icc_floor` and is raised for the error of its estimate. Rows that are each their own cluster and of equal
+    weight have exactly 1.
+    """
+    independent = (of.second - of.mean**2) / of.rows
     varies = independent > 1e-15
-    ratio = np.where(varies, robust / np.where(varies, independent, 1.0), 1.0)
-    shown = of.shown.sum(axis=-1)
-    icc = np.maximum(ratio - 1.0, 0.0) / (size - 1.0)
-    raised = icc * (1 + ICC_ERROR_FACTOR / np.sqrt(np.maximum(shown, 1)))
-    raised = raised + UNSEEN_ICC_FACTOR * icc_floor / (1 + shown / 2)
-    effect = 1 + (size - 1) * np.minimum(np.maximum(raised, icc_floor), 1.0)
-    return np.asarray(np.maximum(effect, np.maximum(ratio, 1.0)))
+    ratio = np.where(varies, of.robust / np.where(varies, independent, 1.0), of.kish)
+    shared = of.size - of.kish
+    clustered = (shared > 1e-9) & (of.clusters >= 2)
+    icc = np.maximum(ratio - of.kish, 0.0) / np.where(clustered, shared, 1.0)
+    raised = icc * (1 + ICC_ERROR_FACTOR / np.sqrt(np.maximum(of.shown, 1)))
+    raised = raised + UNSEEN_ICC_FACTOR * icc_floor / (1 + of.shown / 2)
+    effect = of.kish + shared * np.minimum(np.maximum(raised, icc_floor), 1.0)
+    least = np.maximum(ratio, of.kish)
+    return np.asarray(np.where(clustered, np.maximum(effect, least), np.where(of.kish > 1 + 1e-9, least, 1.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Rows that are alike in all that counts, told once. All arrays: [units].
+
+    count: rows; value, weight: of each of them; cluster: int64 from 0, None where each row is its own.
+    """
+
+    count: Float64Array
+    value: Float64Array
+    weight: Float64Array
+    cluster: Int64Array | None
+
+
+def moments(of: Units, group: Int64Array, groups: int, usual: ArrayLike = 0.0) -> Moments:
+    """Moments of each group's rows, [groups]; `group` int64 [units] from 0, every group with at least one row.
+
+    `usual` (a number, or one a group) is the value that says nothing of the clustering.
+    """
+
+    def total(by: Int64Array, amounts: ArrayLike) -> Float64Array:
+        return np.bincount(by, amounts, groups).astype(np.float64)
+
+    weight = of.count * of.weight
+    rows, weights = total(group, of.count), total(group, weight)
+    scale = rows / weights
+    mean = total(group, weight * of.value) / weights
+    off = of.value - mean[group]
+    unusual = of.count * (of.value != np.broadcast_to(usual, groups)[group])
+    kish = total(group, weight * of.weight) * scale**2 / rows
+    if of.cluster is None:
+        clusters, size, shown = rows, kish, total(group, unusual)
+        residual = total(group, weight * of.weight * off**2)
+    else:
+        pair, pair_group = pairs(group, of.cluster)
+        clusters = total(pair_group, np.ones(len(pair_group)))
+        size = total(pair_group, np.bincount(pair, weight) ** 2) * scale**2 / rows
+        residual = total(pair_group, np.bincount(pair, weight * off) ** 2)
+        shown = total(pair_group, np.bincount(pair, unusual) > 0)
+    robust = _few(clusters) * residual * (scale / rows) ** 2
+    return Moments(rows, clusters, kish, size, mean, total(group, weight * of.value**2) / weights, robust, shown)

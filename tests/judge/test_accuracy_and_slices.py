@@ -254,7 +254,7 @@ def test_unknown_columns_and_none_are_absent() -> None:
     given = evidence([VariantPlan("int8")])
     assert findings(given, requirement("fairness.gap_change", 0.1))[0].obtained == "absent"
     assert "no column colour" in findings(given, requirement("fairness.gap_change", 0.1, by=("colour",)))[0].reason
-    assert "no column colour" in findings(given, requirement("accuracy.drop", 0.1, by=("colour",)))[0].reason
+    assert 'no column "colour"' in findings(given, requirement("accuracy.drop", 0.1, by=("colour",)))[0].reason
 
 
 def test_one_group_has_no_gap_and_passes_nothing() -> None:
