@@ -45,8 +45,8 @@ def scan(table: Table, depth: int, minimum_rows: int, promising: Promising | Non
     """
     left = {each for size in range(1, depth + 1) for each in combinations(range(len(table.names)), size)}
     rows = len(table.codes[0]) if table.codes else 0
-    most = min(max(rows // CUBE_SHARE, LEAST_CUBE), MOST_CUBE)
-    blocks = [_block(table, columns) for columns in _blocks(table.sizes, depth, most)]
+    most = _most_cells(rows)
+    blocks = [_block(table, columns) for columns in blocks_of(table, depth)]
     for chosen in combinations(blocks, min(depth, len(blocks))):
         if prod(block.cells for block in chosen) > most:
             continue
@@ -75,9 +75,9 @@ class _Block:
     last: Int64Array
 
 
-def _blocks(sizes: tuple[int, ...], depth: int, most: int) -> list[ColumnSet]:
-    """Columns in blocks of which `depth` together have at most `most` cells, where a column allows it: first fit."""
-    within = most ** (1 / depth)
+def blocks_of(table: Table, depth: int) -> list[ColumnSet]:
+    """Columns in blocks of which any `depth` together fit a cube, where a column allows it: first fit."""
+    sizes, within = table.sizes, _most_cells(len(table.codes[0]) if table.codes else 0) ** (1 / depth)
     blocks: list[list[int]] = []
     for column in sorted(range(len(sizes)), key=lambda each: -sizes[each]):
         home = next((b for b in blocks if prod(sizes[each] for each in b) * sizes[column] <= within), None)
@@ -86,6 +86,10 @@ def _blocks(sizes: tuple[int, ...], depth: int, most: int) -> list[ColumnSet]:
         else:
             home.append(column)
     return [tuple(block) for block in blocks]
+
+
+def _most_cells(rows: int) -> int:
+    return min(max(rows // CUBE_SHARE, LEAST_CUBE), MOST_CUBE)
 
 
 def _block(table: Table, columns: ColumnSet) -> _Block:
