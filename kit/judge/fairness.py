@@ -1,162 +1,243 @@
-"""fairness.gap_change: the gap between the best and the worst group after optimization, less the gap before.
+"""What may differ between groups of people, and by how much: gap, ratio and change of a gap, with their findings.
 
-With d_g the drop of group g (paired), the largest accuracy after is at most the largest before less min d, and the
-smallest at least the smallest before less max d, so |gap after - gap before| <= max d - min d, whatever the gap was.
-The maximum and minimum are not smooth, so no bootstrap: the drops get simultaneous bounds.
+A finding is of one grouping (a column, or several crossed) and one measure. It is over every group that has enough
+rows; a group that has not is named, and holds a PASS back. A FAIL stands, since the gap between some groups is at most
+that between all; that of a change does not, whose gap before may have been between others.
 """
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
-from kit.judge.rows import BoolArray, Outcomes, Sample, more_rows, outcomes, slices, too_small
-from kit.judge.sentences import how, interval, percent, quantity, slice_name
+from kit.errors import SpecError
+from kit.fairness.compare import Bounds, Comparison, compared, gap, gap_change
+from kit.fairness.groups import MOST_GROUPS, Groups, grouped, groupings, separate
+from kit.fairness.parts import Part
+from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.group_figures import parts_of
+from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
 from kit.records import Finding, PredictionRecord, Verdict
+from kit.slicing.declared import column_of
+from kit.spec.measures import HARMS, MEASURES
+from kit.stats.special import normal_quantile, student_t_quantile
+from kit.task import UndefinedError
 
-METHOD = "max less min of paired drops, simultaneous score bounds (Bonferroni)"
-TWO_GROUPS = "difference of two paired drops, score bounds joined by MOVER (Zou and Donner 2008)"
+METHOD = "every two groups at this confidence (intersection-union, Berger 1982), score bounds joined by MOVER"
+SHARED = "every two groups at this confidence (intersection-union, Berger 1982), score bounds, any dependence"
+STANDING = (("fairness.gap", "at_most"), ("fairness.ratio", "at_least"))
+"""Claims of all groups that some of them can refute."""
+
+_NAMED = 3
+"""Groups that a sentence names before it counts the others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """One value of the column: its name, rows, and paired drop."""
+class Question:
+    """One grouping and one measure of a requirement; `subject` as the finding names them."""
 
-    name: str
-    mask: BoolArray
-    drop: Sample
+    columns: tuple[str, ...]
+    measure: str
+    subject: str
 
-    @property
-    def before(self) -> float:
-        """Accuracy of the reference."""
-        return self.drop.details["reference_accuracy"]
 
-    @property
-    def after(self) -> float:
-        """Accuracy of the variant on the device."""
-        return self.drop.details["optimized_accuracy"]
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The figures of every group; which are compared; and what is said of those that are not."""
+
+    question: Question
+    groups: Groups
+    parts: tuple[Part, ...]
+    comparisons: tuple[Comparison, ...]
+    untested: tuple[str, ...]
+
+
+Judged = Callable[[Case, PredictionRecord, Answer], Finding]
 
 
 def judge_gap_change(case: Case) -> tuple[Finding, ...]:
-    """One finding a column of the requirement, in points; a group too small to judge leaves its column undecided."""
-    predictions = case.variant.predictions
+    """The gap between groups after optimization, less the gap before: one finding a grouping and measure."""
+    return by_question(case, _change)
+
+
+def questions(case: Case) -> list[Question]:
+    """What a requirement asks: its measure, or those that show the harm it fears, or accuracy; of each grouping."""
+    asked = case.requirement
+    measures = (asked.measure,) if asked.measure else HARMS.get(asked.harm, ("",))
+    return [
+        Question(columns, measure or "accuracy", " & ".join(columns) + (f": {measure}" if measure else ""))
+        for columns in groupings(asked.by, asked.cross)
+        for measure in measures
+    ]
+
+
+def unit_of(case: Case, measure: str) -> str:
+    """Unit of the requirement's figure: "share" of a ratio, "points" of a gap; of a number in its own unit, none."""
+    if case.requirement.metric == "fairness.ratio":
+        return "share"
+    return "1" if gap_unit(measure) == "1" else "points"
+
+
+def gap_unit(measure: str) -> str:
+    """Unit of a gap in `measure`: "points", or of a number in the target's own unit none."""
+    own = ".py:" in measure
+    return "1" if own or (measure in MEASURES and MEASURES[measure].kind == "number") else "points"
+
+
+def by_question(case: Case, judged: Judged) -> tuple[Finding, ...]:
+    """One finding a question; what cannot be asked of these records is absent, with its reason."""
+    predictions, unit = case.variant.predictions, unit_of(case, case.requirement.measure)
     if predictions is None or predictions.obtained == "absent":
-        return (absent(case, "points", "the device's predictions were not obtained.", "run the dataset on the device"),)
+        return (absent(case, unit, "the device's predictions were not obtained.", "run the dataset on the device"),)
     if not case.requirement.by:
-        return (absent(case, "points", "the requirement names no column of groups.", "add `by` to the requirement"),)
-    return tuple(_column(case, predictions, column) for column in case.requirement.by)
+        return (absent(case, unit, "the requirement names no column of groups.", "add `by` to the requirement"),)
+    return tuple(_answered(case, predictions, question, judged) for question in questions(case))
 
 
-def _column(case: Case, predictions: PredictionRecord, column: str) -> Finding:
-    if column not in case.evidence.dataset.columns:
-        reason = f"the dataset has no column {column}."
-        return absent(case, "points", reason, "name a column of the dataset", column)
-    parts = slices(case.evidence.dataset, (column,))
-    if len(parts) < 2:
-        reason = f"NOT TESTED: {column} has only one group, so there is no gap."
-        return absent(case, "points", reason, "rows of at least two groups", column)
-    for name, mask in parts:
-        if not mask.any():
-            reason = f"NOT TESTED: {slice_name(name)} has no rows, so no gap over {column} is known."
-            return absent(case, "points", reason, "rows of every group", column)
-    rows = outcomes(case, predictions)
-    groups = [Group(name, mask, rows.drop(mask)) for name, mask in parts]
-    found = _finding(case, predictions, column, groups, rows)
-    for group in groups:
-        if small := too_small(case, group.mask):
-            reason = f"NOT TESTED: {slice_name(group.name)} has {small}, so the gap over {column} cannot be judged."
-            return undecided(found, reason, f"more rows, from more clusters, in {slice_name(group.name)}")
-    return certifying(case, found)
+def _answered(case: Case, predictions: PredictionRecord, question: Question, judged: Judged) -> Finding:
+    unit = unit_of(case, question.measure)
+    try:
+        groups = groups_of(case, question.columns)
+        answer = answer_of(case, predictions, question, groups)
+    except (UndefinedError, SpecError) as error:
+        need = error.next_step or "name another measure"
+        return absent(case, unit, f"{error.what}.", need, question.subject)
+    if not answer.comparisons:
+        return _nothing_to_compare(case, answer, unit)
+    return certifying(case, _held_back(judged(case, predictions, answer), answer))
 
 
-def _finding(case: Case, predictions: PredictionRecord, column: str, groups: list[Group], rows: Outcomes) -> Finding:
-    before, after = _gap([g.before for g in groups]), _gap([g.after for g in groups])
-    lower, upper = change_bounds(groups, rows, case.confidence)
-    measured = Measured(
-        after - before, lower, upper, "points", TWO_GROUPS if _separate(groups, rows) else METHOD,
-        sum(g.drop.rows for g in groups), predictions.obtained, len(np.unique(rows.cluster)),
-        case.digests(predictions, case.evidence.reference_predictions),
-        {"gap_before": before, "gap_after": after, "groups": float(len(groups))},
-    )  # fmt: skip
-    found = finding(case, measured, subject=column)
-    widest = max(groups, key=lambda group: group.drop.design_effect / group.drop.rows)
-    need = f"in each group, as in {slice_name(widest.name)}: {more_rows(case, widest.drop, case.requirement.limit)}"
-    return explained(found, _sentence(found), need)
+def groups_of(case: Case, columns: tuple[str, ...]) -> Groups:
+    """The groups of some columns. Raises SpecError for columns that the data does not have, and too many groups."""
+    data = case.evidence.dataset
+    missing = [column for column in columns if column not in data.columns and column not in data.numbers]
+    if missing:
+        raise SpecError(f"the dataset has no column {', '.join(missing)}", next_step="name a column of the dataset")
+    groups = grouped({column: column_of(data, column, case.profile.bins) for column in columns})
+    if len(groups.names) > MOST_GROUPS:
+        what = f"{groups.subject} makes {len(groups.names):,} groups, and at most {MOST_GROUPS:,} are compared"
+        raise SpecError(what, next_step="cross fewer columns, or join rare values")
+    return groups
 
 
-def change_bounds(groups: list[Group], rows: Outcomes, confidence: float) -> tuple[float, float]:
-    """Lower and upper bound, each one-sided at `confidence`, of gap after less gap before.
-
-    Upper: the certificate above. Lower: its mirror image; or, where the best and the worst group of the reference are
-    known (half of the error is spent on that), the difference of those two groups' drops. Gaps lie in [0, 1], so their
-    change lies in [-1, 1], whatever the sum of two bounds.
-    """
-    reach = min(1.0, max(_spread(groups, rows, 1.0 - confidence)))
-    lower = -reach
-    known = _known_extremes(groups, rows, (1.0 - confidence) / 2)
-    if known is not None:
-        best, worst = known
-        lower = max(-reach, -_difference_upper(best, worst, _separate([best, worst], rows), (1.0 - confidence) / 2))
-        lower = min(1.0, lower)
-    return lower, reach
-
-
-def _spread(groups: list[Group], rows: Outcomes, alpha: float) -> list[float]:
-    """Upper bounds that together cover max d - min d with error at most `alpha`."""
-    if _separate(groups, rows):
-        one, two = groups
-        return [_difference_upper(one, two, True, alpha / 2), _difference_upper(two, one, True, alpha / 2)]
-    each = [group.drop.counts.bounds(1.0 - alpha / (2 * len(groups))) for group in groups]
-    return [max(upper for _, upper in each) - min(lower for lower, _ in each)]
+def answer_of(case: Case, predictions: PredictionRecord, question: Question, groups: Groups) -> Answer:
+    """The figures of all groups, and those that have the rows and clusters that the requirement demands."""
+    data = case.evidence.dataset
+    parts = parts_of(case, predictions, question.measure, groups)
+    cluster = None if data.cluster_column is None else data.cluster
+    apart = separate(groups.codes, len(groups.names), cluster)
+    small = {
+        (place, index): lacking
+        for place, part in enumerate(parts)
+        for index in range(len(groups.names))
+        if (lacking := _lacking(case, part, index))
+    }
+    tested = [tuple(k for k in range(len(groups.names)) if (place, k) not in small) for place in range(len(parts))]
+    untested = dict.fromkeys(f"{slice_name(groups.names[index])} {lacking}" for (_, index), lacking in small.items())
+    return Answer(question, groups, parts, compared(parts, tested, apart), tuple(untested))
 
 
-def _difference_upper(one: Group, two: Group, separate: bool, alpha: float) -> float:
-    """Upper bound at 1 - `alpha` of d_one - d_two.
-
-    Groups without a common cluster: MOVER, est + sqrt((u1 - d1)^2 + (d2 - l2)^2) (G. Y. Zou and A. Donner, Statistics
-    in Medicine 27, 2008). Otherwise u1 - l2 at half of alpha each, which holds under any dependence.
-    """
-    share = alpha if separate else alpha / 2
-    _, upper = one.drop.counts.bounds(1.0 - share)
-    lower, _ = two.drop.counts.bounds(1.0 - share)
-    first, second = one.drop.counts.estimate, two.drop.counts.estimate
-    if not separate:
-        return upper - lower
-    return first - second + math.hypot(upper - first, second - lower)
+def _lacking(case: Case, part: Part, index: int) -> str:
+    """What a group has too little of, as the end of a sentence; empty if it has enough."""
+    asked, figures = case.requirement, part.groups[index]
+    rows, clusters = (0, 0) if figures is None else (figures.rows, figures.clusters)
+    of = "" if part.rate in ("accuracy", "error-rate") or part.rate in MEASURES else f" for the {part.name}"
+    if rows < max(1, asked.minimum_rows):
+        return f"has {count(rows, 'row')}{of}; minimum {asked.minimum_rows:,}" if rows else f"has no rows{of}"
+    if clusters < max(2, asked.minimum_clusters):
+        column = case.evidence.dataset.cluster_column or "row"
+        return f"has {count(rows, 'row')} in only {count(clusters, column)}{of}; minimum {asked.minimum_clusters:,}"
+    return ""
 
 
-def _separate(groups: list[Group], rows: Outcomes) -> bool:
-    """Whether there are two groups and no cluster has rows of both."""
-    if len(groups) != 2:
-        return False
-    return not np.intersect1d(rows.cluster[groups[0].mask], rows.cluster[groups[1].mask]).size
+def _nothing_to_compare(case: Case, answer: Answer, unit: str) -> Finding:
+    subject, over = answer.question.subject, answer.groups.subject
+    if len(answer.groups.names) < 2:
+        reason = f"NOT TESTED: {over} has only one group, so there is no gap."
+        return absent(case, unit, reason, "rows of at least two groups", subject)
+    reason = f"NOT TESTED: {_listed(answer.untested)}, so the gap over {over} cannot be judged."
+    return absent(case, unit, reason, "more rows, from more clusters, in these groups", subject)
 
 
-def _known_extremes(groups: list[Group], rows: Outcomes, alpha: float) -> tuple[Group, Group] | None:
-    """The best and the worst group of the reference, if simultaneous bounds at `alpha` set them apart from the rest."""
-    level = 1.0 - alpha / (2 * len(groups))
-    bounds = [rows.accuracy(rows.reference_right, group.mask).counts.bounds(level) for group in groups]
-    best = max(range(len(groups)), key=lambda index: bounds[index][0])
-    worst = min(range(len(groups)), key=lambda index: bounds[index][1])
-    above = all(bounds[best][0] > upper for index, (_, upper) in enumerate(bounds) if index != best)
-    below = all(bounds[worst][1] < lower for index, (lower, _) in enumerate(bounds) if index != worst)
-    return (groups[best], groups[worst]) if above and below and best != worst else None
+def _listed(texts: tuple[str, ...]) -> str:
+    more = len(texts) - _NAMED
+    return ", ".join(texts[:_NAMED]) + (f" and {more:,} more groups alike" if more > 0 else "")
 
 
-def _gap(values: list[float]) -> float:
-    return max(values) - min(values)
-
-
-def _sentence(found: Finding) -> str:
-    assert found.estimate is not None
-    gap = (
-        f"the gap over {found.subject} went from {quantity(found.details['gap_before'], 'points')} to "
-        f"{quantity(found.details['gap_after'], 'points')}{how(found.obtained)}"
+def _held_back(found: Finding, answer: Answer) -> Finding:
+    """A PASS over some of the groups is none; a FAIL stands. Crossings that no row has are counted."""
+    groups = answer.groups
+    if groups.empty:
+        none = f"no row is in {count(groups.empty, 'combination')} of {groups.subject}"
+        found = replace(found, reason=f"{found.reason} Among the groups, {none}.")
+    if not answer.untested:
+        return found
+    if found.verdict is Verdict.FAIL and (found.metric, found.direction) in STANDING:
+        return replace(found, reason=f"{found.reason} Not tested: {_listed(answer.untested)}.")
+    reason = (
+        f"NOT TESTED: {_listed(answer.untested)}, so the gap over {groups.subject} cannot be judged; "
+        f"over the other groups, {found.reason}"
     )
-    allowed = f"allowed {quantity(found.limit, 'points')}"
+    return undecided(found, reason, "more rows, from more clusters, in the groups that are not tested")
+
+
+def measured(
+    case: Case, predictions: PredictionRecord, answer: Answer, bounds: Bounds, details: dict[str, float]
+) -> Measured:
+    """A figure over the groups that are compared, with what it rests on."""
+    rows = [sum(each.figures(k).rows for k in each.tested) for each in answer.comparisons]
+    chosen = {k for each in answer.comparisons for k in each.tested}
+    among = np.isin(answer.groups.codes, list(chosen))
+    return Measured(
+        bounds.estimate, bounds.lower, bounds.upper, unit_of(case, answer.question.measure),
+        METHOD if all(each.apart.all() for each in answer.comparisons) else SHARED,
+        max(rows), predictions.obtained, len(np.unique(case.evidence.dataset.cluster[among])),
+        case.digests(predictions, case.evidence.reference_predictions),
+        {**details, "groups": float(len(chosen)), "groups_not_tested": float(len(answer.groups.names) - len(chosen))},
+    )  # fmt: skip
+
+
+def _change(case: Case, predictions: PredictionRecord, answer: Answer) -> Finding:
+    alpha, of = 1.0 - case.confidence, answer.comparisons
+    bounds = gap_change(of, alpha)
+    before, after = (gap(of, side, alpha).estimate for side in ("before", "after"))
+    details = {"gap_before": before, "gap_after": after}
+    found = finding(case, measured(case, predictions, answer, bounds, details), subject=answer.question.subject)
+    return explained(found, _change_sentence(found, answer), need_of(case, answer, found, found.upper))
+
+
+def _change_sentence(found: Finding, answer: Answer) -> str:
+    assert found.estimate is not None
+    gaps = [quantity(found.details[key], found.unit) for key in ("gap_before", "gap_after")]
+    went = f"the gap over {title(answer)} went from {gaps[0]} to {gaps[1]}{how(found.obtained)}"
+    allowed = f"allowed {quantity(found.limit, found.unit)}"
     if found.verdict is Verdict.PASS and found.upper is not None:
         end = f"(upper end, {percent(found.confidence)} confidence)"
-        return f"{gap}; it grows by at most {quantity(found.upper, 'points')} {end}; {allowed}."
-    change = quantity(found.estimate, "points")
-    return f"{gap}, a change of {change} {interval(found.lower, found.upper, 'points')}; {allowed}."
+        return f"{went}; it grows by at most {quantity(found.upper, found.unit)} {end}; {allowed}."
+    ends = interval(found.lower, found.upper, found.unit)
+    return f"{went}, a change of {quantity(found.estimate, found.unit)} {ends}; {allowed}."
+
+
+def title(answer: Answer) -> str:
+    """ "sex", or with a measure that was asked for "sex in equalized odds"."""
+    named = ": " in answer.question.subject
+    return answer.groups.subject + (f" in {answer.question.measure.replace('-', ' ')}" if named else "")
+
+
+def need_of(case: Case, answer: Answer, found: Finding, bound: float | None) -> str:
+    """How many times these rows give a `POWER` chance of deciding, if the estimate holds (normal approximation)."""
+    assert found.estimate is not None
+    distance = found.limit - found.estimate if case.requirement.direction == "at_most" else found.estimate - found.limit
+    reach = abs((found.estimate if bound is None else bound) - found.estimate)
+    fewest = min(
+        ((each.figures(k).rows, k) for each in answer.comparisons for k in each.tested), key=lambda pair: pair[0]
+    )
+    where = slice_name(answer.groups.names[fewest[1]])
+    if distance <= 1e-9:
+        return "the estimate lies at or beyond the limit: more rows alone may not decide"
+    critical = student_t_quantile(case.confidence, max(1.0, float(fewest[0] - 1)))
+    times = (reach / distance * (1 + normal_quantile(POWER) / critical)) ** 2
+    if times > 100:
+        return "the estimate lies too near the limit: 100 times these rows may not decide"
+    chance = f"({percent(POWER)} chance of deciding, if it holds)"
+    return f"about {max(times, 1.1):.1f} times these rows in each group, first in {where} {chance}"
