@@ -46,7 +46,7 @@ METRICS: dict[str, MetricRule] = {
     "quality.value": MetricRule("a measure", "share", "at_least", by="optional", measure="required"),
     "quality.loss": MetricRule("a loss", "points", by="optional", measure="required"),
     "agreement.flips": MetricRule("a share of decisions", "share", by="optional"),
-    "slices.found": MetricRule("an accuracy drop", "points"),
+    "slices.found": MetricRule("an accuracy drop", "points", measure="optional"),
     "fairness.gap": MetricRule("a gap", "points", by="required", measure="optional"),
     "fairness.ratio": MetricRule("a ratio", "share", "at_least", by="required", measure="optional"),
     "fairness.gap_change": MetricRule("a change of a gap", "points", by="required", measure="optional"),
@@ -212,7 +212,8 @@ def _check_by(document: Document, key: KeyPath, table: RequireTable, rule: Metri
         step = f"remove it (metrics that take it: {', '.join(can)})"
         raise document.error((*key, "by" if table.by else "slices"), f"{table.metric} is not judged by slice", step)
     for field in ("minimum_rows", "minimum_clusters"):
-        if getattr(table, field) is not None and not table.by and not table.slices:
+        searched = table.metric == "slices.found"  # its slices are not listed: they are looked for
+        if getattr(table, field) is not None and not table.by and not table.slices and not searched:
             what = "holds for slices, and there is no `by`"
             raise document.error((*key, field), what, "add `by` or `slices`, or remove this key")
 
