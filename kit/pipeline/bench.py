@@ -52,7 +52,7 @@ from kit.records import (
 from kit.store import Run
 
 if TYPE_CHECKING:
-    from kit.pipeline.certify import Watcher
+    from kit.pipeline.work import Watcher
 
 OTHERS = ("audit", "memory", "energy", "cold", "operators")
 """What is measured of each model besides its windows, in this order; the step is ``kind/number``."""

@@ -1,13 +1,10 @@
 """The main job, in order: deploy each variant, measure it, judge, certify, report. Each step is journaled."""
 
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
 
 from kit.device import open_device
-from kit.device.base import Device, Progress
+from kit.device.base import Device
 from kit.errors import ConversionError
 from kit.measure import measure_energy, measure_latency, measure_memory, predict_part
 from kit.meter import open_meter
@@ -15,11 +12,13 @@ from kit.model.predict import predict_saturating
 from kit.model.quantize import INT8, make_variant
 from kit.model.session import runs_exactly
 from kit.model.weights import file_sizes
+from kit.pipeline.asked import Asked, asked_seconds
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.order import Inputs
 from kit.pipeline.same_device import require_same_device
 from kit.pipeline.watched import watched_on
 from kit.pipeline.watcher import waiting_for
+from kit.pipeline.work import Watcher, Work
 from kit.records import (
     ConversionRecord,
     DeviceRecord,
@@ -30,44 +29,6 @@ from kit.records import (
     VariantRecord,
 )
 from kit.store import Run
-
-T = TypeVar("T")
-
-
-class Watcher(Protocol):
-    """Who is told how far the work is."""
-
-    def start(self, step: str) -> None:
-        """A step begins."""
-
-    def update(self, done: int, total: int) -> None:
-        """A step is `done` of `total` in its own unit."""
-
-    def finish(self, step: str, *, reused: bool = False) -> None:
-        """A step is done; `reused` if an earlier run had done it."""
-
-
-@dataclass(slots=True)
-class Work:
-    """What the steps share."""
-
-    inputs: Inputs
-    run: Run
-    watcher: Watcher
-
-    def step(self, name: str, kind: type[T], produce: Callable[[], T | None]) -> T | None:
-        """One journaled step, watched; None if what it looks for is absent."""
-        reused = name in self.run.steps
-        self.watcher.start(name)
-        record = self.run.optional_step(name, kind, produce)
-        self.watcher.finish(name, reused=reused)
-        return record
-
-    @property
-    def progress(self) -> Progress:
-        """The watcher's inner progress, for what takes long."""
-        return self.watcher.update
-
 
 ON_THE_CLOCK = ("latency", "memory", "energy")
 """What is measured while the device is watched; a check of rows leaves it out."""
@@ -85,9 +46,9 @@ def expected_seconds(inputs: Inputs) -> dict[str, float]:
         "memory": 0.3 * plan.memory_sessions,
         "energy": (1.4 * plan.energy_windows + 2) * plan.energy_window_s,
     }
-    each |= dict.fromkeys(ON_THE_CLOCK, 0.0) if inputs.rows_only else {}
+    each |= asked_seconds(inputs) | (dict.fromkeys(ON_THE_CLOCK, 0.0) if inputs.rows_only else {})
     steps = {f"{kind}/{name}": seconds for name in inputs.recipes for kind, seconds in each.items()}
-    return {"device/identity": 1.0} | steps
+    return {"dataset/checks": 1.0, "device/identity": 1.0} | steps
 
 
 def measure(inputs: Inputs, run: Run, watcher: Watcher) -> Bundle:
@@ -98,6 +59,8 @@ def measure(inputs: Inputs, run: Run, watcher: Watcher) -> Bundle:
     """
     work = Work(inputs, run, watcher)
     _record_inputs(work)
+    asked = Asked(work)
+    asked.first()
     models = _make_variants(work)
     todo = [name for name in expected_seconds(inputs) if name not in run.steps]
     if todo:
@@ -105,7 +68,7 @@ def measure(inputs: Inputs, run: Run, watcher: Watcher) -> Bundle:
         with closing(open_device(inputs.device)) as device:
             _identify(work, device)
             for name, data in models.items():
-                _measure_variant(work, device, name, data)
+                _measure_variant(work, asked, device, name, data)
     return load_bundle(run)
 
 
@@ -169,7 +132,7 @@ def _identify(work: Work, device: Device) -> None:
     require_same_device(known, device.identify(), work.inputs.device.name)
 
 
-def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None:
+def _measure_variant(work: Work, asked: Asked, device: Device, name: str, data: bytes) -> None:
     inputs, spec = work.inputs, work.inputs.device
     part, plan, rows = inputs.dataset.test, inputs.profile.measure, inputs.dataset.test.inputs
     variant = work.run.get(f"variant/{name}", VariantRecord)
@@ -189,6 +152,7 @@ def _measure_variant(work: Work, device: Device, name: str, data: bytes) -> None
     work.step(f"predictions/{name}", PredictionRecord, lambda: predict(exact=False))
     work.step(f"exact_predictions/{name}", PredictionRecord, exact)
     work.step(f"saturating_predictions/{name}", PredictionRecord, saturating)
+    asked.of(device, name, digest)
     if inputs.rows_only:
         for kind in ON_THE_CLOCK:
             work.run.optional_step(f"{kind}/{name}", object, lambda: None)

@@ -10,6 +10,7 @@ from kit.model.quantize import Variant
 from kit.pipeline.added import AddedRecipe, make_added, with_added
 from kit.pipeline.checks import check_calibration, check_cost, check_float, check_runs_models, check_slices
 from kit.pipeline.given import given_variants
+from kit.pipeline.looking import tolerated, with_joined_clusters
 from kit.records import ModelRecord, PredictionRecord, Recipe
 from kit.spec import load_dataset, load_device, load_profile
 from kit.spec.recipe import parse_recipe
@@ -39,7 +40,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that an order names, read and checked. `made` are the variants that are there already, by name."""
+    """Everything that an order names, read and checked. `made` are the variants that are there already, by name.
+
+    `dataset` is what judges; `as_loaded` is without the changes that tolerated faults ask for.
+    """
 
     profile: Profile
     device: DeviceSpec
@@ -49,6 +53,7 @@ class Inputs:
     reference_predictions: PredictionRecord
     recipes: dict[str, Recipe]
     made: dict[str, Variant]
+    as_loaded: Dataset
     rows_only: bool = False
     frugal: bool = False
 
@@ -63,7 +68,8 @@ def read_inputs(order: Order) -> Inputs:
     device = load_device(order.device)
     check_runs_models(device)
     recipes = _recipes(order, profile)
-    dataset = load_dataset(Path(order.data))
+    as_loaded = load_dataset(Path(order.data), tolerated(profile))
+    dataset = with_joined_clusters(as_loaded, profile)
     check_calibration(recipes, dataset)
     converted = reference_of(
         Path(order.model),
@@ -81,8 +87,9 @@ def read_inputs(order: Order) -> Inputs:
     recipes |= {name: variant.record.recipe for name, variant in made.items()}
     predictions = predict_on_host(converted.data, dataset)
     return Inputs(
-        profile, device, dataset, converted, source, predictions, recipes, made, order.rows_only, order.frugal
-    )
+        profile, device, dataset, converted, source, predictions, recipes, made, as_loaded, order.rows_only,
+        order.frugal,
+    )  # fmt: skip
 
 
 def _recipes(order: Order, profile: Profile) -> dict[str, Recipe]:

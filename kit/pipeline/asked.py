@@ -1,0 +1,78 @@
+"""What a run obtains where the data allow it or a requirement asks for it: each a journaled step of its own."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from kit.device.base import Device
+from kit.pipeline.attacking import device_scores, host_scores, members_of, membership
+from kit.pipeline.looking import look
+from kit.pipeline.order import Inputs
+from kit.pipeline.work import Work
+from kit.records import DataRecord, Float32Array, MembershipRecord, PredictionRecord
+from kit.spec.types import DatasetPart
+
+STEPS = {"membership": ("privacy.", 3.0), "explanation": ("explanation.", 20.0)}
+"""Steps of a variant: the family of metrics that asks for each, and what it may take, s."""
+
+
+def asks(inputs: Inputs, *families: str) -> bool:
+    """Whether a requirement of the profile is of one of these families of metrics ("privacy.")."""
+    return any(each.metric.startswith(families) for each in inputs.profile.requirements)
+
+
+def asked_seconds(inputs: Inputs) -> dict[str, float]:
+    """Steps of a variant that the profile asks for, and what each may take, s."""
+    return {step: seconds for step, (family, seconds) in STEPS.items() if asks(inputs, family)}
+
+
+@dataclass
+class Asked:
+    """What requirements ask for beyond predictions and measurements; what models share is computed once."""
+
+    work: Work
+
+    def __post_init__(self) -> None:
+        self._inputs, self._run = self.work.inputs, self.work.run
+        self._seed = self._inputs.profile.measure.seed
+
+    def first(self) -> None:
+        """Faults of the data, and what concerns the reference alone, before any variant is run."""
+        self.work.step("dataset/checks", DataRecord, lambda: look(self._inputs.as_loaded, self._inputs.profile))
+        if self._asks("privacy."):
+            self.work.step("model/membership", MembershipRecord, self._reference_membership)
+
+    def of(self, device: Device, name: str, digest: str) -> None:
+        """What requirements ask of the variant `name`, which is deployed, once its predictions are known."""
+        if self._asks("privacy."):
+            self.work.step(f"membership/{name}", MembershipRecord, lambda: self._membership(device, name, digest))
+
+    def _asks(self, *families: str) -> bool:
+        return asks(self._inputs, *families)
+
+    @cached_property
+    def _members(self) -> DatasetPart | None:
+        return members_of(self._inputs.dataset, self._seed)
+
+    @cached_property
+    def _reference_scores(self) -> Float32Array | None:
+        """The reference's scores on the members."""
+        if self._members is None:
+            return None
+        inputs = self._inputs
+        return host_scores(inputs.converted.data, self._members, inputs.dataset.output_name, self.work.progress)
+
+    def _reference_membership(self) -> MembershipRecord | None:
+        if self._members is None or self._reference_scores is None:
+            return None
+        inputs = self._inputs
+        return membership(
+            inputs.dataset, self._members, self._reference_scores, inputs.reference_predictions, self._seed
+        )
+
+    def _membership(self, device: Device, name: str, digest: str) -> MembershipRecord | None:
+        predictions = self._run.get_optional(f"predictions/{name}", PredictionRecord)
+        if predictions is None or self._members is None or self._reference_scores is None:
+            return None
+        scores = device_scores(device, digest, self._members, self._inputs.dataset.output_name, self.work.progress)
+        reference = self._reference_scores, self._inputs.reference_predictions
+        return membership(self._inputs.dataset, self._members, scores, predictions, self._seed, reference)
