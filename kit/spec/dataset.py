@@ -15,10 +15,11 @@ import numpy as np
 from msgspec import Meta
 
 from kit.errors import DatasetError
-from kit.records import DatasetRecord
-from kit.spec import checks
+from kit.records import DatasetRecord, Int64Array, RaggedRecord, TaskName
+from kit.spec import checks, truth
 from kit.spec.rows import MEMORY_LIMIT_BYTES, Layout, Rows, data_digest, read_rows
 from kit.spec.shapes import ColumnName, ColumnNames, Name, Text
+from kit.spec.task import OutputTable, check_task, output_spec, score_rule
 from kit.spec.toml import Document, decode, read
 from kit.spec.types import Dataset, DatasetPart, Metric, PartRole
 
@@ -31,17 +32,23 @@ class DatasetTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the rows are, and the columns that describe them."""
 
     name: Name
-    task: Annotated[Literal["classification"], Meta(description="what the model does")]
+    task: Annotated[TaskName, Meta(description="what the model does")]
     classes: Annotated[
         tuple[ColumnName, ...],
-        Meta(min_length=2, max_length=100_000, description="class names, in the order of the model's scores"),
-    ]
-    label: ColumnName
+        Meta(max_length=100_000, description="class names or tokens, in the order of the model's scores"),
+    ] = ()
+    label: ColumnName | None = None
+    labels: ColumnNames = ()
+    targets: ColumnNames = ()
+    boxes: ColumnName | None = None
     description: Text = ""
     source: Text = ""
     licence: Text = ""
     cluster: ColumnName | None = None
     slices: ColumnNames = ()
+    sensitive: ColumnNames = ()
+    numbers: ColumnNames = ()
+    weight: ColumnName | None = None
 
 
 class InputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,12 +66,6 @@ class InputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: Text = ""
 
 
-class OutputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model's output that holds the scores, where it has several."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=1000)]
-
-
 class PartTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of rows."""
 
@@ -79,7 +80,7 @@ class DatasetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     dataset: DatasetTable
     input: InputTable
-    part: Annotated[tuple[PartTable, ...], Meta(min_length=1, max_length=3, description="the files")]
+    part: Annotated[tuple[PartTable, ...], Meta(min_length=1, max_length=4, description="the files")]
     output: OutputTable | None = None
 
 
@@ -107,14 +108,16 @@ def load_dataset(path: str | Path, tolerate: Collection[Metric] = ()) -> Dataset
         digest=document.digest,
         path=str(document.path),
         task=file.dataset.task,
-        classes=file.dataset.classes,
+        classes=_classes(file.dataset),
         slice_columns=file.dataset.slices,
         output_name=file.output.name if file.output else None,
         test=parts["test"],
         calibration=parts.get("calibration"),
         selection=parts.get("selection"),
+        train=parts.get("train"),
         input_minimum=file.input.minimum,
         input_maximum=file.input.maximum,
+        output=output_spec(file.output, file.dataset.classes),
     )
 
 
@@ -130,10 +133,19 @@ def _check_manifest(document: Document, file: DatasetFile) -> None:
             raise document.error(("part", index, "role"), f'a second part with the role "{role}"', "keep one")
     if "test" not in roles:
         raise document.error(("part",), 'no part has the role "test"', 'add a [[part]] with role = "test"')
-    for key, names in (("classes", table.classes), ("slices", table.slices)):
+    for key in ("classes", "slices", "sensitive", "numbers", "labels", "targets"):
+        names: tuple[str, ...] = getattr(table, key)
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise document.error(("dataset", key, index), f'"{name}" is listed twice', "list it once")
+    check_task(document, table, file.output)
+    for index, name in enumerate(table.sensitive):
+        if name not in table.slices:
+            what = f'"{name}" is sensitive, and not among the slices'
+            raise document.error(("dataset", "sensitive", index), what, "add it to `slices`: its groups are compared")
+        if name == file.input.array:
+            what = f'"{name}" is sensitive, and also the model\'s input'
+            raise document.error(("dataset", "sensitive", index), what, "the model must not see it")
     if (file.input.array is None) == (file.input.columns is None):
         raise document.error(("input",), "needs `array` (NPZ) or `columns` (CSV, Parquet), and not both", "keep one")
     low, high = file.input.minimum, file.input.maximum
@@ -143,17 +155,9 @@ def _check_manifest(document: Document, file: DatasetFile) -> None:
 
 def _rows(document: Document, file: DatasetFile, index: int, tolerate: Collection[Metric]) -> Rows:
     """One part, read from a file whose digest is the manifest's, its inputs checked."""
-    part, table = file.part[index], file.dataset
+    part = file.part[index]
     path = _part_path(document, index, part.path)
-    names = dict.fromkeys((table.label, *((table.cluster,) if table.cluster else ()), *table.slices))
-    layout = Layout(
-        array=file.input.array,
-        columns=file.input.columns or (),
-        dtype=np.dtype(file.input.dtype),
-        shape=file.input.shape,
-        metadata=tuple(names),
-        rows=part.rows,
-    )
+    layout = _layout(file, part.rows)
     try:
         with path.open("rb") as stream:
             _check_digest(document, file, index, path, stream)
@@ -163,6 +167,25 @@ def _rows(document: Document, file: DatasetFile, index: int, tolerate: Collectio
         raise DatasetError(what, where=str(path), next_step="check the file and its permissions") from None
     checks.check_inputs(rows, file.input.minimum, file.input.maximum, tolerate)
     return rows
+
+
+def _layout(file: DatasetFile, rows: int) -> Layout:
+    """Which columns a part has, and as what they are read: frames and boxes are arrays in NPZ files, else texts."""
+    table, arrays = file.dataset, file.input.array is not None
+    has_frames = arrays and table.task == "frames"
+    texts = [table.label if not has_frames else None, table.cluster, *table.slices, None if arrays else table.boxes]
+    numbers = [table.label if has_frames else None, *table.labels, *table.targets, *table.numbers, table.weight]
+    return Layout(
+        array=file.input.array,
+        columns=file.input.columns or (),
+        dtype=np.dtype(file.input.dtype),
+        shape=file.input.shape,
+        metadata=tuple(dict.fromkeys(name for name in texts if name is not None)),
+        rows=rows,
+        numbers=tuple(dict.fromkeys(name for name in numbers if name is not None)),
+        ragged=(table.boxes,) if arrays and table.boxes is not None else (),
+        sensitive=table.sensitive,
+    )
 
 
 def _part_path(document: Document, index: int, text: str) -> Path:
@@ -194,22 +217,58 @@ def _check_digest(document: Document, file: DatasetFile, index: int, path: Path,
 
 
 def _part(file: DatasetFile, role: PartRole, rows: Rows, tolerate: Collection[Metric]) -> DatasetPart:
-    """A part's rows with their labels, clusters and slices as a record."""
-    table = file.dataset
-    labels = checks.labels(rows, table.label, table.classes)
+    """A part's rows with their truth, clusters and metadata as a record."""
+    table, classes = file.dataset, _classes(file.dataset)
+    labels, targets = _truth(table, rows)
     columns = {name: checks.slice_column(rows, name, tolerate) for name in table.slices}
     cluster = checks.column(rows, table.cluster).codes if table.cluster else np.arange(len(labels), dtype=np.int64)
+    numbers = truth.check_numbers(rows, table.numbers)
+    weights = truth.check_numbers(rows, [table.weight], is_positive=True)[table.weight] if table.weight else None
+    more = [] if targets is None else [("targets", targets.values), ("offsets", targets.offsets)]
+    more += [(f"number {name}", numbers[name]) for name in sorted(numbers)]
+    more += [] if weights is None else [("weight", weights)]
     (sha256,) = (part.sha256 for part in file.part if part.role == role)
     record = DatasetRecord(
         name=table.name,
         digest=f"sha256:{sha256}",
-        data_digest=data_digest(rows.inputs, table.classes, labels, cluster, columns),
+        data_digest=data_digest(rows.inputs, classes, labels, cluster, columns, more),
         rows=len(labels),
-        classes=table.classes,
+        classes=classes,
         labels=labels,
         cluster_column=table.cluster,
         cluster=cluster,
         columns=columns,
         description=table.description,
+        task=table.task,
+        targets=targets,
+        numbers=numbers,
+        weights=weights,
+        sensitive=table.sensitive,
+        scores=score_rule(file.output, table.classes),
     )
     return DatasetPart(role, rows.inputs, record)
+
+
+def _classes(table: DatasetTable) -> tuple[str, ...]:
+    """The classes; what a regression predicts takes their place."""
+    return table.classes or table.targets
+
+
+def _truth(table: DatasetTable, rows: Rows) -> tuple[Int64Array, RaggedRecord | None]:
+    """Labels int64 [rows], all 0 where the truth is in the targets."""
+    none, name, classes = np.zeros(len(rows.inputs), np.int64), table.label or "", table.classes
+    if table.task in ("classification", "anomaly") or (table.task == "embedding" and name and classes):
+        return checks.labels(rows, name, classes), None
+    if table.task == "multilabel" and table.labels:
+        return none, truth.label_columns(rows, table.labels, classes)
+    if table.task == "multilabel":
+        return none, truth.label_sets(rows, name, classes)
+    if table.task == "regression":
+        return none, truth.vectors(truth.matrix(rows, table.targets))
+    if table.task == "sequence":
+        return none, truth.sequences(rows, name, classes)
+    if table.task == "frames":
+        return none, truth.frames(rows, name, classes)
+    if table.task == "detection":
+        return none, truth.boxes(rows, table.boxes or "", classes)
+    return none, None

@@ -3,6 +3,7 @@
 import sys
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from kit.errors import DatasetError
+from kit.records import Float64Array, RaggedRecord
 from kit.spec.rows import MEMORY_LIMIT_BYTES, Layout, Rows, TextArray, row_count_error
 from kit.spec.toml import nearest
 
@@ -27,16 +29,21 @@ def read_npz(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
     except _BROKEN as error:
         raise _damaged(path, error) from None
     with archive:
-        members = _members(path, archive, (layout.array, *layout.metadata))
+        offsets = tuple(f"{name}_offsets" for name in layout.ragged)
+        names = (layout.array, *layout.metadata, *layout.numbers, *layout.ragged, *offsets)
+        members = _members(path, archive, names)
         inputs = _read_array(path, archive, members[layout.array], layout.array)
         _check_inputs(path, inputs, layout)
         metadata = {
             name: _text(path, name, _read_array(path, archive, members[name], name)) for name in layout.metadata
         }
-    for name, column in metadata.items():
+        numbers = {name: _numbers(path, name, _read_array(path, archive, members[name], name))
+                   for name in (*layout.numbers, *layout.ragged, *offsets)}  # fmt: skip
+    for name, column in [*metadata.items(), *((name, numbers[name]) for name in layout.numbers)]:
         if len(column) != layout.rows:
             raise row_count_error(path, f"column {name}", len(column), layout.rows)
-    return Rows(path, inputs.astype(layout.dtype, copy=False), metadata, layout.array, ())
+    found = Rows(path, inputs.astype(layout.dtype, copy=False), metadata, layout.array, (), numbers)
+    return replace(found, ragged={name: _ragged(found, name, layout.rows) for name in layout.ragged})
 
 
 _ARRAY = 'write array = "x" with the array\'s name'
@@ -117,6 +124,25 @@ def _text(path: Path, name: str, array: NDArray[Any]) -> TextArray:
     except (UnicodeDecodeError, ValueError):
         what = "it holds bytes that are not ASCII, or numbers that are no character"
         raise DatasetError(what, where=f"{path}: array {name}", next_step="save it as text (dtype U)") from None
+
+
+def _numbers(path: Path, name: str, array: NDArray[Any]) -> Float64Array:
+    """An array of numbers, float64 of the same shape."""
+    if array.ndim < 1 or array.dtype.kind not in "iufb":
+        what = f"it is {array.dtype.name} of shape {list(array.shape)}, not numbers [rows, ...]"
+        raise DatasetError(what, where=f"{path}: array {name}", next_step="save it as integers or floats")
+    if 8 * array.size > MEMORY_LIMIT_BYTES:
+        what = f"its numbers take {8 * array.size / 2**30:.1f} GiB, and at most 2 GiB are read"
+        raise DatasetError(what, where=f"{path}: array {name}", next_step="hold out fewer rows")
+    return array.astype(np.float64)
+
+
+def _ragged(rows: Rows, name: str, count: int) -> RaggedRecord:
+    from kit.spec.truth import check_ragged
+
+    offsets = rows.numbers[f"{name}_offsets"]
+    with np.errstate(invalid="ignore"):
+        return check_ragged(rows, name, rows.numbers[name], offsets.astype(np.int64), count)
 
 
 def _damaged(path: Path, error: Exception) -> DatasetError:

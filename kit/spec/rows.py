@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.errors import DatasetError
-from kit.records import ColumnRecord, Int64Array
+from kit.records import ColumnRecord, Float64Array, Int64Array, RaggedRecord
 
 MEMORY_LIMIT_BYTES = 2 << 30
 """The most that one part may take decoded: a dataset is a hostile input too."""
@@ -20,7 +21,11 @@ TextArray = NDArray[np.str_]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a part must hold: an array or columns (names or patterns) of inputs, and the columns of metadata."""
+    """What a part must hold: an array or columns (names or patterns) of inputs, and the columns of metadata.
+
+    numbers: columns of numbers, in an NPZ file of any shape [rows, ...]; ragged: an NPZ file's arrays with offsets
+    beside them. sensitive: columns of `metadata` that must not be inputs.
+    """
 
     array: str | None
     columns: tuple[str, ...]
@@ -28,6 +33,9 @@ class Layout:
     shape: tuple[int, ...]
     metadata: tuple[str, ...]
     rows: int
+    numbers: tuple[str, ...] = ()
+    ragged: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
 
     @property
     def values_per_row(self) -> int:
@@ -37,13 +45,18 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A part as read: inputs [rows, *shape], metadata [rows] as text, and the name of each input value."""
+    """A part as read: inputs [rows, *shape], metadata [rows] as text, and the name of each input value.
+
+    numbers: float64 [rows, ...] by name; ragged: a list a row.
+    """
 
     path: Path
     inputs: NDArray[np.generic]
     metadata: dict[str, TextArray]
     array: str | None
     input_columns: tuple[str, ...]
+    numbers: dict[str, Float64Array] = field(default_factory=dict)
+    ragged: dict[str, RaggedRecord] = field(default_factory=dict)
 
     def input_place(self, row: int, value: int) -> str:
         """Where the input value number `value` (flattened) of a row is, for people."""
@@ -103,8 +116,12 @@ def data_digest(
     labels: Int64Array,
     cluster: Int64Array,
     columns: dict[str, ColumnRecord],
+    more: Sequence[tuple[str, NDArray[Any]]] = (),
 ) -> str:
-    """Digest of the content, whatever file it came from: dtype, shape and little-endian bytes of every array."""
+    """Digest of the content, whatever file it came from: dtype, shape and little-endian bytes of every array.
+
+    more: what a task or a manifest adds (targets, numbers, weights), by name; nothing of it, and the digest is as ever.
+    """
     state = hashlib.sha256(b"edgeproof dataset 1\n")
     _add_array(state, inputs)
     _add_texts(state, classes)
@@ -113,6 +130,9 @@ def data_digest(
     for name in sorted(columns):
         _add_texts(state, (name, *columns[name].values))
         _add_array(state, columns[name].codes)
+    for name, array in more:
+        _add_texts(state, (name,))
+        _add_array(state, array)
     return "sha256:" + state.hexdigest()
 
 

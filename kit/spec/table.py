@@ -44,7 +44,7 @@ def read_csv(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
                 what = f"{len(record)} cells, and the header has {len(header)}"
                 where = f"{path}:{records.line_num}: row {table.filled} (from 0)"
                 raise DatasetError(what, where=where, next_step="quote cells that hold commas")
-            table.add([record[positions[name]] for name in inputs], [record[positions[name]] for name in metadata])
+            table.add(*([record[positions[name]] for name in names] for names in (inputs, metadata, layout.numbers)))
     except csv.Error as error:
         raise DatasetError(
             f"not valid CSV: {error}", where=f"{path}:{records.line_num}", next_step="write the file again"
@@ -83,10 +83,11 @@ class _Table:
         self.path, self.layout, self.columns, self.filled = path, layout, tuple(inputs), 0
         self.inputs = np.empty((layout.rows, layout.values_per_row), layout.dtype)
         self.texts: list[list[str]] = [[] for _ in layout.metadata]
+        self.numbers = np.empty((len(layout.numbers), layout.rows))
         self.parse = _parser(layout.dtype)
 
-    def add(self, cells: list[str], texts: list[str]) -> None:
-        """Take one row: its input cells and its metadata; raises DatasetError naming a bad cell."""
+    def add(self, cells: list[str], texts: list[str], numbers: list[str]) -> None:
+        """Take one row: its input cells, its metadata and numbers; raises DatasetError naming a bad cell."""
         if self.filled == self.layout.rows:
             raise row_count_error(self.path, "the table", self.filled + 1, self.layout.rows)
         try:
@@ -94,6 +95,12 @@ class _Table:
                 self.inputs[self.filled] = [self.parse(cell) for cell in cells]
         except (ValueError, OverflowError, KeyError):
             raise self._bad_cell(cells) from None
+        for position, cell in enumerate(numbers):
+            try:
+                self.numbers[position, self.filled] = float(cell)
+            except ValueError:
+                name = self.layout.numbers[position]
+                raise _not_a_number(self.path, self.filled, name, cell, self.numbers.dtype) from None
         for column, text in zip(self.texts, texts, strict=True):
             column.append(text[:TEXT_LIMIT])
         self.filled += 1
@@ -105,7 +112,8 @@ class _Table:
         metadata = {
             name: np.array(texts, np.str_) for name, texts in zip(self.layout.metadata, self.texts, strict=True)
         }
-        return Rows(self.path, self.inputs.reshape(-1, *self.layout.shape), metadata, None, self.columns)
+        numbers = dict(zip(self.layout.numbers, self.numbers, strict=True))
+        return Rows(self.path, self.inputs.reshape(-1, *self.layout.shape), metadata, None, self.columns, numbers)
 
     def _bad_cell(self, cells: list[str]) -> DatasetError:
         for name, cell in zip(self.columns, cells, strict=True):
@@ -129,7 +137,8 @@ def read_parquet(path: Path, stream: BinaryIO, layout: Layout) -> Rows:
         file = parquet.ParquetFile(stream)
         _check_parquet(path, file.metadata, layout)
         inputs, metadata = _columns(path, file.schema_arrow.names, layout)
-        batches = file.iter_batches(BATCH_ROWS, columns=[*inputs, *metadata], use_threads=False)
+        names = dict.fromkeys((*inputs, *metadata, *layout.numbers))
+        batches = file.iter_batches(BATCH_ROWS, columns=list(names), use_threads=False)
         return _from_batches(path, layout, inputs, batches)
     except (arrow.ArrowException, OSError, ValueError) as error:
         reason = repr(str(error))[1:-1][:200]
@@ -149,18 +158,22 @@ def _check_parquet(path: Path, metadata: Any, layout: Layout) -> None:
 def _from_batches(path: Path, layout: Layout, columns: Sequence[str], batches: Iterator[Any]) -> Rows:
     inputs = np.empty((layout.rows, layout.values_per_row), layout.dtype)
     texts: dict[str, list[TextArray]] = {name: [] for name in layout.metadata}
+    numbers = {name: np.empty(layout.rows) for name in layout.numbers}
     start = 0
     for batch in batches:
         for position, name in enumerate(columns):
             values = _values(path, start, name, batch.column(name))
             inputs[start : start + len(values), position] = _as_dtype(path, start, name, values, layout.dtype)
+        for name, column in numbers.items():
+            values = _values(path, start, name, batch.column(name))
+            column[start : start + len(values)] = values
         for name, chunks in texts.items():
             chunks.append(_texts(path, start, name, batch.column(name)))
         start += len(batch)
     if start != layout.rows:
         raise row_count_error(path, "the table", start, layout.rows)
     metadata = {name: np.concatenate(chunks) for name, chunks in texts.items()}
-    return Rows(path, inputs.reshape(-1, *layout.shape), metadata, None, tuple(columns))
+    return Rows(path, inputs.reshape(-1, *layout.shape), metadata, None, tuple(columns), numbers)
 
 
 def _values(path: Path, start: int, name: str, column: Any) -> NDArray[Any]:
@@ -211,7 +224,7 @@ def _columns(path: Path, names: Sequence[str], layout: Layout) -> tuple[list[str
     if len(set(names)) != len(names):
         (twice, _), *_ = Counter(names).most_common(1)
         raise DatasetError(f"two columns are named {twice!r}", where=str(path), next_step="rename one")
-    for name in layout.metadata:
+    for name in (*layout.metadata, *layout.numbers):
         if name not in names:
             raise DatasetError(f'there is no column "{name}"', where=str(path), next_step=nearest(name, names))
     inputs: dict[str, None] = {}
@@ -222,6 +235,9 @@ def _columns(path: Path, names: Sequence[str], layout: Layout) -> tuple[list[str
         if not found:
             raise DatasetError(f'there is no column "{pattern}"', where=str(path), next_step=nearest(pattern, names))
         inputs.update(dict.fromkeys(found))
+    if seen := [name for name in layout.sensitive if name in inputs]:
+        what = f'column "{seen[0]}" is sensitive, and also an input: the model must not see what group a person is of'
+        raise DatasetError(what, where=str(path), next_step="narrow the patterns of `columns`, and train without it")
     if both := [name for name in layout.metadata if name in inputs]:
         what = f'column "{both[0]}" is an input and also label, cluster or slice'
         raise DatasetError(what, where=str(path), next_step="narrow the patterns of `columns`")

@@ -311,6 +311,24 @@ class DatasetPart:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """How a model's outputs become answers, for tasks whose answers are no table of scores.
+
+    class_axis: whether the classes are the last or the first of the dimensions beside the batch. decode, blank, end:
+    how the steps of a sequence become tokens; `end` is a class. detection: names of the outputs of boxes, confidences
+    and classes, whose first has the number `first_class`; empty for other tasks.
+    """
+
+    class_axis: Literal["last", "first"] = "last"
+    decode: Literal["argmax", "ctc"] = "argmax"
+    blank: Literal["first", "last"] = "last"
+    end: int | None = None
+    detection: tuple[str, ...] = ()
+    box_format: Literal["ltrb", "ltwh", "cxcywh"] = "ltrb"
+    first_class: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """A dataset manifest and its parts, all checked. `output_name` names the model's score output, if stated.
 
@@ -331,3 +349,4 @@ class Dataset:
     train: DatasetPart | None = None
     input_minimum: float | None = None
     input_maximum: float | None = None
+    output: OutputSpec = OutputSpec()

@@ -324,7 +324,7 @@ def _outcome(manifest: Path) -> str | None:
 @pytest.mark.parametrize(
     ("old", "new", "offset", "what", "next_step"),
     [
-        ('"classification"', '"regression"', 0, "'regression' is not known here", "known: classification"),
+        ('"classification"', '"telling"', 0, "'telling' is not known here", "known: anomaly, classification"),
         ('["rest", "walk", "run"]', '["rest", "rest"]', 0, '"rest" is listed twice', "once"),
         ('["rest", "walk", "run"]', '["rest"]', 0, "dataset.classes", "class names"),
         ('["side", "subject"]', '["side", "side"]', 0, '"side" is listed twice', "once"),
