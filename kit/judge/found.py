@@ -15,12 +15,16 @@ from kit.slicing.ceiling import Ceiling, ceiling, critical_values, rows_that_dec
 from kit.slicing.columns import searched_columns
 from kit.slicing.confirm import Candidate, Found, search
 from kit.slicing.differences import Differences
+from kit.spec.measures import MEASURES
 
 METHOD = (
-    "exact search of conjunctions; two random halves of whole clusters, what one finds tested on the other "
-    "(Benjamini and Hochberg 1995, then Holm 1979), both ways; paired score bound at effective counts, Student t"
+    "exact search of conjunctions; two random halves of whole clusters, what one finds tested on the other, both ways "
+    "(Holm 1979); paired score bound at effective counts, Student t"
 )
 CEILING_METHOD = "paired score bound at effective counts, Student t, for all conjunctions at once (Bonferroni)"
+STANDS_OUT = 0.1
+"""Of suspicions that are told, at most this share is expected to be nothing."""
+
 MOST_ROWS = 1e8
 """A slice that would need more rows is not said to need them."""
 
@@ -42,12 +46,12 @@ def judge_found(case: Case) -> tuple[Finding, ...]:
     """A FAIL for each confirmed conjunction, or else one finding on all of them."""
     given = _differences(case)
     if isinstance(given, str):
-        return (absent(case, "points", given, "run the dataset on the device"),)
+        return (absent(case, _unit(case), given, "run the dataset on the device"),)
     data, asked = case.evidence.dataset, case.requirement
     columns = searched_columns(data, case.profile.bins, case.evidence.found_columns)
     if not columns:
         need = "name columns of the data, or let clusters of the embedding be found"
-        return (absent(case, "points", "there is no column to search.", need),)
+        return (absent(case, _unit(case), "there is no column to search.", need),)
     differences, obtained, digests = given
     found = search(
         columns,
@@ -65,7 +69,7 @@ def judge_found(case: Case) -> tuple[Finding, ...]:
     if not len(over_all):
         least = f"{count(asked.minimum_rows, 'row')} in {count(asked.minimum_clusters, data.cluster_column or 'row')}"
         reason = f"NOT TESTED: no conjunction of the {count(len(columns), 'column')} has {least}."
-        return (absent(case, "points", reason, "more rows, from more clusters"),)
+        return (absent(case, _unit(case), reason, "more rows, from more clusters"),)
     return (certifying(case, _all(looked)),)
 
 
@@ -81,6 +85,13 @@ def _differences(case: Case) -> tuple[Differences, Obtained, tuple[str, ...]] | 
     if after is not None and after.obtained != "absent" and (pair := _losses(case)) is not None:
         return _of_losses(case, *pair, None if data.weights is None else data.weights)
     return "the device's predictions were not obtained."
+
+
+def _unit(case: Case) -> str:
+    """Points of what is a share; otherwise the measure's own numbers."""
+    rule = MEASURES.get(case.requirement.measure)
+    own = rule is None and bool(case.requirement.measure)
+    return "1" if own or (rule is not None and rule.kind == "number") else "points"
 
 
 def _decides(record: PredictionRecord) -> bool:
@@ -117,7 +128,7 @@ def _confirmed(looked: _Looked, of: Candidate) -> Finding:
     lower, upper = of.counts.bounds(of.bound_confidence)
     details = {"candidates": float(len(looked.found.candidates)), "p_value": of.p_value, **_size(looked)}
     measured = Measured(
-        of.counts.estimate, max(lower, case.requirement.limit), upper, "points", METHOD, of.rows, looked.obtained,
+        of.counts.estimate, max(lower, case.requirement.limit), upper, _unit(case), METHOD, of.rows, looked.obtained,
         of.clusters, looked.digests, details,
     )  # fmt: skip
     stated = replace(finding(case, measured, subject=of.subject), verdict=Verdict.FAIL)
@@ -136,7 +147,7 @@ def _all(looked: _Looked) -> Finding:
     samples = over_all.samples
     details = {**_size(looked), "within": float(over_all.within(limit).sum()), "upper_confidence": over_all.confidence}
     measured = Measured(
-        float(samples.mean[at]), None, float(over_all.uppers[at]), "points", CEILING_METHOD, int(samples.rows[at]),
+        float(samples.mean[at]), None, float(over_all.uppers[at]), _unit(case), CEILING_METHOD, int(samples.rows[at]),
         looked.obtained, int(samples.clusters[at]), looked.digests, details,
     )  # fmt: skip
     of = finding(case, measured)
@@ -163,10 +174,11 @@ def _all_sentence(looked: _Looked, of: Finding) -> str:
 
 
 def _unconfirmed(looked: _Looked) -> str:
-    """The likeliest suspicion, named as no more than that."""
-    if not looked.found.candidates:
+    """The likeliest suspicion, named as no more than that; none where chance alone points to as much."""
+    pointed = [each for each in looked.found.candidates if each.chance <= STANDS_OUT]
+    if not pointed:
         return ""
-    first = looked.found.candidates[0]
+    first = min(pointed, key=lambda each: each.chance)
     lost = f"{quantity(first.counts.estimate, 'points')} on {count(first.rows, 'other row')}"
     return f"; one half of the rows pointed to {slice_name(first.subject)}, which lost {lost}: not enough to confirm"
 

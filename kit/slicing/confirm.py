@@ -27,7 +27,8 @@ WAYS = 2
 class Candidate:
     """A conjunction that one half of the rows found, on the other half.
 
-    p_value: against "its mean difference is at most the limit", corrected for all candidates and both ways.
+    p_value: against "its mean difference is at most the limit", corrected for all candidates and both ways. chance: the
+    same on the half that found it, corrected for all that was looked at (Benjamini and Hochberg); it decides nothing.
     bound_confidence: of each end of an interval, so that the intervals of all candidates hold together.
     """
 
@@ -37,6 +38,7 @@ class Candidate:
     clusters: int
     counts: Counts
     p_value: float
+    chance: float
     bound_confidence: float
 
     @property
@@ -97,7 +99,7 @@ def search(
 
 def _discovered(
     family: Family, differences: Differences, x: Float64Array, inside: BoolArray, way: int
-) -> tuple[int, ...]:
+) -> dict[int, float]:
     """What stands out on the rows `inside`, which are those of `way`."""
     rows = family.sums[1] if way == 0 else family.sums[0] - family.sums[1]
     effect = max(1.0, float(inside.sum()) / differences.sample(inside).rows)
@@ -108,7 +110,7 @@ def _discovered(
 def _tested(
     family: Family,
     differences: Differences,
-    numbers: tuple[int, ...],
+    numbers: Mapping[int, float],
     held_out: BoolArray,
     limit: float,
     minimum_clusters: int,
@@ -132,6 +134,7 @@ def _tested(
             clusters=differences.clusters(part),
             counts=of,
             p_value=min(1.0, WAYS * p_value),
+            chance=numbers[number],
             bound_confidence=each_confidence,
         )
         for (number, part), of, p_value in zip(parts.items(), counts, adjusted, strict=True)

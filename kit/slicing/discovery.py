@@ -1,9 +1,13 @@
-"""Which conjunctions are worth confirming: those that stand out on one half of the rows, told once each.
+"""Which conjunctions are worth confirming: those that are hurt most on one half of the rows, told once each.
 
-Benjamini and Hochberg's rule keeps what stands out (J. Royal Statistical Society B 57, 1995). Then they are taken by
-the lower end of their mean difference, highest first, and one is kept only if the rows that it does not share with
-those kept before exceed the limit by themselves (one-sided, 5 %). So a part of a slice that is hurt as a whole is not
-listed beside it, and neither is a slice that is hurt only because a part of it is.
+Every conjunction that exceeds the limit by itself (one-sided, 5 %) is taken by the lower end of its mean difference,
+highest first, and kept only if the rows that it does not share with those kept before exceed the limit by themselves.
+So a part of a slice that is hurt as a whole is not listed beside it, and neither is a slice that is hurt only because
+a part of it is.
+
+Nothing is claimed of this half, so what is sent need not stand out among all that was looked at. Asking for that by the
+rule of Benjamini and Hochberg (J. Royal Statistical Society B 57, 1995) finds far less: docs/slices.md. What the rule
+says of a candidate is told with it.
 """
 
 import math
@@ -16,14 +20,15 @@ from kit.slicing.family import Family
 from kit.slicing.scan import BoolArray
 from kit.slicing.worst import statistic
 
-FALSE_SHARE = 0.1
-"""Of what is sent to be confirmed, at most this share is expected to be nothing."""
-
 MOST_CANDIDATES = 10
 """Each more makes confirming the others harder (Holm)."""
 
 MOST_LOOKED_AT = 300
+"""Of the surest: looking at one takes a pass over the rows."""
+
 BY_ITSELF = 1.645
+"""Standard normal deviate of 5 %."""
+
 CAUTION = 3.0
 """Standard errors that the lower end lies below the mean, so that luck on few rows does not come first."""
 
@@ -58,8 +63,10 @@ def candidates(
     of_rows: Float64Array,
     *,
     design_effect: float = 1.0,
-) -> tuple[int, ...]:
+) -> dict[int, float]:
     """Numbers of the conjunctions of `family` to be confirmed, the surest harm first; at most `MOST_CANDIDATES`.
+
+    Beside each is its adjusted p-value on these rows, by `benjamini_hochberg`.
 
     Args:
         rows, x, squares: float64 [slices], on the half that is looked at: rows, and sums of x and of its squares, where
@@ -68,10 +75,12 @@ def candidates(
         design_effect: of all rows that are looked at; deviates are taken to be too large by its square root.
     """
     deviate = statistic(x, squares) / math.sqrt(design_effect)
-    standing = np.flatnonzero(benjamini_hochberg(upper_tail(deviate)) <= FALSE_SHARE)
+    adjusted = benjamini_hochberg(upper_tail(deviate))
+    standing = np.flatnonzero(deviate > BY_ITSELF)
     ends = _lower_ends(rows[standing], x[standing], squares[standing] * design_effect)
-    order = standing[np.lexsort((family.set_of[standing], -ends))]
-    return told_once(family, order[:MOST_LOOKED_AT].tolist(), of_rows, design_effect)
+    order = standing[np.argsort(-ends, kind="stable")]
+    told = told_once(family, order[:MOST_LOOKED_AT].tolist(), of_rows, design_effect)
+    return {number: float(adjusted[number]) for number in told}
 
 
 def told_once(
