@@ -7,7 +7,7 @@ there are, since one pair alone, the true extremes, has to be wrong (R. L. Berge
 end, where any pair may show a gap, shares alpha among all pairs (Bonferroni).
 
 Two groups without a common cluster: MOVER, the distances to each bound joined as the hypotenuse (G. Y. Zou and
-A. Donner, Statistics in Medicine 27, 2008; of Wilson's bounds it is R. G. Newcombe's method 10 of 1998; for a ratio,
+A. Donner, Statistics in Medicine 27, 2008; of Wilson's plain bounds it is R. G. Newcombe's method 10 of 1998; a ratio:
 A. Donner and G. Y. Zou, Statistical Methods in Medical Research 21, 2012). With a common cluster: one's upper less the
 other's lower bound at half of alpha each, which holds under any dependence.
 """
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from kit.records import Float64Array
 from kit.stats.cells import BoolArray
-from kit.stats.proportions import PairedCounts, Successes, paired_score
+from kit.stats.proportions import PairedCounts, Successes, paired_bounds, proportion_bounds
 from kit.stats.special import student_t_quantile
 
-_STEPS = 60
+_STEPS = 48
 
 
 class Bounded(Protocol):
@@ -50,33 +50,24 @@ class Ends:
 def ends(of: Sequence[Bounded], alpha: float) -> Ends:
     """Bounds of every group, each end wrong at most `alpha` of the time; shares of rows are computed all at once."""
     estimate = np.array([each.estimate for each in of])
-    if all(isinstance(each, Successes) for each in of):
-        return Ends(estimate, *_wilson(of, alpha))  # type: ignore[arg-type]
-    if all(isinstance(each, PairedCounts) for each in of):
-        return Ends(estimate, *_tango(of, alpha))  # type: ignore[arg-type]
+    shares = [each for each in of if isinstance(each, Successes)]
+    if len(shares) == len(of):
+        x, n = _columns(shares, "successes", "rows")
+        return Ends(estimate, *proportion_bounds(x, n, _critical(shares, alpha)))
+    paired = [each for each in of if isinstance(each, PairedCounts)]
+    if len(paired) == len(of):
+        b, c, n = _columns(paired, "to_wrong", "to_right", "rows")
+        return Ends(estimate, *paired_bounds(b, c, n, _critical(paired, alpha)))
     pairs = np.array([each.bounds(1.0 - alpha) for each in of])
     return Ends(estimate, pairs[:, 0], pairs[:, 1])
 
 
+def _columns(of: Sequence[Successes] | Sequence[PairedCounts], *names: str) -> list[Float64Array]:
+    return [np.array([getattr(each, name) for each in of]) for name in names]
+
+
 def _critical(of: Sequence[Successes] | Sequence[PairedCounts], alpha: float) -> Float64Array:
     return np.array([student_t_quantile(1.0 - alpha, each.df) for each in of])
-
-
-def _wilson(of: Sequence[Successes], alpha: float) -> tuple[Float64Array, Float64Array]:
-    """What `Successes.bounds` finds by bisection, in closed form (E. B. Wilson, 1927)."""
-    x, n, t = np.array([each.successes for each in of]), np.array([each.rows for each in of]), _critical(of, alpha)
-    centre = (x + t**2 / 2) / (n + t**2)
-    half = t / (n + t**2) * np.sqrt(x * (n - x) / n + t**2 / 4)
-    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
-
-
-def _tango(of: Sequence[PairedCounts], alpha: float) -> tuple[Float64Array, Float64Array]:
-    """What `PairedCounts.bounds` finds, of all groups at once."""
-    b, c, n = (np.array([getattr(each, name) for each in of]) for name in ("to_wrong", "to_right", "rows"))
-    estimate, t = (b - c) / n, _critical(of, alpha)
-    upper = _root(lambda d: paired_score(b, c, n, d) > -t, estimate, np.ones_like(estimate))
-    lower = -_root(lambda d: paired_score(b, c, n, -d) < t, -estimate, np.ones_like(estimate))
-    return lower, upper
 
 
 def _root(is_below: Callable[[Float64Array], BoolArray], low: Float64Array, high: Float64Array) -> Float64Array:
