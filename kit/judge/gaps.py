@@ -4,7 +4,7 @@ A search asks for them many times, so they are counted without intervals; the es
 (a test holds the two together), and only a verdict says with what confidence one holds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from kit.judge.rows import BoolArray
 from kit.records import DatasetRecord, Finding, Int64Array, SearchGap
-from kit.spec.types import Metric, Requirement
+from kit.slicing.declared import Slices, column_of, declared
+from kit.spec.types import Metric, Requirement, SliceSpec
 
 BY_ROWS: tuple[Metric, ...] = ("accuracy.value", "accuracy.drop", "fairness.gap_change")
 """Metrics that decisions on rows give; the others are of the file or of the device."""
@@ -42,13 +43,23 @@ class RowGaps:
         data: the rows.
         reference: int64 [rows], the reference's decisions.
         share: what share of the rows that will judge these are; it scales `minimum_rows`.
+        slices: the profile's; scenarios are of other rows than these, and left out.
+        bins: the profile's.
     """
 
     def __init__(
-        self, requirements: Iterable[Requirement], data: DatasetRecord, reference: Int64Array, share: float = 1.0
+        self,
+        requirements: Iterable[Requirement],
+        data: DatasetRecord,
+        reference: Int64Array,
+        share: float = 1.0,
+        slices: Iterable[SliceSpec] = (),
+        bins: Mapping[str, int] | None = None,
     ) -> None:
-        self.requirements = tuple(each for each in requirements if each.metric in BY_ROWS)
-        self._data, self._share = data, share
+        self.requirements = tuple(each for each in requirements if _is_by_rows(each))
+        self._data, self._share, self._bins = data, share, bins or {}
+        self._specs = [spec for spec in slices if spec.where]
+        self._slices: dict[Requirement, Slices] = {}
         self._reference_right = reference == data.labels
 
     def __call__(self, decisions: Int64Array, rows: Int64Array) -> tuple[SearchGap, ...]:
@@ -59,22 +70,31 @@ class RowGaps:
     def _gaps(self, asked: Requirement, before: BoolArray, after: BoolArray, rows: Int64Array) -> Iterator[SearchGap]:
         if asked.metric == "fairness.gap_change":
             yield from self._fairness(asked, before, after, rows)
-        elif not asked.by:
+        elif not asked.by and not asked.slices:
             whole = (len(rows), int(before.sum()), int(after.sum()), int((before != after).sum()))
             yield _gap(asked, "", *whole)
         else:
-            for column in asked.by:
-                counts, sums = self._sums(column, rows, before, after, before != after)
+            slices = self._declared(asked)
+            for partition in slices.partitions:
+                codes = partition.codes[slices.cell[rows]]
+                counts, sums = _sums(codes, len(partition.subjects), before, after, before != after)
                 for code in np.flatnonzero(counts >= self._least(asked, rows)):
-                    subject = f"{column}={self._data.columns[column].values[code]}"
-                    yield _gap(asked, subject, int(counts[code]), *(int(each[code]) for each in sums))
+                    yield _gap(asked, partition.subjects[code], int(counts[code]), *(int(each[code]) for each in sums))
+
+    def _declared(self, asked: Requirement) -> Slices:
+        """The requirement's slices, found once."""
+        if asked not in self._slices:
+            self._slices[asked] = declared(asked, self._data, self._specs, self._bins)
+        return self._slices[asked]
 
     def _fairness(
         self, asked: Requirement, before: BoolArray, after: BoolArray, rows: Int64Array
     ) -> Iterator[SearchGap]:
         """The gap between the best and the worst group after, less the gap before; None where a group is too small."""
         for column in asked.by:
-            counts, (first, second, changed) = self._sums(column, rows, before, after, before != after)
+            record = column_of(self._data, column, self._bins)
+            right = before, after, before != after
+            counts, (first, second, changed) = _sums(record.codes[rows], len(record.values), *right)
             if len(counts) > 1 and (counts >= self._least(asked, rows)).all():
                 change = float(np.ptp(second / counts) - np.ptp(first / counts))
                 spread = max(_spread(*each) for each in zip(counts, first - second, changed, strict=True))
@@ -82,40 +102,37 @@ class RowGaps:
 
     def untested(self) -> tuple[Untested, ...]:
         """The slices and groups of which all these rows together are too few, or from too few clusters, to tell."""
-        return tuple(
-            each
-            for asked in self.requirements
-            for column in asked.by
-            if column in self._data.columns
-            for each in self._untested(asked, column)
-        )
+        return tuple(each for asked in self.requirements if asked.by or asked.slices for each in self._untested(asked))
 
-    def _untested(self, asked: Requirement, column: str) -> Iterator[Untested]:
+    def _untested(self, asked: Requirement) -> Iterator[Untested]:
         data = self._data
-        record, rows = data.columns[column], np.arange(data.rows)
-        least = self._least(asked, rows)
+        least = self._least(asked, np.arange(data.rows))
         fewest = max(2, ceil(asked.minimum_clusters * min(1.0, self._share)))
-        for code, value in enumerate(record.values):
-            mask, subject = record.codes == code, f"{column}={value}"
+        for subject, mask in self._declared(asked).masks():
             count, clusters = int(mask.sum()), len(np.unique(data.cluster[mask]))
             if count < least:
                 yield Untested(asked.id, subject, count, least, "row")
             elif clusters < fewest:
                 yield Untested(asked.id, subject, clusters, fewest, data.cluster_column or "row")
 
-    def _sums(self, column: str, rows: Int64Array, *right: BoolArray) -> tuple[Int64Array, list[Int64Array]]:
-        """Rows of each value of a column, and how many of them are right, for each of `right`."""
-        record = self._data.columns[column]
-        codes, count = record.codes[rows], len(record.values)
-        return _counted(codes, count), [_counted(codes[each], count) for each in right]
-
     def _least(self, asked: Requirement, rows: Int64Array) -> int:
         looked_at = self._share * len(rows) / self._data.rows
         return max(LEAST_ROWS, ceil(asked.minimum_rows * min(1.0, looked_at)))
 
 
+def _is_by_rows(asked: Requirement) -> bool:
+    """Whether decisions on rows give the figure; a gap of another measure than accuracy needs more than they."""
+    plain = asked.measure in ("", "accuracy") and not asked.harm and asked.cross == 1
+    return asked.metric in BY_ROWS and (asked.metric != "fairness.gap_change" or plain)
+
+
+def _sums(codes: Int64Array, slices: int, *right: BoolArray) -> tuple[Int64Array, list[Int64Array]]:
+    """Rows of each slice, and how many of them are right, for each of `right`; `codes` int64, -1 for none."""
+    return _counted(codes, slices), [_counted(codes[each], slices) for each in right]
+
+
 def _counted(codes: Int64Array, count: int) -> Int64Array:
-    return np.bincount(codes, minlength=count).astype(np.int64)
+    return np.bincount(codes[codes >= 0], minlength=count).astype(np.int64)
 
 
 def _gap(asked: Requirement, subject: str, rows: int, before: int, after: int, changed: int) -> SearchGap:

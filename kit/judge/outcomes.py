@@ -33,7 +33,8 @@ class Sample:
 class Tally:
     """Rows that are alike, told once, float64 [units]; `cell` int64 [units] of the slices that they are in.
 
-    `flags`: whether something holds of them, 0 or 1. `cluster`: int64, None where each row is its own.
+    cluster: int64, None where each row is its own. flags: whether something holds of a unit, 0 or 1. rows: float64
+    [flags, cells], rows of which it holds; weights: the same by weight, and last of all rows.
     """
 
     cell: Int64Array
@@ -41,78 +42,66 @@ class Tally:
     weight: Float64Array
     cluster: Int64Array | None
     flags: tuple[Float64Array, ...]
+    rows: Float64Array
+    weights: Float64Array
     icc_floor: float
 
     def drops(self, codes: Int64Array, slices: int) -> list[Sample | None]:
-        """First flag less second, for each slice; `codes` int64 [cells], -1 for none. None: a slice without rows.
+        """Share right before less share right after, for each slice; `codes` int64 [cells], -1 for none.
 
-        The third flag says of which rows the decision changed.
+        The flags are those of `Outcomes.drops_by`. None: a slice without rows.
         """
-        group, kept, present = self._groups(codes, slices)
-        before, after, changed = (flag[kept] for flag in self.flags)
-        of = self._moments(before - after, group, kept, len(present), 0.0)
+        present, rows, share = self._shares(codes, slices)
+        of = self._moments(self.flags[0] - self.flags[1], codes, present, 0.0)
         effect = effect_of(of, self.icc_floor)
-        both = before * after
-        wrong, right, same, was, now = (
-            self._shares(each, group, kept) for each in (before - both, after - both, changed, before, after)
-        )
         effective = of.rows / effect
+        wrong, right = (share[0] - share[3]) * effective, (share[1] - share[3]) * effective
         found: list[Sample | None] = [None] * slices
         for at, code in enumerate(present):
-            counts = PairedCounts(
-                wrong.share[at] * effective[at], right.share[at] * effective[at], effective[at], _df(of, at)
-            )
+            counts = PairedCounts(float(wrong[at]), float(right[at]), float(effective[at]), _df(of, at))
             details = {
-                "flips_to_wrong": wrong.rows[at],
-                "flips_to_right": right.rows[at],
-                "decisions_changed": same.rows[at],
-                "reference_accuracy": was.share[at],
-                "optimized_accuracy": now.share[at],
+                "flips_to_wrong": rows[0, at] - rows[3, at],
+                "flips_to_right": rows[1, at] - rows[3, at],
+                "decisions_changed": rows[2, at],
+                "reference_accuracy": share[0, at],
+                "optimized_accuracy": share[1, at],
             }
             found[code] = _sample(counts, of, effect, at, details)
         return found
 
     def successes(self, codes: Int64Array, slices: int) -> list[Sample | None]:
         """Share of rows with the first flag, for each slice; `codes` and the result as in `drops`."""
-        group, kept, present = self._groups(codes, slices)
-        values = self.flags[0][kept]
-        share = self._shares(values, group, kept)
-        of = self._moments(values, group, kept, len(present), (share.share >= 0.5).astype(np.float64))
+        present, rows, share = self._shares(codes, slices)
+        of = self._moments(self.flags[0], codes, present, (share[0] >= 0.5).astype(np.float64))
         effect = effect_of(of, self.icc_floor)
         effective = of.rows / effect
         found: list[Sample | None] = [None] * slices
         for at, code in enumerate(present):
-            counts = Successes(share.share[at] * effective[at], effective[at], _df(of, at))
-            found[code] = _sample(counts, of, effect, at, {"right": share.rows[at]})
+            counts = Successes(float(share[0, at] * effective[at]), float(effective[at]), _df(of, at))
+            found[code] = _sample(counts, of, effect, at, {"right": rows[0, at]})
         return found
 
-    def _groups(self, codes: Int64Array, slices: int) -> tuple[Int64Array, BoolArray, Int64Array]:
-        """Of the units in a slice: their slice among those with rows; which units they are; and which slices those."""
-        group = codes[self.cell]
-        kept = group >= 0
-        has_rows = np.bincount(group[kept], minlength=slices) > 0
-        rank = np.cumsum(has_rows) - 1
-        return rank[group[kept]], kept, np.flatnonzero(has_rows)
+    def _shares(self, codes: Int64Array, slices: int) -> tuple[Int64Array, Float64Array, Float64Array]:
+        """The slices with rows [present]; of each flag its rows and its share by weight, float64 [flags, present]."""
+        kept = codes >= 0
+        rows = np.array([np.bincount(codes[kept], each[kept], slices) for each in self.rows])
+        weights = np.array([np.bincount(codes[kept], each[kept], slices) for each in self.weights])
+        present = np.flatnonzero(weights[-1] > 0)
+        return present, rows[:, present], weights[:-1, present] / weights[-1, present]
 
     def _moments(
-        self, value: Float64Array, group: Int64Array, kept: BoolArray, groups: int, usual: Float64Array | float
+        self, value: Float64Array, codes: Int64Array, present: Int64Array, usual: Float64Array | float
     ) -> Moments:
+        """Moments of the slices `present`, of a value of each unit."""
+        rank = np.full(int(codes.max(initial=-1)) + 2, -1, dtype=np.int64)
+        rank[present] = np.arange(len(present))
+        group = rank[codes][self.cell]
+        if (group >= 0).all():
+            return moments(Units(self.count, value, self.weight, self.cluster), group, len(present), usual)
+        kept = group >= 0
         cluster = None if self.cluster is None else self.cluster[kept]
-        return moments(Units(self.count[kept], value, self.weight[kept], cluster), group, groups, usual)
-
-    def _shares(self, flag: Float64Array, group: Int64Array, kept: BoolArray) -> "_Shares":
-        count = self.count[kept]
-        weight = count * self.weight[kept]
-        share = np.bincount(group, weight * flag) / np.bincount(group, weight)
-        return _Shares(np.bincount(group, count * flag).astype(np.float64), share)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shares:
-    """Of each slice: rows with a flag, and their share by weight."""
-
-    rows: Float64Array
-    share: Float64Array
+        units = Units(self.count[kept], value[kept], self.weight[kept], cluster)
+        return moments(units, group[kept], len(present), usual)
 
 
 def _df(of: Moments, at: int) -> float:
@@ -141,8 +130,9 @@ class Outcomes:
         return _only(self.drops_by(np.zeros(len(self.cluster), dtype=np.int64), mask).drops(_ALL, 1))
 
     def drops_by(self, cell: Int64Array, mask: BoolArray | slice = slice(None)) -> Tally:
-        """The rows of `mask` by their cell int64 [rows], for `Tally.drops`."""
-        return self._tally(cell, mask, (self.reference_right, self.optimized_right, self.decision_changed))
+        """The rows of `mask` by their cell int64 [rows], for `Tally.drops`: right before, after, changed, both."""
+        before, after = self.reference_right, self.optimized_right
+        return self._tally(cell, mask, (before, after, self.decision_changed, before & after))
 
     def accuracy(self, right: BoolArray, mask: BoolArray | slice = slice(None)) -> Sample:
         """Share of `right` [rows] over the rows of `mask` (at least one), as effective counts."""
@@ -176,15 +166,19 @@ def _told_once(
     icc_floor: float,
 ) -> Tally:
     """Rows with the same cell, cluster and flags as one unit; rows with weights are each their own."""
+    count = weight = np.ones(len(cell))
     if weights is not None:
-        return Tally(cell, np.ones(len(cell)), weights, cluster, tuple(f.astype(np.float64) for f in flags), icc_floor)
-    key, size = cell, int(cell.max(initial=-1)) + 1
-    for codes, values in ([] if cluster is None else [(cluster, int(cluster.max(initial=-1)) + 1)]) + [
-        (f, 2) for f in flags
-    ]:
-        key, size = renumbered(key * values + codes, size * values)
-    row = np.zeros(size, dtype=np.int64)
-    row[key] = np.arange(len(key))
-    once = tuple(flag[row].astype(np.float64) for flag in flags)
-    count = np.bincount(key, minlength=size).astype(np.float64)
-    return Tally(cell[row], count, np.ones(size), None if cluster is None else cluster[row], once, icc_floor)
+        weight = weights
+    else:
+        key, size = cell, int(cell.max(initial=-1)) + 1
+        groups = [] if cluster is None else [(cluster, int(cluster.max(initial=-1)) + 1)]
+        for codes, values in [*groups, *((flag, 2) for flag in flags)]:
+            key, size = renumbered(key * values + codes.astype(np.int64), size * values)
+        row = np.zeros(size, dtype=np.int64)
+        row[key] = np.arange(len(key))
+        count, weight = np.bincount(key, minlength=size).astype(np.float64), np.ones(size)
+        cell, cluster, flags = cell[row], None if cluster is None else cluster[row], [flag[row] for flag in flags]
+    held = tuple(flag.astype(np.float64) for flag in flags)
+    rows = np.array([np.bincount(cell, count * flag) for flag in held])
+    by_weight = np.array([np.bincount(cell, count * weight * flag) for flag in (*held, np.ones(len(cell)))])
+    return Tally(cell, count, weight, cluster, held, rows, by_weight, icc_floor)

@@ -45,7 +45,7 @@ def by_slice(case: Case, judge: Judge) -> tuple[Finding, ...]:
 def slices_of(case: Case) -> Slices | Finding:
     """The requirement's slices, or the finding that says why the data has no such."""
     try:
-        return declared(case.requirement, case.profile, case.evidence.dataset)
+        return declared(case.requirement, case.evidence.dataset, case.profile.slices, case.profile.bins)
     except SpecError as error:
         step = error.next_step or "name columns of the dataset"
         return absent(case, unit_of(case), f"{error.what}.", step)

@@ -1,13 +1,15 @@
 """What can be known to be wrong before a run begins, a file is sent or a port is opened."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
-from kit.errors import UsageError
+from kit.errors import SpecError, UsageError
 from kit.model.convert import Converted, converter_for, start_of
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.saturation import saturation_record
 from kit.records import Recipe
+from kit.slicing.declared import declared, named_rows
 from kit.spec.types import Dataset, DeviceSpec, Profile
 
 
@@ -67,12 +69,19 @@ def check_cost(profile: Profile, device: DeviceSpec) -> None:
 
 
 def check_slices(profile: Profile, dataset: Dataset) -> None:
-    """Columns that a requirement slices by must be in the dataset. Raises UsageError."""
-    for requirement in profile.requirements:
-        missing = [column for column in requirement.by if column not in dataset.test.record.columns]
-        if missing:
-            raise UsageError(
-                f"requirement {requirement.id!r} slices by {missing[0]!r}, which dataset {dataset.name} does not have",
-                where=f"{profile.path}:{requirement.line}",
-                next_step=f"its slice columns are: {', '.join(dataset.test.record.columns) or 'none'}",
-            )
+    """Slices that the profile declares must be in the dataset. Raises UsageError with the profile's line."""
+    data = dataset.test.record
+    for spec in profile.slices:
+        _placed(f"slice {spec.name!r}", profile, spec.line, partial(named_rows, data, spec))
+    for asked in profile.requirements:
+        found = partial(declared, asked, data, profile.slices, profile.bins)
+        _placed(f"requirement {asked.id!r}", profile, asked.line, found)
+
+
+def _placed(what: str, profile: Profile, line: int, check: Callable[[], object]) -> None:
+    """Run a check; its SpecError, which knows no place, becomes a UsageError about a line of the profile."""
+    try:
+        check()
+    except SpecError as error:
+        where = f"{profile.path}:{line}"
+        raise UsageError(f"{what}: {error.what}", where=where, next_step=error.next_step) from None

@@ -46,7 +46,8 @@ class Yardstick:
 
     def row_gaps(self, share: float) -> RowGaps:
         """The gaps that decisions on these rows give; `share` of the rows that judge are these."""
-        return RowGaps(self.profile.requirements, self.part.record, self.predictions.decisions, share)
+        asked, data, profile = self.profile.requirements, self.part.record, self.profile
+        return RowGaps(asked, data, self.predictions.decisions, share, profile.slices, profile.bins)
 
 
 def other_gaps(found: Iterable[Finding], variant: VariantEvidence, rows: int) -> tuple[SearchGap, ...]:

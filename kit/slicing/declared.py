@@ -4,7 +4,7 @@ A slice is named by its subject: ``sex=F``, ``sex=F & age=above 35 to 50``, or t
 looks at slices (verdicts, gaps of a search, reports) takes its rows from here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,7 +16,7 @@ from kit.records import ColumnRecord, DatasetRecord, Int64Array
 from kit.slicing.bins import quantile_bins
 from kit.spec.expression import parse_expression
 from kit.spec.text import nearest, shown
-from kit.spec.types import Profile, Requirement, SliceSpec
+from kit.spec.types import Requirement, SliceSpec
 from kit.spec.where import numbers_of, rows_where
 from kit.stats.groups import renumbered
 
@@ -65,15 +65,17 @@ class Slices:
         return None
 
 
-def declared(asked: Requirement, profile: Profile, data: DatasetRecord) -> Slices:
-    """The slices of a requirement: of its columns, crossed up to its depth, then those that it names.
+def declared(
+    asked: Requirement, data: DatasetRecord, specs: Sequence[SliceSpec] = (), bins: Mapping[str, int] | None = None
+) -> Slices:
+    """The slices of a requirement: of its columns, crossed up to its depth, then those of `specs` that it names.
 
     Raises:
         SpecError: a column, a value or a row that the data does not have, numbers without bins, or too many slices.
     """
-    known = {spec.name: spec for spec in profile.slices}
+    known = {spec.name: spec for spec in specs}
     named = {name: named_rows(data, known[name]) for name in asked.slices if name in known}
-    return sliced(data, asked.by, asked.cross, profile.bins, named)
+    return sliced(data, asked.by, asked.cross, bins, named)
 
 
 def sliced(

@@ -74,17 +74,6 @@ def parse_expression(text: str) -> Condition:
         raise SpecError("not a valid expression: it is nested too deep", next_step=_EXAMPLE) from None
 
 
-def columns_of(condition: Condition) -> tuple[str, ...]:
-    """The columns that a condition looks at, each once and in order."""
-    match condition:
-        case Comparison(column=column):
-            return (column,)
-        case Negation(part=part):
-            return columns_of(part)
-        case Junction(parts=parts):
-            return tuple(dict.fromkeys(name for part in parts for name in columns_of(part)))
-
-
 @dataclass(frozen=True, slots=True)
 class _Parser:
     """Python's syntax tree of `text` to conditions; `indent`: characters before it in what the user wrote."""

@@ -376,7 +376,7 @@ def test_a_slice_that_is_not_in_the_data_and_pages_too_few_to_halve(
 ) -> None:
     text = case.profile.read_text()
     case.profile.write_text(text.replace('by = ["part"]', 'by = ["writer"]'))
-    assert "slices by 'writer'" in refused(edgeproof, *case.words("--search"), cwd=tmp_path)
+    assert 'no column "writer"' in refused(edgeproof, *case.words("--search"), cwd=tmp_path)
     case.profile.write_text(text)
     write_data(case.folder, {"test": slice(700, 730), "calibration": slice(0, 200)})
     text = refused(edgeproof, *case.words("--search"), cwd=tmp_path)
