@@ -1,9 +1,97 @@
-"""explanation.agreement."""
+"""explanation.agreement: whether the variant looks at the same features as the reference.
 
-from kit.judge.base import Case, absent
-from kit.records import Finding
+On each of several disjoint sets of clusters, features are ranked by what both models lose when they are permuted; the
+agreement is the mean of Kendall's tau-b over those sets, with Student's t over them. Noise in the ranks lowers it, so
+that it says less than agreement on endlessly many rows would.
+"""
+
+import math
+
+import numpy as np
+
+from kit.judge.base import Case, Measured, absent, certifying, explained, finding
+from kit.judge.sentences import fixed, interval, percent, quantity
+from kit.records import ExplanationRecord, Finding, Float64Array, Verdict
+from kit.stats.ranks import kendall_tau_b, top_overlap, weighted_tau
+from kit.stats.special import student_t_quantile
+
+METHOD = "mean of Kendall's tau-b over disjoint sets of clusters, Student t over the sets"
+LEAST_REPEATS = 3
+TOP = 5
 
 
 def judge_explanation(case: Case) -> tuple[Finding, ...]:
-    """Not judged yet."""
-    return (absent(case, "share", f"{case.requirement.metric} was not obtained.", "measure it"),)
+    """Rank agreement of permutation importances before and after, -1 to 1."""
+    record = case.variant.explanation
+    if record is None:
+        return (absent(case, "share", "the models were not explained.", "explain reference and variant"),)
+    if len(record.features) < 2:
+        return (absent(case, "share", "one feature has no rank.", "features to rank"),)
+    each = agreements(record)
+    if len(each) < LEAST_REPEATS or not np.isfinite(each).all():
+        reason = f"NOT TESTED: features can be ranked on {int(np.isfinite(each).sum())} sets of clusters only."
+        return (absent(case, "share", reason, f"rows of at least {LEAST_REPEATS} clusters on which features matter"),)
+    return (certifying(case, _finding(case, record, each)),)
+
+
+def agreements(record: ExplanationRecord) -> Float64Array:
+    """Kendall's tau-b of each repeat: float64 [repeats], NaN where a model ranks nothing."""
+    pairs = zip(record.reference_importance, record.optimized_importance, strict=True)
+    return np.array([kendall_tau_b(before, after) for before, after in pairs])
+
+
+def mean_bounds(each: Float64Array, features: int, confidence: float) -> tuple[float, float]:
+    """Bounds of the mean, each one-sided; repeats that agree entirely leave one pair in doubt (a step of tau-b)."""
+    count, step = len(each), 4 / (features * (features - 1))
+    error = max(float(each.std(ddof=1)) / math.sqrt(count), step / count)
+    half = student_t_quantile(confidence, count - 1) * error
+    return max(-1.0, float(each.mean()) - half), min(1.0, float(each.mean()) + half)
+
+
+def _finding(case: Case, record: ExplanationRecord, each: Float64Array) -> Finding:
+    lower, upper = mean_bounds(each, len(record.features), case.confidence)
+    measured = Measured(
+        float(each.mean()), lower, upper, "share", METHOD, case.evidence.dataset.rows, "computed", len(each),
+        (record.model_digest, record.data_digest), _details(record),
+    )  # fmt: skip
+    found = finding(case, measured)
+    need = "more rows in more clusters: the ranks of features that hardly matter are noise on few rows"
+    return explained(found, _sentence(found, record), need)
+
+
+def _details(record: ExplanationRecord) -> dict[str, float]:
+    before, after = record.reference_importance.mean(axis=0), record.optimized_importance.mean(axis=0)
+    top = min(TOP, len(record.features))
+    found = {
+        "features": float(len(record.features)),
+        "repeats": float(len(record.reference_importance)),
+        "weighted_tau": weighted_tau(before, after),
+        "top_overlap": top_overlap(before, after, top),
+        "flipped_rows": float(len(record.flipped)),
+        "flipped_back": float(sum(row.distance is not None for row in record.flipped)),
+    }
+    local = local_agreement(record)
+    found |= {} if local is None else {"local_tau": local}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def local_agreement(record: ExplanationRecord) -> float | None:
+    """Mean of Kendall's tau-b of the sizes of attributions, over the rows that have them; None where none has."""
+    if record.reference_local is None or record.optimized_local is None:
+        return None
+    pairs = zip(np.abs(record.reference_local), np.abs(record.optimized_local), strict=True)
+    each = [value for before, after in pairs if math.isfinite(value := kendall_tau_b(before, after))]
+    return float(np.mean(each)) if each else None
+
+
+def _sentence(found: Finding, record: ExplanationRecord) -> str:
+    assert found.estimate is not None
+    assert found.lower is not None
+    top = min(TOP, len(record.features))
+    shared = f"{found.details['top_overlap'] * top:.0f} of the {top} most important features are the same"
+    limit = f"limit {quantity(found.limit, 'share')}"
+    if found.verdict is Verdict.PASS:
+        end = f"(lower end, {percent(found.confidence)} confidence)"
+        return f"ranks of features agree by at least {quantity(found.lower, 'share')} {end}; {limit}; {shared}."
+    ends = interval(found.lower, found.upper, "share")
+    return f"ranks of features agree by {fixed(100 * found.estimate)} % {ends} (Kendall's tau-b); {limit}; {shared}."
