@@ -21,7 +21,7 @@ SUM_TOLERANCE = 1e-3
 """Scores that sum to 1 within this are taken for probabilities where nobody says."""
 
 _LOG_TEMPERATURES = -4.0, 4.0
-_STEPS = 80
+_STEPS = 45
 
 
 @dataclass(frozen=True, slots=True)

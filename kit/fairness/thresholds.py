@@ -3,7 +3,7 @@
 For each group every threshold is a point: what the criterion makes equal, and the accuracy it has there. Mixing two
 thresholds by lot gives every point of the upper convex hull. The value that the groups are given in common is the one
 with the most accuracy over all (M. Hardt, E. Price and N. Srebro, Equality of Opportunity in Supervised Learning, 2016,
-4; the same construction is Fairlearn's ThresholdOptimizer).
+4; the same construction is Fairlearn's ThresholdOptimizer). Without lots groups meet only as nearly as scores allow.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """Points of a group's thresholds on the hull, x rising from 0 to 1: float64 [points] each."""
+    """A group's thresholds as points, x rising from 0 to 1, each once with its most y: float64 [points] each."""
 
     x: Float64Array
     y: Float64Array
@@ -73,6 +73,16 @@ class _Curve:
         mix = 0.0 if right <= left else float(np.clip((x - left) / (right - left), 0.0, 1.0))
         return float(self.threshold[place]), float(self.threshold[place - 1]), mix
 
+    def nearest(self, x: Float64Array) -> Int64Array:
+        """The point nearest to each x."""
+        place = np.clip(np.searchsorted(self.x, x), 1, len(self.x) - 1)
+        return np.asarray(place - (x - self.x[place - 1] < self.x[place] - x))
+
+    def hull(self) -> "_Curve":
+        """Its upper convex hull."""
+        kept = _hull(self.x, self.y)
+        return _Curve(self.x[kept], self.y[kept], self.threshold[kept])
+
 
 def fit_thresholds(
     score: Float64Array, positive: Int64Array, group: Int64Array, groups: int, criterion: Criterion, *,
@@ -81,8 +91,9 @@ def fit_thresholds(
     """Thresholds of the `groups` groups that make `criterion` equal at the most accuracy.
 
     score: float64 [n], finite, the more the more likely positive; positive: int64 [n], 0 or 1; group: int64 [n].
-    Without `lots` each group gets the one threshold of its two that comes nearer, where the criterion can be met by one
-    (equalized odds cannot). Raises ValueError if a group lacks either class: its rates are then not known.
+    Without `lots` each group gets the one threshold that comes nearest to a common value, of which that with the most
+    accuracy less gap is taken: a point of one is worth a point of the other. Equalized odds need lots and draw them
+    always. Raises ValueError if a group lacks either class: its rates are then not known.
     """
     members = [group == number for number in range(groups)]
     if any(not 0 < int(positive[mask].sum()) < int(mask.sum()) for mask in members):
@@ -92,19 +103,27 @@ def fit_thresholds(
     if criterion == "equalized-odds":
         return _equalized(score, positive, members, grid)
     curves = [_curve(score[mask], positive[mask], criterion) for mask in members]
-    together = sum(share * np.interp(grid, curve.x, curve.y) for share, curve in zip(shares, curves, strict=True))
+    if not lots:
+        return _single(curves, shares, criterion, grid)
+    hulls = [curve.hull() for curve in curves]
+    together = sum(share * np.interp(grid, hull.x, hull.y) for share, hull in zip(shares, hulls, strict=True))
     value = float(grid[int(np.argmax(together))])
-    rules = [_rule(*curve.at(value), lots=lots) for curve in curves]
-    return Thresholds(criterion, tuple(rules), value)
+    return Thresholds(criterion, tuple(GroupRule(*hull.at(value)) for hull in hulls), value)
 
 
-def _rule(low: float, high: float, mix: float, *, lots: bool) -> GroupRule:
-    return GroupRule(low, high, mix if lots else float(mix >= 0.5))
+def _single(curves: list[_Curve], shares: list[float], criterion: Criterion, grid: Float64Array) -> Thresholds:
+    """One threshold a group, the nearest to a common value."""
+    nearest = [curve.nearest(grid) for curve in curves]
+    reached = np.stack([curve.x[place] for curve, place in zip(curves, nearest, strict=True)])
+    accuracy = sum(share * curve.y[place] for share, curve, place in zip(shares, curves, nearest, strict=True))
+    best = int(np.argmax(accuracy - np.ptp(reached, axis=0)))
+    chosen = [float(curve.threshold[place[best]]) for curve, place in zip(curves, nearest, strict=True)]
+    return Thresholds(criterion, tuple(GroupRule(each, each, 0.0) for each in chosen), float(grid[best]))
 
 
 def _equalized(score: Float64Array, positive: Int64Array, members: list[Int64Array], grid: Float64Array) -> Thresholds:
     """The point on or under every group's ROC hull with the most accuracy; a group that is above it draws lots."""
-    curves = [_curve(score[mask], positive[mask], "equalized-odds") for mask in members]
+    curves = [_curve(score[mask], positive[mask], "equalized-odds").hull() for mask in members]
     heights = np.stack([np.interp(grid, curve.x, curve.y) for curve in curves])
     common, base = heights.min(axis=0), float(positive.mean())
     best = int(np.argmax(base * common + (1.0 - base) * (1.0 - grid)))
@@ -119,7 +138,7 @@ def _equalized(score: Float64Array, positive: Int64Array, members: list[Int64Arr
 
 
 def _curve(score: Float64Array, positive: Int64Array, criterion: Criterion) -> _Curve:
-    """The upper hull of all thresholds of one group: from none positive to all."""
+    """All thresholds of one group: from none positive to all."""
     order = np.argsort(-score, kind="stable")
     ranked, truth = score[order], positive[order].astype(np.float64)
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # where equal scores end
@@ -133,7 +152,8 @@ def _curve(score: Float64Array, positive: Int64Array, criterion: Criterion) -> _
         "equal-opportunity": (true_count / total, right),
         "equalized-odds": (false_count / (len(truth) - total), true_count / total),
     }[criterion]
-    kept = _hull(x, y)
+    ascending = np.lexsort((y, x))
+    kept = ascending[np.append(np.diff(x[ascending]) > 0, True)]
     return _Curve(x[kept], y[kept], threshold[kept])
 
 
@@ -141,10 +161,6 @@ def _hull(x: Float64Array, y: Float64Array) -> list[int]:
     """Indices of the upper convex hull, x rising (A. M. Andrew, Information Processing Letters 9, 1979)."""
     kept: list[int] = []
     for point in range(len(x)):
-        while kept and x[kept[-1]] == x[point] and y[kept[-1]] <= y[point]:
-            kept.pop()
-        if kept and x[kept[-1]] == x[point]:
-            continue
         while len(kept) > 1:
             (one, two) = kept[-2:]
             turn = (x[two] - x[one]) * (y[point] - y[one]) - (y[two] - y[one]) * (x[point] - x[one])
