@@ -4,8 +4,7 @@ import numpy as np
 
 from kit.quality.parts import BoolArray, channels_last, column_blocks, examples, flat, input_name, named_rows
 from kit.records import DataCheck, Float64Array
-from kit.spec.checks import MISSING
-from kit.spec.types import DatasetPart
+from kit.spec.types import MISSING, DatasetPart
 
 SENTINELS = tuple(
     sign * float(value)

@@ -14,15 +14,12 @@ from kit.records import ColumnRecord, Int64Array
 from kit.spec.rows import Rows, TextArray, place
 from kit.spec.text import hidden_character
 from kit.spec.toml import nearest
-from kit.spec.types import Metric
+from kit.spec.types import MISSING, Metric
 
 VALUE_LENGTH_LIMIT = 200
 SLICES_LIMIT = 1000
 COPIES_LIMIT = 0.01
 """Largest share of test rows that may be copies across clusters: sensors and small images coincide now and then."""
-
-MISSING = "(missing)"
-"""A metadata value that is not there, where a profile decides on missing ones."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 

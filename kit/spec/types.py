@@ -301,6 +301,10 @@ PartRole = Literal["test", "calibration", "selection", "train"]
 train: the model was trained on them, or some of them: they show leaks, and whether the model tells its members."""
 
 
+MISSING = "(missing)"
+"""A metadata value that is not there, where a profile decides on missing ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetPart:
     """One file of a dataset, read and checked: inputs [rows, *shape] of the manifest's dtype, and its record."""
