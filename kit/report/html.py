@@ -72,8 +72,7 @@ def charts(view: View) -> dict[str, Any]:
         found["battery"] = _sizes(partial(resources.battery, view.energy.battery), HALF)
     if any(row.change is not None for row in view.variants.rows):
         found["variants"] = _sizes(partial(comparison.variants, view.variants), FULL)
-    groups = [partial(comparison.groups, each) if each.groups else None for each in view.fairness]
-    found["fairness"] = [_sizes(draw, HALF) if draw else "" for draw in groups]
+    found["fairness"] = [[_sizes(partial(comparison.groups, part), HALF) for part in of.parts] for of in view.fairness]
     return found
 
 

@@ -9,6 +9,7 @@ from kit.records import Evidence, Judgement, RunRecord, Verdict
 from kit.report import machine, sentences
 from kit.report.figures import clean, count, listed
 from kit.report.sections.energy import EnergyView, build_energy
+from kit.report.sections.fairness import FairnessView, build_fairness
 from kit.report.sections.latency import LatencyView, build_latency
 from kit.report.sections.lineage import (
     Box,
@@ -24,7 +25,7 @@ from kit.report.sections.lineage import (
 from kit.report.sections.memory import MemoryView, build_memory
 from kit.report.sections.numerics import NumericsView, build_numerics
 from kit.report.sections.requirements import SIGNS, RequirementRow, build_requirements, variant_of
-from kit.report.sections.slices import FairnessView, SlicesView, build_fairness, build_slices
+from kit.report.sections.slices import SlicesView, build_slices
 from kit.report.sections.variants import VariantsView, build_variants
 from kit.report.sections.warnings import find_warnings
 from kit.spec.types import DeviceSpec, Profile

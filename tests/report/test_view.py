@@ -265,8 +265,10 @@ def test_without_predictions_there_is_still_a_report() -> None:
 def test_fairness_groups_before_and_after() -> None:
     (fairness,) = scenes.ordinary().fairness
     assert fairness.column == "side"
-    assert {group.name for group in fairness.groups} == {"left", "right"}
-    assert sum(group.rows for group in fairness.groups) == 2008
+    (part,) = fairness.parts
+    assert part.name == "Accuracy"
+    assert {group.name for group in part.groups} == {"left", "right"}
+    assert sum(group.rows for group in part.groups) == 2008
 
 
 def test_conditions_that_differ_come_first() -> None:

@@ -3,7 +3,7 @@
 from kit.report import svg
 from kit.report.charts.requirement import colour_of, interval_mark
 from kit.report.figures import Scale, clean
-from kit.report.sections.slices import FairnessView, GroupRow
+from kit.report.sections.fairness import GroupRow, PartView
 from kit.report.sections.variants import VariantRow, VariantsView
 
 _TOP, _BELOW, _ROW = 26.0, 42.0, 46.0
@@ -92,17 +92,17 @@ def _cost(row: VariantRow, cost: svg.Axis, y: float) -> str:
     )
 
 
-def groups(view: FairnessView, width: float) -> str:
-    """A row a group: a ring at the reference's accuracy, a dot at the variant's, a line between."""
+def groups(view: PartView, width: float) -> str:
+    """A row a group: a ring at the reference's rate, a dot at the variant's, a line between."""
     height = _ROW * len(view.groups) + _BELOW
     bottom = height - _BELOW
     shares = [s for g in view.groups for s in (g.before, g.after)]
     pad = max(0.02, 0.15 * (max(shares) - min(shares)))
     x = svg.Axis(max(0.0, min(shares) - pad), min(1.0, max(shares) + pad), 12, width - 12)
-    name = "accuracy, %: ring before, dot after"
+    name = f"{view.name.lower()}, %: ring before, dot after"
     marks = [svg.axis_below(x, 0, bottom, _PERCENT.tick, name, max(3, int(width // 110)))]
     marks += [_group(each, x, _ROW * (i + 0.5)) for i, each in enumerate(view.groups)]
-    return svg.picture(width, height, f"Accuracy by {view.column}, before and after", view.sentence, *marks)
+    return svg.picture(width, height, f"{view.name} by {view.column}, before and after", view.sentence, *marks)
 
 
 def _group(group: GroupRow, x: svg.Axis, y: float) -> str:
