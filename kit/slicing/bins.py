@@ -18,7 +18,7 @@ def quantile_bins(values: Float64Array, bins: int = DEFAULT_BINS) -> ColumnRecor
     Edges are quantiles (R. Hyndman and Y. Fan, American Statistician 50, 1996, definition 1: values that occur). A bin
     is closed at its upper end; edges that coincide are one, so equal numbers always share a bin.
     """
-    known = np.isfinite(values) | np.isinf(values)
+    known = ~np.isnan(values)
     if not known.any():
         return ColumnRecord((MISSING,), np.zeros(len(values), dtype=np.int64))
     probabilities = np.arange(1, bins + 1) / bins
