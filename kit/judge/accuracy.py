@@ -3,6 +3,7 @@
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.frugal import judge_sample
 from kit.judge.rows import Outcomes, Sample, in_clusters, more_rows, outcomes, too_few
 from kit.judge.scenarios import told
 from kit.judge.sentences import count, fixed, how, interval, percent, quantity, slice_name
@@ -27,6 +28,8 @@ def judge_value(case: Case) -> tuple[Finding, ...]:
 
 def _judged(case: Case, unit: str) -> tuple[Finding, ...]:
     predictions = case.variant.predictions
+    if predictions is None and case.variant.sample is not None:
+        return judge_sample(case)
     if predictions is None or predictions.obtained == "absent":
         return (absent(case, unit, "the device's predictions were not obtained.", "run the dataset on the device"),)
     rows = outcomes(case, predictions)

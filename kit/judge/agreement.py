@@ -3,6 +3,7 @@
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.frugal import judge_sample
 from kit.judge.rows import BoolArray, Outcomes, Sample, in_clusters, more_rows, too_small
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
 from kit.judge.slices import by_slice
@@ -17,6 +18,8 @@ METHOD = "score bound (Wilson 1927) at effective counts, Student t over clusters
 def judge_flips(case: Case) -> tuple[Finding, ...]:
     """Share of changed decisions, whole or by slice; both directions and other changes are in the details."""
     predictions = case.variant.predictions
+    if predictions is None and case.variant.sample is not None:
+        return judge_sample(case)
     if predictions is None or predictions.obtained == "absent":
         return (absent(case, "share", "the device's predictions were not obtained.", "run the dataset on the device"),)
     try:

@@ -57,17 +57,18 @@ class Trail:
     exact: bool
     can_win: bool
 
-    def last(self) -> "Trail":
-        """The last look alone."""
-        lost, won, rows, df = (each[-1:] for each in (self.lost, self.won, self.rows, self.df))
+    def last(self, times: float = 1.0) -> "Trail":
+        """The last look alone, with `times` as many rows."""
+        lost, won, rows, df = (times * each[-1:] for each in (self.lost, self.won, self.rows, self.df))
         return Trail(lost, won, rows, df, self.exact, self.can_win)
 
     def price(self, alpha: float) -> Float64Array:
         """Float64 [looks]: (Student's quantile over the normal's) squared; infinite below 2 clusters."""
         if self.exact:
             return np.ones(len(self.rows))
-        normal = normal_quantile(1.0 - alpha)
-        return np.array([(student_t_quantile(1.0 - alpha, df) / normal) ** 2 for df in self.df])
+        kinds, which = np.unique(self.df, return_inverse=True)
+        quantiles = np.array([student_t_quantile(1.0 - alpha, df) for df in kinds.tolist()])
+        return np.asarray((quantiles / normal_quantile(1.0 - alpha))[which] ** 2)
 
 
 def trail_of(looks: Sequence[PairedCounts | Successes], *, exact: bool) -> Trail:
@@ -134,9 +135,26 @@ def _first_refuted(
     """Least limit in [low, high] against which the capital has reached exp(`needed`) [looks] at some look."""
 
     def stands(bound: float) -> bool:
-        return not bool((log_capital(lost, won, rows, bound, most=high) >= needed).any())
+        return not _refuted(lost, won, rows, bound, high, needed)
 
     return high if stands(high) else bisect(stands, low, high, _STEPS)
+
+
+def is_below(trail: Trail, value: float, alpha: float) -> bool:
+    """Whether the upper bound at `alpha` is at most `value`: at some look the capital has reached 1 / alpha."""
+    return _refuted(trail.lost, trail.won, trail.rows, value, 1.0, math.log(1.0 / alpha) * trail.price(alpha))
+
+
+def is_above(trail: Trail, value: float, alpha: float) -> bool:
+    """Whether the lower bound at `alpha` is at least `value`."""
+    most = 1.0 if trail.can_win else 0.0
+    return _refuted(trail.won, trail.lost, trail.rows, -value, most, math.log(1.0 / alpha) * trail.price(alpha))
+
+
+def _refuted(
+    lost: Float64Array, won: Float64Array, rows: Float64Array, bound: float, most: float, needed: Float64Array
+) -> bool:
+    return bool((log_capital(lost, won, rows, bound, most) >= needed).any())
 
 
 def mean_bounds(values: Float64Array, sizes: Float64Array, alpha: float) -> tuple[float, float]:

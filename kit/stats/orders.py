@@ -32,9 +32,10 @@ def next_look(rows: int) -> int:
     return FIRST_LOOK if rows < FIRST_LOOK else rows + max(FIRST_LOOK // 2, rows // LOOK_SHARE)
 
 
-def looks(rows: int) -> list[int]:
-    """Every look up to `rows`, which is the last."""
-    found, count = list[int](), 0
-    while (count := next_look(count)) < rows:
+def looks(rows: int, *, last: bool) -> list[int]:
+    """Every look at up to `rows` rows; with `last`, all there are have come and are looked at too."""
+    found, count = list[int](), next_look(0)
+    while count <= rows:
         found.append(count)
-    return [*found, rows] if rows else []
+        count = next_look(count)
+    return [*found, rows] if last and rows and found[-1:] != [rows] else found

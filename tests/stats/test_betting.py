@@ -107,7 +107,7 @@ def test_looks_that_contradict_each_other_leave_the_last(steps: list[tuple[int, 
 def test_more_looks_never_widen() -> None:
     rng = np.random.default_rng(3)
     loss = rng.choice([-1, 0, 1], 400, p=[0.02, 0.95, 0.03])
-    path = [paired((loss[:n] > 0).sum(), (loss[:n] < 0).sum(), n) for n in looks(400)]
+    path = [paired((loss[:n] > 0).sum(), (loss[:n] < 0).sum(), n) for n in looks(400, last=True)]
     ends = [bounds(trail_of(path[:k], exact=True), ALPHA) for k in range(1, len(path) + 1)]
     assert all(a[0] <= b[0] + 1e-9 and b[1] <= a[1] + 1e-9 for a, b in pairwise(ends))
 
@@ -219,9 +219,12 @@ def test_an_order_is_as_good_as_random() -> None:
 
 
 def test_looks_grow_and_end_at_the_last_row() -> None:
-    assert looks(0) == []
-    assert looks(5) == [5]
-    assert looks(30) == [16, 24, 30]
-    assert looks(5000)[-1] == 5000
-    assert len(looks(10**6)) < 200
+    assert looks(0, last=True) == []
+    assert looks(5, last=True) == [5]
+    assert looks(5, last=False) == []
+    assert looks(30, last=False) == [16, 24]
+    assert looks(30, last=True) == [16, 24, 30]
+    assert looks(32, last=True) == [16, 24, 32]
+    assert looks(5000, last=True)[-1] == 5000
+    assert len(looks(10**6, last=True)) < 200
     assert next_look(1600) == 1700

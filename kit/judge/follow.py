@@ -1,0 +1,119 @@
+"""While rows arrive: which requirements are decided, and which rows the others still need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kit.errors import MeasurementError
+from kit.judge.base import Case
+from kit.judge.rows import BoolArray, too_few
+from kit.judge.sampled import SAMPLED, Memory, Sampled, sampled
+from kit.judge.sentences import count, slice_name
+from kit.judge.slices import slices_of
+from kit.records import Finding, SampleRecord
+from kit.stats.multiple import candidate_confidence
+from kit.stats.sequential import Sequential
+
+
+@dataclass(slots=True)
+class _Subject:
+    """Rows that a requirement is about. decided: after how many of them, None as long as it is not; `holds` is how."""
+
+    name: str
+    mask: BoolArray
+    decided: int | None = None
+    holds: bool = False
+    spent: bool = False
+
+
+class Follow:
+    """Follows a growing sample of one variant; what was decided stays decided.
+
+    Args:
+        cases: requirements of one variant; those of other metrics than `SAMPLED` are left alone. A requirement that
+            one slice breaks is decided: its other slices need no more rows.
+    """
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._subjects = [(case, _subjects(case)) for case in cases if case.requirement.metric in SAMPLED]
+        self._memory: Memory = {}
+        self.told = "no row yet"
+
+    def __call__(self, record: SampleRecord) -> BoolArray:
+        """Rows [rows] that some undecided subject needs, whether they came or not; none once all is decided.
+
+        Raises MeasurementError for a sample that is not of this dataset, or not in its seed's order.
+        """
+        wanted = np.zeros(self._rows, dtype=np.bool_)
+        for case, subjects in self._subjects:
+            view = sampled(replace(case, variant=replace(case.variant, sample=record)), record, self._memory)
+            if isinstance(view, str):
+                raise MeasurementError(view, where=f"device {record.where}", next_step="run the rows from the start")
+            for each in subjects:
+                if each.decided is None and not each.spent:
+                    _look(view, each, len(subjects))
+            if not _broken(subjects):
+                for each in subjects:
+                    wanted |= each.mask & (each.decided is None and not each.spent)
+        self.told = self._sentence()
+        return wanted
+
+    @property
+    def _rows(self) -> int:
+        return self._subjects[0][0].evidence.dataset.rows if self._subjects else 0
+
+    def _sentence(self) -> str:
+        """``accuracy decided after 320 rows; slice side: left needs more``."""
+        parts: list[str] = []
+        for case, subjects in self._subjects:
+            waiting = [] if _broken(subjects) else [each for each in subjects if each.decided is None]
+            rows = max((each.decided or 0 for each in subjects), default=0)
+            if not waiting:
+                parts.append(f"{case.requirement.id} decided after {count(rows, 'row')}")
+                continue
+            spent = all(each.spent for each in waiting)
+            names = ", ".join(slice_name(each.name) for each in waiting[:3] if each.name)
+            more = f" and {count(len(waiting) - 3, 'other')}" if len(waiting) > 3 else ""
+            what = f"{case.requirement.id}{': ' if names else ''}{names}{more}"
+            parts.append(f"{what} {'stays undecided, all rows are spent' if spent else 'needs more'}")
+        return "; ".join(parts) or "nothing to decide"
+
+
+def _subjects(case: Case) -> list[_Subject]:
+    """The whole, or every slice; those that are too small to be judged are left out, and so is what has no slices."""
+    if not (case.requirement.by or case.requirement.slices):
+        return [_Subject("", np.ones(case.evidence.dataset.rows, dtype=np.bool_))]
+    slices = slices_of(case)
+    if isinstance(slices, Finding):
+        return []
+    cluster = case.evidence.dataset.cluster
+    return [
+        _Subject(name, mask)
+        for name, mask in slices.masks()
+        if not too_few(case, int(mask.sum()), len(np.unique(cluster[mask])))
+    ]
+
+
+def _look(view: Sampled, subject: _Subject, among: int) -> None:
+    """Decide the subject if its rows do: to fail, it must stand out `among` all its requirement's slices (Bonferroni).
+
+    That is never sooner than Holm's correction, by which the verdict goes.
+    """
+    case, rows = view.case, view.rows(subject.mask)
+    subject.spent = len(rows) == int(subject.mask.sum())
+    if too_few(case, len(rows), len(np.unique(case.evidence.dataset.cluster[rows]))):
+        return
+    counts = view.sample(subject.name, subject.mask).counts
+    assert isinstance(counts, Sequential)
+    good = -1 if case.requirement.direction == "at_most" else 1
+    limit = case.requirement.limit
+    side = counts.side(limit, case.confidence)
+    if side == -good and among > 1:
+        side = counts.side(limit, candidate_confidence(case.confidence, among))
+    if side:
+        subject.decided, subject.holds = len(rows), side == good
+
+
+def _broken(subjects: Sequence[_Subject]) -> bool:
+    return any(each.decided is not None and not each.holds for each in subjects)
