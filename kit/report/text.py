@@ -30,6 +30,7 @@ def render_text(view: View, *, width: int = 80, color: bool = False, ascii: bool
         *_labelled("", view.banner.sentence, width),
         *(line for row in view.attention for line in _labelled("need", f"{row.label}: {row.next_step}", width)),
         *(_labelled("slices", view.slices.headline, width) if view.slices else ()),
+        *(line for text in (view.slices.worst[1:] if view.slices else ()) for line in _labelled("", text, width)),
         *(line for text in _stories(view) for line in _labelled("numbers", text, width)),
         *_variants(view, width),
         *(line for text in _warnings(view) for line in _labelled("warning", text, width)),

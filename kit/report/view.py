@@ -94,7 +94,7 @@ def build_view(
         latency=build_latency(known.latency if known else None, judged),
         memory=build_memory(evidence.variants, judgement),
         energy=build_energy(known.energy if known else None, judged, profile, device),
-        slices=build_slices(evidence, known, judged) if known else None,
+        slices=build_slices(evidence, judged) if known else None,
         fairness=build_fairness(evidence, known, judged, profile) if known else (),
         variants=build_variants(evidence, judgement, profile),
         numerics=build_numerics(evidence, chosen),

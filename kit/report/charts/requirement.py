@@ -2,7 +2,7 @@
 
 from kit.report import svg
 from kit.report.sections.requirements import Dot
-from kit.report.sections.slices import SliceRow
+from kit.report.sections.slice_table import SliceRow
 
 WIDTH, HEIGHT = 200.0, 26.0
 _COLOURS = {"PASS": "pass", "FAIL": "fail", "INCONCLUSIVE": "inconclusive", "NOT TESTED": "soft"}
@@ -24,19 +24,27 @@ def against_limit(dot: Dot | None, status: str, text: str) -> str:
 
 
 def change(row: SliceRow, ends: tuple[float, float], width: float = WIDTH) -> str:
-    """Change of a slice's accuracy with its interval; a solid line at zero, a dashed one at what is allowed."""
+    """A slice's figure with its interval, thin what holds for all at once; solid at zero, dashed what is allowed."""
     axis, middle = svg.Axis(*ends, 8.0, width - 8.0), HEIGHT / 2
     zero, allowed = axis.at(0.0), axis.at(row.allowed)
     marks = [
         svg.line(8, middle, width - 8, middle, "rule"),
-        svg.line(zero, 0, zero, HEIGHT, "soft"),
+        *([svg.line(zero, 0, zero, HEIGHT, "soft")] if axis.holds(0.0) else []),
         svg.line(allowed, 0, allowed, HEIGHT, "fail", 1.5, stroke_dasharray="3 2"),
     ]
+    if row.all_low is not None and row.all_high is not None:
+        marks.append(_whiskers(axis, row.all_low, row.all_high, middle, colour_of(row.status)))
     if row.at is not None:
         low, high = row.at if row.low is None else row.low, row.at if row.high is None else row.high
         marks.append(interval_mark(axis, low, high, row.at, middle, colour_of(row.status)))
     title = f"{row.name}: {row.change} points {row.interval}"
     return svg.picture(width, HEIGHT, title, "Left is worse. Solid line: no change; dashed line: allowed.", *marks)
+
+
+def _whiskers(axis: svg.Axis, low: float, high: float, y: float, colour: str) -> str:
+    """A thin bar from low to high, with an end where it lies on the axis."""
+    ends = [svg.line(axis.at(end), y - 4, axis.at(end), y + 4, colour, 1) for end in (low, high) if axis.holds(end)]
+    return svg.line(axis.at(low), y, axis.at(high), y, colour, 1) + "".join(ends)
 
 
 def interval_mark(axis: svg.Axis, low: float, high: float, at: float, y: float, colour: str) -> str:

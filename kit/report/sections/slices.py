@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.records import DatasetRecord, Evidence, Finding, PredictionRecord, VariantEvidence, VariantJudgement
+from kit.records import DatasetRecord, Evidence, Finding, PredictionRecord, VariantJudgement
 from kit.report import sentences
 from kit.report.figures import count
 from kit.report.sections.slice_table import SliceRow as SliceRow
@@ -39,7 +39,7 @@ def accuracy(predictions: PredictionRecord, data: DatasetRecord, rows: NDArray[n
     return float(chosen.mean()) if len(chosen) else None
 
 
-def build_slices(evidence: Evidence, variant: VariantEvidence, judged: VariantJudgement | None) -> SlicesView | None:
+def build_slices(evidence: Evidence, judged: VariantJudgement | None) -> SlicesView | None:
     """Every slice that was judged on this variant, with all rows among them; None where none was."""
     findings = [f for f in judged.findings if not f.metric.startswith(BY_GROUPS)] if judged else []
     asked = dict.fromkeys(f.requirement for f in findings if not sentences.is_whole(f))
