@@ -26,6 +26,11 @@ def choose_output(names: Sequence[str], dtypes: Sequence[str], ranks: Sequence[i
     )
 
 
+def choose_any_output(names: Sequence[str], dtypes: Sequence[str], ranks: Sequence[int], wanted: str | None) -> int:
+    """Index of the output whose every value is wanted, of any rank: the one named, the only one, or the scores'."""
+    return 0 if wanted is None and len(names) == 1 else choose_output(names, dtypes, ranks, wanted)
+
+
 def check_input(names: Sequence[str], shape: Sequence[int | str | None], row_shape: Sequence[int]) -> None:
     """Check that the model takes one input [batch, *row_shape] with a batch that is 1 or dynamic.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kit.agent.work import RefusalError
 from kit.errors import DeviceError, ModelError
-from kit.interface import check_input, choose_output, shape_text
+from kit.interface import check_input, choose_any_output, choose_output, shape_text
 
 Tick = Callable[[int, int], None]
 """Called with (done, total) between two inferences, at most every PROGRESS_NS; it may raise, which ends the loop."""
@@ -125,6 +125,30 @@ def predict(session: Any, rows: NDArray[np.generic], output: str | None, tick: T
     if len({score.shape for score in scores}) > 1:
         raise ModelError(f"output {name!r} has a different number of classes for different rows")
     return np.concatenate(scores) if scores else np.empty((0, 0), np.float32)
+
+
+def outputs(
+    session: Any, rows: NDArray[np.generic], output: str | None, tick: Tick
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Every value of one output, of any shape: float32 [sum of counts], and counts int64 [rows], row after row.
+
+    Raises ModelError for an output that is no tensor of numbers, or DeviceError if rows do not fit.
+    """
+    feed_name = check_rows(session, rows)
+    described = session.get_outputs()
+    names, ranks = [each.name for each in described], [len(each.shape or ()) for each in described]
+    index = choose_any_output(names, [_DTYPES.get(each.type, each.type) for each in described], ranks, output)
+    found, last_ns = [], time.perf_counter_ns()
+    for row in range(len(rows)):
+        (value,) = run(session, [names[index]], {feed_name: rows[row : row + 1]})
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+            raise ModelError(f"output {names[index]!r} is {described[index].type}, and no tensor of numbers")
+        found.append(value.astype(np.float32).reshape(-1))
+        if time.perf_counter_ns() - last_ns > PROGRESS_NS:
+            tick(row + 1, len(rows))
+            last_ns = time.perf_counter_ns()
+    counts = np.array([len(each) for each in found], np.int64)
+    return np.concatenate(found) if found else np.empty(0, np.float32), counts
 
 
 def check_rows(session: Any, rows: NDArray[np.generic]) -> str:

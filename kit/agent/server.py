@@ -32,6 +32,7 @@ class Agent:
             "hello": self._hello, "has": self._has, "put": self._put, "predict": self._predict, "time": self._time,
             "memory": self._memory, "busy": self._busy, "clock": self._clock, "conditions": self._conditions,
             "cold": self._cold, "profile": self._profile, "pattern": self._pattern, "echo": self._echo,
+            "outputs": self._outputs,
             "forget": self._forget, "bye": self._bye, **self._files.handlers,
         }  # fmt: skip
 
@@ -87,6 +88,12 @@ class Agent:
         session = self._runner.session(digest, self.cache.path(digest), exact=request.flag("exact"))
         output = None if request.absent("output") else request.text("output")
         return Message("predict", parts=[runner.predict(session, request.tensor(), output, Telemetry(work).tick)])
+
+    def _outputs(self, work: Work) -> Message:
+        request, digest = work.request, work.request.text("digest")
+        session = self._runner.session(digest, self.cache.path(digest), exact=request.flag("exact"))
+        output = None if request.absent("output") else request.text("output")
+        return Message("outputs", parts=runner.outputs(session, request.tensor(), output, Telemetry(work).tick))
 
     def _time(self, work: Work) -> Message:
         request, digest = work.request, work.request.text("digest")

@@ -26,6 +26,7 @@ from kit.records import (
     Conditions,
     DeviceRecord,
     Float32Array,
+    Int64Array,
     OperatorTime,
     Telemetry,
     Workload,
@@ -131,6 +132,35 @@ class AgentDevice:
         if len({each.shape[1] for each in scores}) != 1:
             raise self._talk.wrong(f"no scores, or a changing number of classes, for {rows} rows")
         return np.concatenate(scores)
+
+    def outputs(
+        self,
+        digest: str,
+        inputs: NDArray[np.generic],
+        *,
+        output: str | None,
+        exact: bool,
+        progress: Progress | None = None,
+    ) -> tuple[Float32Array, Int64Array]:
+        """Every value of one output, row after row; the first row alone, which tells how many fit into a reply."""
+        rows, start, step = len(inputs), 0, 1
+        values, counts = [], []
+        while start < rows:
+            batch = inputs[start : start + step]
+            fields = {"digest": digest, "output": output, "exact": exact} | self._telemetry_field()
+            reply = self._if_known("outputs", fields, batch, steps=len(batch), progress=shifted(progress, start, rows))
+            if reply is None:
+                raise self._too_old("gives scores of classes only", "score this model on the host")
+            found = Answers(self._talk.wrong).outputs(reply, len(batch))
+            values.append(found[0])
+            counts.append(found[1])
+            start += len(batch)
+            shifted(progress, 0, rows)(start, rows)
+            a_row = 4 * max(1, int(found[1].max()))
+            step = max(1, min(self._rows_a_message(inputs), self._rows_a_message(np.empty((1, a_row), np.uint8))))
+        if not counts:
+            raise self._talk.wrong("there are no rows to send")
+        return np.concatenate(values), np.concatenate(counts)
 
     def time_inferences(
         self,
@@ -275,11 +305,11 @@ class AgentDevice:
 
     def _if_known(
         self, kind: str, fields: Mapping[str, object], rows: NDArray[np.generic], *,
-        steps: int = 0, timeout_s: float | None = None,
+        steps: int = 0, timeout_s: float | None = None, progress: Progress | None = None,
     ) -> Message | None:  # fmt: skip
         """The reply to a request that agents of earlier releases do not know; None from one of those."""
         try:
-            return self._talk.request(kind, fields, [rows], steps=steps, timeout_s=timeout_s)
+            return self._talk.request(kind, fields, [rows], steps=steps, timeout_s=timeout_s, progress=progress)
         except RefusedError as error:
             if error.reason == "kind":
                 return None

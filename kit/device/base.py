@@ -106,6 +106,21 @@ class Device(Protocol):
         """Scores float32 [rows, classes] on inputs [rows, *shape]; `exact` asks for integer sums without saturation."""
         ...
 
+    def outputs(
+        self,
+        digest: str,
+        inputs: NDArray[np.generic],
+        *,
+        output: str | None,
+        exact: bool,
+        progress: Progress | None = None,
+    ) -> tuple[Float32Array, Int64Array]:
+        """Every value of one output of any shape: float32 [sum of counts] row after row, and counts int64 [rows].
+
+        Raises DeviceError where the device can only give scores.
+        """
+        ...
+
     def time_inferences(
         self,
         digest: str,

@@ -24,7 +24,16 @@ from kit.device.mlperf.timing import Laps
 from kit.device.serial import open_port
 from kit.errors import DeviceError, LinkError
 from kit.files import Files
-from kit.records import SINGLE_STREAM, Conditions, DeviceRecord, Float32Array, OperatorTime, Telemetry, Workload
+from kit.records import (
+    SINGLE_STREAM,
+    Conditions,
+    DeviceRecord,
+    Float32Array,
+    Int64Array,
+    OperatorTime,
+    Telemetry,
+    Workload,
+)
 from kit.spec.types import BoardSpec, DeviceSpec
 
 TIMED_ROWS = 5
@@ -118,6 +127,22 @@ class MlperfTinyDevice:
             if progress is not None:
                 progress(done, len(inputs))
         return np.asarray(scores, dtype=np.float32)
+
+    def outputs(
+        self,
+        digest: str,
+        inputs: NDArray[np.generic],
+        *,
+        output: str | None,
+        exact: bool,
+        progress: Progress | None = None,
+    ) -> tuple[Float32Array, Int64Array]:
+        """Raises DeviceError: a board prints scores, and no other outputs."""
+        del digest, inputs, output, exact, progress
+        step = "certify such a model on a device that runs an agent"
+        raise DeviceError(
+            "a board prints the scores of classes, and no other outputs", where=self._where, next_step=step
+        )
 
     def time_inferences(
         self,

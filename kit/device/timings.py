@@ -32,6 +32,15 @@ class Answers:
     def __init__(self, wrong: Wrong) -> None:
         self._wrong, self._asked_ns = wrong, time.monotonic_ns()
 
+    def outputs(self, reply: Message, rows: int) -> tuple[Float32Array, Int64Array]:
+        """Values float32 [sum of counts] and counts int64 [rows] of some rows. Raises DeviceError if they cannot be."""
+        values, counts = reply.tensor(), self._int64(reply, 1)
+        if values.dtype != np.float32 or values.ndim != 1 or len(counts) != rows:
+            raise self._wrong(f"outputs are {values.dtype} {values.shape} in {len(counts)} rows, not of {rows}")
+        if (counts < 0).any() or int(counts.astype(object).sum()) != len(values):
+            raise self._wrong(f"counts that do not add up to {len(values)} outputs")
+        return values.astype(np.float32), counts
+
     def latency(
         self, reply: Message, workload: Workload, count: int, min_s: float, rows: NDArray[np.intp]
     ) -> LatencySamples:

@@ -11,36 +11,49 @@ from kit.errors import ModelError
 from kit.model.fused import predict_on_saturating_x86
 from kit.model.integer import NotModelledError
 from kit.model.metadata import PREFIX, properties
-from kit.model.rehearse import predict_limited
-from kit.model.session import Array, HostSession, Progress, score_output
-from kit.records import Arithmetic, Float32Array, Obtained, PredictionRecord
+from kit.model.rehearse import outputs_limited, predict_limited
+from kit.model.session import HostSession, Progress, score_output
+from kit.records import Arithmetic, Obtained, PredictionRecord
 from kit.spec.types import Dataset
+from kit.task.answers import LISTED, Answers, MisfitError, Outputs, listed_answers, outputs_asked, table_answers
 
 
 def predict_on_host(data: bytes, dataset: Dataset, progress: Progress | None = None) -> PredictionRecord:
-    """Scores and decisions of a model on the test part, by the runtime's own kernels on this machine, row by row.
+    """Answers of a model to the test part, by the runtime's own kernels on this machine, row by row.
 
     It runs in a limited process, the calibration rows too: later they are run in this one, to quantize.
 
     Raises:
         ModelError: classes or shapes do not fit, or the model takes too much, fails, or is not deterministic.
     """
-    _check_class_names(data, dataset)
-    scores = predict_limited(data, dataset.test.inputs, dataset.output_name, progress=progress)
-    count = len(dataset.classes)
-    if scores.shape[1] != count:
-        raise ModelError(
-            f"the model gives {scores.shape[1]} scores a row, dataset {dataset.name} has {count} classes",
-            next_step="does this dataset belong to this model, and is `output` of the manifest the score output?",
-        )
-    if dataset.calibration is not None:
-        _run_calibration(data, dataset.calibration.inputs, dataset.output_name)
-    return _record(data, dataset, scores, arithmetic="default", obtained="measured")
-
-
-def _run_calibration(data: bytes, inputs: Array, output: str | None) -> None:
+    if dataset.task in ("classification", "multilabel"):
+        _check_class_names(data, dataset)
     try:
-        predict_limited(data, inputs, output)
+        answers = _answers(data, dataset, progress)
+    except MisfitError as error:
+        raise ModelError(error.what, where=error.where, next_step=error.next_step) from None
+    if dataset.calibration is not None:
+        _run_calibration(data, dataset)
+    return _record(data, dataset, answers, arithmetic="default", obtained="measured")
+
+
+def _answers(data: bytes, dataset: Dataset, progress: Progress | None) -> Answers:
+    record, inputs = dataset.test.record, dataset.test.inputs
+    if record.task not in LISTED:
+        return table_answers(record, predict_limited(data, inputs, dataset.output_name, progress=progress))
+    names = outputs_asked(record.task, dataset.output_name, dataset.output)
+    found = [outputs_limited(data, inputs, name, progress=progress) for name in names]
+    return listed_answers(record, dataset.output, [Outputs(*each) for each in found])
+
+
+def _run_calibration(data: bytes, dataset: Dataset) -> None:
+    assert dataset.calibration is not None
+    inputs, task = dataset.calibration.inputs, dataset.task
+    try:
+        if task in LISTED:
+            outputs_limited(data, inputs, outputs_asked(task, dataset.output_name, dataset.output)[0])
+        else:
+            predict_limited(data, inputs, dataset.output_name)
     except ModelError as error:
         raise ModelError(error.what, where=f"calibration {error.where}".strip(), next_step=error.next_step) from None
 
@@ -75,7 +88,12 @@ def _shown(names: tuple[str, ...]) -> str:
 
 
 def predict_saturating(data: bytes, dataset: Dataset) -> PredictionRecord | None:
-    """What x86 without VNNI would decide on the test part, computed; None where an operator is not modelled."""
+    """What x86 without VNNI would decide on the test part, computed; None where an operator is not modelled.
+
+    Nor is it computed for tasks whose answers are lists.
+    """
+    if dataset.task in LISTED:
+        return None
     session = HostSession(data)
     only_scores = onnx.ModelProto.FromString(data)
     name = score_output(session.outputs, dataset.output_name)
@@ -87,18 +105,20 @@ def predict_saturating(data: bytes, dataset: Dataset) -> PredictionRecord | None
     except NotModelledError:
         return None
     scores = np.asarray(prediction.outputs, dtype=np.float32)
-    return _record(data, dataset, scores, arithmetic="saturating", obtained="computed")
+    answers = table_answers(dataset.test.record, scores)
+    return _record(data, dataset, answers, arithmetic="saturating", obtained="computed")
 
 
 def _record(
-    data: bytes, dataset: Dataset, scores: Float32Array, *, arithmetic: Arithmetic, obtained: Obtained
+    data: bytes, dataset: Dataset, answers: Answers, *, arithmetic: Arithmetic, obtained: Obtained
 ) -> PredictionRecord:
     return PredictionRecord(
         model_digest=digest_bytes(data),
         data_digest=dataset.test.record.data_digest,
         where="host",
         arithmetic=arithmetic,
-        scores=scores,
-        decisions=scores.argmax(axis=1).astype(np.int64),
+        scores=answers.scores,
+        decisions=answers.decisions,
         obtained=obtained,
+        items=answers.items,
     )

@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 import kit
 from kit.errors import ModelError
 from kit.model.session import Array, HostSession, Progress
-from kit.records import Float32Array
+from kit.records import Float32Array, Int64Array
 
 LIMIT_S = 60.0
 """Longest that loading, and then any one row, may take on the host; an edge device would need far longer."""
@@ -68,15 +68,30 @@ def predict_limited(
         ModelError: it does not load or run, takes too long or too much memory, kills the process, or is not
             deterministic: REPEATED_ROWS rows run a second time must give the same bits.
     """
+    (scores,) = _limited(data, rows, {"output": output}, limit_s, progress)
+    return np.asarray(scores, np.float32)
+
+
+def outputs_limited(
+    data: bytes, rows: Array, output: str | None, *, limit_s: float = LIMIT_S, progress: Progress | None = None
+) -> tuple[Float32Array, Int64Array]:
+    """As `predict_limited`, but every value of one output of any shape: float32 [sum of counts], int64 [rows]."""
+    values, counts = _limited(data, rows, {"output": output, "every": True}, limit_s, progress)
+    return np.asarray(values, np.float32), np.asarray(counts, np.int64)
+
+
+def _limited(
+    data: bytes, rows: Array, asked: dict[str, object], limit_s: float, progress: Progress | None
+) -> list[Any]:
+    """The arrays that the child answers with. Raises ModelError."""
     whole_s = limit_s + PACE_S * len(rows)
-    with _request(data, rows, output, whole_s) as request, _child(request) as process:
+    with _request(data, rows, asked, whole_s) as request, _child(request) as process:
         watch = _Watch(process, limit_s, whole_s)
-        reply, scores = _answer(process, watch, len(rows), progress)
+        reply, arrays = _answer(process, watch, len(rows), progress)
     if watch.late:
         raise ModelError(watch.late, where=f"row {watch.done}" if len(rows) > 1 else "", next_step=_USE_ANOTHER)
     _judge(process.returncode, reply)
-    assert scores is not None  # a reply without a complaint has them
-    return scores
+    return arrays
 
 
 class _Watch:
@@ -113,10 +128,10 @@ class _Watch:
 
 
 @contextmanager
-def _request(data: bytes, rows: Array, output: str | None, whole_s: float) -> Iterator[IO[bytes]]:
+def _request(data: bytes, rows: Array, asked: dict[str, object], whole_s: float) -> Iterator[IO[bytes]]:
     """A file that the child reads; no pipe, so that nobody waits for the other."""
     with tempfile.TemporaryFile() as file:
-        file.write(json.dumps({"output": output, "whole_s": whole_s}).encode() + b"\n")
+        file.write(json.dumps({**asked, "whole_s": whole_s}).encode() + b"\n")
         np.save(file, np.frombuffer(data, np.uint8))
         np.save(file, rows)
         file.seek(0)
@@ -154,8 +169,8 @@ class _Reply:
 
 def _answer(
     process: subprocess.Popen[bytes], watch: _Watch, rows: int, progress: Progress | None
-) -> tuple[_Reply | None, Float32Array | None]:
-    """What the child says, in lines: a number after each row, then its reply, then the scores; None if it died."""
+) -> tuple[_Reply | None, list[Array]]:
+    """What the child says, in lines: a number after each row, then its reply, then its arrays; None if it died."""
     assert process.stdout is not None
     try:
         for line in process.stdout:
@@ -163,7 +178,7 @@ def _answer(
                 reply = _Reply(**json.loads(line))
                 rest = process.stdout.read()
                 process.wait()
-                return reply, None if reply.what else np.load(io.BytesIO(rest), allow_pickle=False)
+                return reply, [] if reply.what else _arrays(rest)
             watch.step(min(int(line), rows))
             if progress is not None:
                 progress(watch.done, rows)
@@ -173,7 +188,15 @@ def _answer(
         process.wait()
     finally:
         watch.end()
-    return None, None
+    return None, []
+
+
+def _arrays(content: bytes) -> list[Array]:
+    """Arrays written one after the other."""
+    stream, found = io.BytesIO(content), list[Array]()
+    while stream.tell() < len(content):
+        found.append(np.load(stream, allow_pickle=False))
+    return found
 
 
 def _judge(returncode: int, reply: _Reply | None) -> None:
@@ -197,39 +220,48 @@ def _main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))  # should nobody be left to stop it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    reply, scores = _Reply(), None
+    reply, arrays = _Reply(), list[Array]()
     try:
-        scores = _predicted(data, rows, asked["output"], out)
+        arrays = _answered(data, rows, asked, out)
     except ModelError as error:
         reply = _Reply(error.what, error.where, error.next_step)
     except MemoryError:
         reply = _Reply(f"it needs more than {limit_bytes >> 20} MiB to load or to run one row")
     out.write(json.dumps(asdict(reply)).encode() + b"\n")
-    if scores is not None:
+    for array in arrays:
         content = io.BytesIO()  # a pipe has no position, which NumPy asks of a file
-        np.save(content, scores)
+        np.save(content, array)
         out.write(content.getbuffer())
     out.close()
 
 
-def _predicted(data: bytes, rows: Array, output: str | None, out: BinaryIO) -> Float32Array:
-    """Scores of every row, and of the first few once more, by a session that has run others in between."""
+def _answered(data: bytes, rows: Array, asked: dict[str, Any], out: BinaryIO) -> list[Array]:
+    """Answers to every row, and to the first few once more, by a session that has run others in between."""
 
     def tell(done: int, _: int) -> None:
         out.write(b"%d\n" % done)
         out.flush()
 
-    session = HostSession(data)
-    scores = session.predict(rows, output, tell, one_by_one=True)
-    again = session.predict(rows[:REPEATED_ROWS], output, one_by_one=True)
-    same = (scores[: len(again)].view(np.uint32) == again.view(np.uint32)).all(axis=1)
-    if not same.all():
-        raise ModelError(
-            "the model gives other scores when the same row is run again, so no figure of it would mean anything",
-            where=f"row {int(np.argmin(same))}",
-            next_step=_RANDOM,
-        )
-    return scores
+    session, few = HostSession(data), rows[:REPEATED_ROWS]
+    if asked.get("every"):
+        values, counts = session.every_output(rows, asked["output"], tell)
+        again, their = session.every_output(few, asked["output"])
+        _refuse_chance(np.split(values, np.cumsum(counts)[:-1]), np.split(again, np.cumsum(their)[:-1]))
+        return [values, counts]
+    scores = session.predict(rows, asked["output"], tell, one_by_one=True)
+    _refuse_chance(list(scores), list(session.predict(few, asked["output"], one_by_one=True)))
+    return [scores]
+
+
+def _refuse_chance(first: list[Float32Array], again: list[Float32Array]) -> None:
+    """Raise ModelError unless the rows that were run twice gave the same bits."""
+    for row, (one, other) in enumerate(zip(first, again, strict=False)):
+        if one.tobytes() != other.tobytes():
+            raise ModelError(
+                "the model gives other scores when the same row is run again, so no figure of it would mean anything",
+                where=f"row {row}",
+                next_step=_RANDOM,
+            )
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from kit.errors import ModelError
-from kit.interface import choose_output
+from kit.interface import choose_any_output, choose_output
 from kit.model.feeds import Feeds, as_feeds, batch_rows, feed_batches, joined_rows, row_count
 from kit.model.graph import unshare_weights
 from kit.model.rows import Array, as_model_rows, batches
-from kit.records import Float32Array, TensorInfo
+from kit.records import Float32Array, Int64Array, TensorInfo
 
 __all__ = ["Array", "HostSession", "Progress", "as_model_rows", "quiet_runtime", "reason_of", "score_output"]
 
@@ -124,6 +124,33 @@ class HostSession:
                 next_step="name the output that holds the scores of the classes",
             )
         return np.concatenate(parts)
+
+    def every_output(
+        self, inputs: Array, output: str | None = None, progress: Progress | None = None
+    ) -> tuple[Float32Array, Int64Array]:
+        """Every value of one output of any shape, row by row as on a device: float32 [sum of counts], int64 [rows].
+
+        Args:
+            inputs, progress: as in `predict`.
+            output: its name; None takes the only output, or the scores.
+
+        Raises:
+            ModelError: shape or dtype do not fit, the output is ambiguous or no tensor of numbers, the runtime fails.
+        """
+        if len(self.inputs) != 1:
+            raise ModelError(f"the model has {len(self.inputs)} inputs; only models with one are scored on rows")
+        rows, names = as_model_rows(inputs, self.inputs[0]), [each.name for each in self.outputs]
+        ranks = [len(each.shape) for each in self.outputs]
+        chosen = names[choose_any_output(names, [each.dtype for each in self.outputs], ranks, output)]
+        found = list[Float32Array]()
+        for row in range(len(rows)):
+            (value,) = self._run([chosen], {self.inputs[0].name: rows[row : row + 1]}, f"row {row}")
+            if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+                raise ModelError(f"output {chosen!r} is no tensor of numbers", where=f"row {row}")
+            found.append(value.astype(np.float32).reshape(-1))
+            if progress is not None:
+                progress(row + 1, len(rows))
+        return np.concatenate(found), np.array([len(each) for each in found], np.int64)
 
     def _scores(self, batch: Array, output: str, first_row: int) -> Float32Array:
         (scores,) = self._run([output], {self.inputs[0].name: batch}, _rows(first_row, len(batch)))

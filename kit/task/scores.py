@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kit.records import Float64Array
+from kit.records import Float32Array, Float64Array, Int64Array, ScoreRule
 from kit.task.base import BoolArray, Rows, UndefinedError
 
 SUM_TOLERANCE = 1e-3
@@ -49,6 +49,13 @@ def threshold(rows: Rows) -> float:
     if kind == "values":
         raise UndefinedError("the manifest states no threshold of the scores, so there are no decisions")
     return 0.5 if kind == "probabilities" else 0.0
+
+
+def decisions_at(rule: ScoreRule, scores: Float32Array) -> Int64Array:
+    """int64 [rows]: 1 where an anomaly's only score [rows, 1] is at the threshold; empty where there is none."""
+    default = {"probabilities": 0.5, "logits": 0.0}.get(rule.kind)
+    at = default if rule.threshold is None else rule.threshold
+    return np.empty(0, np.int64) if at is None else (scores[:, 0] >= at).astype(np.int64)
 
 
 def is_yes(rows: Rows) -> BoolArray:

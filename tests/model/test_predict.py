@@ -52,7 +52,7 @@ def test_scores_and_decisions_are_those_of_the_model() -> None:
 
 
 def test_another_number_of_classes_is_refused() -> None:
-    with pytest.raises(ModelError, match="2 scores a row, dataset d has 3 classes"):
+    with pytest.raises(ModelError, match="2 scores a row, the dataset has 3 classes"):
         predict_on_host(net(np.ones((3, 2))), dataset(np.ones((2, 3))))
 
 
