@@ -33,6 +33,7 @@ Examples:
     help="Also a variant by the recipe that this file carries, such as a search's best.onnx: it is made again and must "
     "have the same bytes. With --variant and its name it competes alone. May be repeated.",
 )
+@click.option("--frugal", is_flag=True, help="Send rows to the device only until every requirement on rows is decided.")
 @click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
 @runs_option
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
@@ -65,6 +66,7 @@ def command(
         variants=options["variants"],
         trust_pickle=options["trust_pickle"],
         added=tuple(map(read_added, options["recipes_from"])),
+        frugal=options["frugal"],
     )
     return certify(order, None, runs, as_json=as_json, quiet=quiet)
 

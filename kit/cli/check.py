@@ -70,7 +70,8 @@ def _usual(options: dict[str, Any], runs: Path) -> str:
     from kit.pipeline.usual import write_usual
     from kit.spec import load_dataset
 
-    path = write_usual(load_dataset(options["data"]), runs, whole=options["whole"], slices=options["slices"])
+    limits = {"whole": options["whole"], "slices": options["slices"]}
+    path = write_usual(load_dataset(options["data"]), runs, **limits, frugal=options["frugal"])
     click.echo(f"no --profile: asking what {path} says", err=True)
     return str(path.absolute())
 

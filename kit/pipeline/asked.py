@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kit.device.base import Device
+from kit.model.embedding import embed
 from kit.pipeline.attacking import device_scores, host_scores, members_of, membership
+from kit.pipeline.evidence import COLUMNS
+from kit.pipeline.explaining import explanation
 from kit.pipeline.looking import look
 from kit.pipeline.order import Inputs
 from kit.pipeline.work import Work
-from kit.records import DataRecord, Float32Array, MembershipRecord, PredictionRecord
+from kit.records import ColumnRecord, DataRecord, ExplanationRecord, Float32Array, MembershipRecord, PredictionRecord
+from kit.slicing.clusters import cluster_columns
 from kit.spec.types import DatasetPart
 
 STEPS = {"membership": ("privacy.", 3.0), "explanation": ("explanation.", 20.0)}
@@ -40,14 +44,32 @@ class Asked:
         self.work.step("dataset/checks", DataRecord, lambda: look(self._inputs.as_loaded, self._inputs.profile))
         if self._asks("privacy."):
             self.work.step("model/membership", MembershipRecord, self._reference_membership)
+        if self._asks("slices."):
+            self.work.step("dataset/found_columns", COLUMNS, self._found_columns)
 
     def of(self, device: Device, name: str, digest: str) -> None:
         """What requirements ask of the variant `name`, which is deployed, once its predictions are known."""
         if self._asks("privacy."):
             self.work.step(f"membership/{name}", MembershipRecord, lambda: self._membership(device, name, digest))
+        if self._asks("explanation."):
+            self.work.step(f"explanation/{name}", ExplanationRecord, lambda: self._explanation(digest))
 
     def _asks(self, *families: str) -> bool:
         return asks(self._inputs, *families)
+
+    def _found_columns(self) -> dict[str, ColumnRecord] | None:
+        """Clusters of what the reference computes of each row, where nobody described the rows by columns."""
+        inputs = self._inputs
+        data, said = inputs.dataset.test.record, inputs.reference_predictions
+        if data.columns or data.numbers:
+            return None
+        rows, output = inputs.dataset.test.inputs, inputs.dataset.output_name
+        found = embed(inputs.converted.data, rows, output, progress=self.work.progress)
+        return cluster_columns(said.scores if found is None else found, said.decisions, data.classes, self._seed)
+
+    def _explanation(self, digest: str) -> ExplanationRecord | None:
+        inputs, data = self._inputs, self._run.objects.get(digest)
+        return explanation(inputs.converted.data, data, digest, inputs.dataset, self._seed, self.work.progress)
 
     @cached_property
     def _members(self) -> DatasetPart | None:

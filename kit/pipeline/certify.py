@@ -14,6 +14,7 @@ from kit.model.session import runs_exactly
 from kit.model.weights import file_sizes
 from kit.pipeline.asked import Asked, asked_seconds
 from kit.pipeline.evidence import Bundle, load_bundle
+from kit.pipeline.frugal import sample_variant
 from kit.pipeline.order import Inputs
 from kit.pipeline.same_device import require_same_device
 from kit.pipeline.watched import watched_on
@@ -26,6 +27,7 @@ from kit.records import (
     LatencyRecord,
     MemoryRecord,
     PredictionRecord,
+    SampleRecord,
     VariantRecord,
 )
 from kit.store import Run
@@ -46,6 +48,7 @@ def expected_seconds(inputs: Inputs) -> dict[str, float]:
         "memory": 0.3 * plan.memory_sessions,
         "energy": (1.4 * plan.energy_windows + 2) * plan.energy_window_s,
     }
+    each |= {"sample": 1.0} if inputs.frugal else {}
     each |= asked_seconds(inputs) | (dict.fromkeys(ON_THE_CLOCK, 0.0) if inputs.rows_only else {})
     steps = {f"{kind}/{name}": seconds for name in inputs.recipes for kind, seconds in each.items()}
     return {"dataset/checks": 1.0, "device/identity": 1.0} | steps
@@ -149,8 +152,10 @@ def _measure_variant(work: Work, asked: Asked, device: Device, name: str, data: 
     def saturating() -> PredictionRecord | None:
         return predict_saturating(data, inputs.dataset) if variant.saturation.can_saturate else None
 
-    work.step(f"predictions/{name}", PredictionRecord, lambda: predict(exact=False))
-    work.step(f"exact_predictions/{name}", PredictionRecord, exact)
+    if inputs.frugal:
+        work.step(f"sample/{name}", SampleRecord, lambda: sample_variant(work, device, name, data, digest))
+    for kind, produce in (("predictions", lambda: predict(exact=False)), ("exact_predictions", exact)):
+        work.step(f"{kind}/{name}", PredictionRecord, (lambda: None) if inputs.frugal else produce)
     work.step(f"saturating_predictions/{name}", PredictionRecord, saturating)
     asked.of(device, name, digest)
     if inputs.rows_only:

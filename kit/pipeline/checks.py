@@ -5,12 +5,16 @@ from functools import partial
 from pathlib import Path
 
 from kit.errors import SpecError, UsageError
+from kit.judge.sampled import SAMPLED
 from kit.model.convert import Converted, converter_for, start_of
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.saturation import saturation_record
 from kit.records import Recipe
 from kit.slicing.declared import declared, named_rows
 from kit.spec.types import Dataset, DeviceSpec, Profile
+
+NEEDS_NO_ROWS = ("latency.", "memory.", "model.", "battery.", "data.", "numerics.")
+"""Families of metrics that a sample of the rows does not touch."""
 
 
 def check_runs_models(device: DeviceSpec) -> None:
@@ -85,3 +89,18 @@ def _placed(what: str, profile: Profile, line: int, check: Callable[[], object])
     except SpecError as error:
         where = f"{profile.path}:{line}"
         raise UsageError(f"{what}: {error.what}", where=where, next_step=error.next_step) from None
+
+
+def check_frugal(profile: Profile) -> None:
+    """Every requirement on rows must be one that some rows can decide. Raises UsageError."""
+    on_rows = [each for each in profile.requirements if not each.metric.startswith(NEEDS_NO_ROWS)]
+    for each in on_rows:
+        if each.metric not in SAMPLED:
+            raise UsageError(
+                f"--frugal decides {', '.join(SAMPLED)} on some rows, and {each.metric} needs all of them",
+                where=f"{profile.path}:{each.line}",
+                next_step="leave out --frugal, or give a profile without this requirement",
+            )
+    if not on_rows:
+        what = "--frugal runs the rows that decide, and no requirement is about rows"
+        raise UsageError(what, where=profile.path, next_step=f"require one of: {', '.join(SAMPLED)}")

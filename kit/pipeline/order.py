@@ -8,7 +8,14 @@ from kit.model.convert import Converted, Options, reference_of
 from kit.model.predict import predict_on_host
 from kit.model.quantize import Variant
 from kit.pipeline.added import AddedRecipe, make_added, with_added
-from kit.pipeline.checks import check_calibration, check_cost, check_float, check_runs_models, check_slices
+from kit.pipeline.checks import (
+    check_calibration,
+    check_cost,
+    check_float,
+    check_frugal,
+    check_runs_models,
+    check_slices,
+)
 from kit.pipeline.given import given_variants
 from kit.pipeline.looking import tolerated, with_joined_clusters
 from kit.records import ModelRecord, PredictionRecord, Recipe
@@ -68,6 +75,8 @@ def read_inputs(order: Order) -> Inputs:
     device = load_device(order.device)
     check_runs_models(device)
     recipes = _recipes(order, profile)
+    if order.frugal:
+        check_frugal(profile)
     as_loaded = load_dataset(Path(order.data), tolerated(profile))
     dataset = with_joined_clusters(as_loaded, profile)
     check_calibration(recipes, dataset)

@@ -30,7 +30,9 @@ metric = "accuracy.drop"
 by = [{columns}]
 at_most = "{slices}"
 why = "No value of any column may pay for the optimization."
+"""
 
+FOUND = """
 [[require]]
 id = "found"
 metric = "slices.found"
@@ -48,18 +50,23 @@ why = "The gap in accuracy between groups of people may not widen by more."
 """
 
 
-def usual_text(dataset: Dataset, whole: str, slices: str) -> str:
-    """A profile (TOML) for `dataset`: its slices and its sensitive columns, with limits as written ("2 points")."""
+def usual_text(dataset: Dataset, whole: str, slices: str, *, frugal: bool = False) -> str:
+    """A profile (TOML) for `dataset`: its slices and its sensitive columns, with limits as written ("2 points").
+
+    `frugal` leaves out what some of the rows cannot decide: the search, and gaps between groups.
+    """
+    columns, sensitive = dataset.slice_columns, dataset.test.record.sensitive
+    parts = [SLICES] * bool(columns) + [FOUND] * (not frugal) + [GROUPS] * (bool(sensitive) and not frugal)
     text = HEAD.format(name=dataset.name, whole=whole)
-    for part, columns in ((SLICES, dataset.slice_columns), (GROUPS, dataset.test.record.sensitive)):
-        if columns:
-            text += part.format(columns=", ".join(f'"{_escaped(name)}"' for name in columns), slices=slices)
+    for part in parts:
+        names = sensitive if part is GROUPS else columns
+        text += part.format(columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices)
     return text
 
 
-def write_usual(dataset: Dataset, folder: Path, *, whole: str, slices: str) -> Path:
+def write_usual(dataset: Dataset, folder: Path, *, whole: str, slices: str, frugal: bool) -> Path:
     """The file of `usual_text` in `folder`, named by its content. Raises StoreError where it cannot be written."""
-    data = usual_text(dataset, whole, slices).encode()
+    data = usual_text(dataset, whole, slices, frugal=frugal).encode()
     path = folder / f"usual-{short(digest_bytes(data))}.toml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
