@@ -21,7 +21,7 @@ from kit.stats.special import student_t_cdf, student_t_quantile
 HALF_STEP = 0.5
 """Half the distance of two counts: the correction for continuity (F. Yates, J. Royal Statistical Society, 1934)."""
 
-_BISECTIONS = 56
+_STEPS, _PRECISION = 60, 1e-10
 
 
 def paired_score(
@@ -147,30 +147,55 @@ def paired_bounds(
 ) -> tuple[Float64Array, Float64Array]:
     """Lower and upper bounds of the drop, in [-1, 1], where the score reaches +-`critical`; arguments broadcast."""
     b, c, n, z = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (to_wrong, to_right, rows, critical)))
-    return _invert(lambda value: paired_score(b, c, n, value), (b - c) / n, -1.0, z)
+    reach = (z * np.sqrt(b + c + z * z) + z * z + 1.0) / n
+    return _invert(lambda value: paired_score(b, c, n, value), (b - c) / n, reach, -1.0, z)
 
 
 def proportion_bounds(successes: ArrayLike, rows: ArrayLike, critical: ArrayLike) -> tuple[Float64Array, Float64Array]:
     """Lower and upper bounds of the share, in [0, 1], where the score reaches +-`critical`; arguments broadcast."""
     x, n, z = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (successes, rows, critical)))
-    return _invert(lambda value: proportion_score(x, n, value), x / n, 0.0, z)
+    reach = (z * np.sqrt(np.minimum(x, n - x) + z * z) + z * z + 1.0) / n
+    return _invert(lambda value: proportion_score(x, n, value), x / n, reach, 0.0, z)
 
 
 def _invert(
-    score: Callable[[Float64Array], Float64Array], estimate: Float64Array, low: float, critical: Float64Array
+    score: Callable[[Float64Array], Float64Array],
+    estimate: Float64Array,
+    reach: Float64Array,
+    low: float,
+    critical: Float64Array,
 ) -> tuple[Float64Array, Float64Array]:
-    """Where the falling score leaves [-critical, critical] on [low, 1], by bisection outwards from the estimate.
+    """Where the falling score leaves [-critical, critical] on [low, 1], outwards from the estimate; both ends at once.
 
-    Both ends at once; each is the outer one of its last bracket.
+    Found by false position (the Illinois method: M. Dowell and P. Jarratt, BIT 11, 1971) within a bracket that is
+    doubled from `reach` until it holds the end; the score there is beyond, by 1e-10 at most.
     """
     inner = np.stack([estimate, estimate])
-    outer = np.stack([np.full_like(estimate, low), np.ones_like(estimate)])
-    side = np.stack([critical, -critical])
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (inner + outer)
-        within = np.abs(score(middle)) < np.abs(side)
-        inner, outer = np.where(within, middle, inner), np.where(within, outer, middle)
-    return outer[0], outer[1]
+    away = np.stack([-reach, reach])
+
+    def beyond(values: Float64Array) -> Float64Array:
+        return np.minimum(np.abs(score(values)) - critical, critical)
+
+    outer = np.clip(inner + away, low, 1.0)
+    above = beyond(outer)
+    while ((above < 0) & (outer > low) & (outer < 1.0)).any():
+        away = 2 * away
+        outer = np.where(above < 0, np.clip(inner + away, low, 1.0), outer)
+        above = beyond(outer)
+    inside, below, over, last = above < 0, np.broadcast_to(-critical, outer.shape), above, above >= 0
+    for _ in range(_STEPS):
+        if ((over <= _PRECISION) | (np.abs(outer - inner) <= _PRECISION * reach)).all():
+            break
+        middle = outer - above * (outer - inner) / np.where(above > below, above - below, 1.0)
+        middle = np.where((middle - inner) * (middle - outer) < 0, middle, 0.5 * (inner + outer))
+        found = beyond(middle)
+        out = found >= 0
+        over = np.where(out, found, over)
+        kept = np.where(out == last, 0.5, 1.0)
+        below, above, last = np.where(out, kept * below, found), np.where(out, found, kept * above), out
+        inner, outer = np.where(out, inner, middle), np.where(out, middle, outer)
+    ends = np.where(inside, [[low], [1.0]] if estimate.ndim else [low, 1.0], outer)
+    return ends[0], ends[1]
 
 
 def p_value_above(counts: Counts, value: float) -> float:

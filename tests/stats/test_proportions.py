@@ -174,9 +174,9 @@ def test_arrays_are_judged_as_scalars_are() -> None:
     assert both.tolist() == [float(paired_score(x, y, 400, 0.02)) for x, y in zip(b, c, strict=True)]
     assert proportion_score([90, 95], 100, 0.9).shape == (2,)
     ends = np.array([PairedCounts(x, y, 400, NORMAL).bounds(0.95) for x, y in zip(b, c, strict=True)])
-    assert np.allclose(paired_bounds(b, c, 400, student_t_quantile(0.95, NORMAL)), ends.T, atol=0, rtol=0)
+    assert np.allclose(paired_bounds(b, c, 400, student_t_quantile(0.95, NORMAL)), ends.T, atol=0, rtol=1e-8)
     shares = np.array([Successes(x, 400, NORMAL).bounds(0.95) for x in b])
-    assert np.allclose(proportion_bounds(b, 400, student_t_quantile(0.95, NORMAL)), shares.T, atol=0, rtol=0)
+    assert np.allclose(proportion_bounds(b, 400, student_t_quantile(0.95, NORMAL)), shares.T, atol=0, rtol=1e-8)
 
 
 @given(st.integers(0, 300), st.floats(1, 8), st.integers(1, 300), st.floats(0.0, 0.99), st.floats(0.001, 0.1))
