@@ -12,6 +12,9 @@ from kit.stats.cells import BoolArray
 
 Side = Literal["before", "after", "change"]
 
+IDENTIFYING = 0.1
+"""Share of alpha that is spent on which two groups are the extremes, where their change is what is bounded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -74,10 +77,10 @@ def _reach(of: tuple[Comparison, ...]) -> float:
 def ratio(of: tuple[Comparison, ...], side: Literal["before", "after"], alpha: float) -> Bounds | None:
     """The smallest ratio of two groups in any part. PASS rests on the lower bound alone.
 
-    None where a part has figures that are negative, or nothing but zeros.
+    None where a figure can be negative, or all of a part's are zero.
     """
     values = [each.values(side) for each in of]
-    if any(each.min() < 0 or each.max() <= 0 for each in values):
+    if any(each.part.is_signed for each in of) or any(each.max() <= 0 for each in values):
         return None
     shares = [float(each.min() / each.max()) for each in values]
     worst = int(np.argmin(shares))
@@ -93,20 +96,28 @@ def _where(of: tuple[Comparison, ...], side: Side, part: int, estimate: float, l
 def gap_change(of: tuple[Comparison, ...], alpha: float) -> Bounds:
     """The gap after less the gap before.
 
-    With c_g what group g's figure gained, and g, h the extremes after: gap after less gap before is at most c_g - c_h,
-    whatever the gap was. Upper: the greatest bound of c_g - c_h over all pairs and parts, each at alpha (see
-    `kit.fairness.bounds`). Lower: with g, h the extremes before it is at least c_g - c_h; simultaneous bounds at half
-    of alpha say which pairs those may have been, and the least bound over them at the other half holds.
+    With c_g what group g's figure gained, and g, h the extremes after, it is at most c_g - c_h, whatever the gap was;
+    with g, h the extremes before, it is at least that. Which pairs those may be is said by bounds that hold at once
+    over all groups and parts, with a tenth of alpha (`IDENTIFYING`); over those pairs the worst bound of c_g - c_h
+    counts, each at what is left (see `kit.fairness.bounds`). The lower bound is the better of that and, with half of
+    alpha each, the gap after at least less the gap before at most.
     """
-    upper = max(float(difference_upper(each.of("change"), each.apart, alpha).max()) for each in of)
-    spans = [extremes(each.of("before"), alpha / 2, len(of)) for each in of]
-    sure = max(float(span[0].max()) for span in spans)
-    lower = _reach(of)
-    for each, (_, most) in zip(of, spans, strict=True):
-        possible = (most >= sure) & ~np.eye(len(each.tested), dtype=np.bool_)
-        if possible.any():
-            least = -difference_upper(each.of("change"), each.apart, alpha / 2).T
-            lower = min(lower, float(least[possible].min()))
+    upper = max(float(up[pairs].max()) for up, pairs in _moved(of, "after", alpha) if pairs.any())
+    lower = min(float(-up.T[pairs].max()) for up, pairs in _moved(of, "before", alpha / 2) if pairs.any())
+    apart = gap(of, "after", alpha / 4).lower - gap(of, "before", alpha / 4).upper
     was, now = (max(range(len(of)), key=lambda k: float(np.ptp(of[k].values(side)))) for side in ("before", "after"))
     estimate = float(np.ptp(of[now].values("after")) - np.ptp(of[was].values("before")))
-    return _where(of, "after", now, estimate, max(-_reach(of), lower), min(_reach(of), upper))
+    return _where(of, "after", now, estimate, max(-_reach(of), lower, apart), min(_reach(of), upper))
+
+
+def _moved(of: tuple[Comparison, ...], side: Side, alpha: float) -> list[tuple[np.ndarray, BoolArray]]:
+    """Of each part the upper bounds of c_g - c_h, and which pairs (g above h) may be the extremes on `side`."""
+    spans = [extremes(each.of(side), IDENTIFYING * alpha, len(of)) for each in of]
+    sure = max(float(least.max()) for least, _ in spans)
+    return [
+        (
+            difference_upper(each.of("change"), each.apart, (1.0 - IDENTIFYING) * alpha),
+            (most >= sure) & ~np.eye(len(each.tested), dtype=np.bool_),
+        )
+        for each, (_, most) in zip(of, spans, strict=True)
+    ]

@@ -34,13 +34,14 @@ class GroupFigures:
 class Part:
     """A figure that can differ between groups; `groups` in the order of their names, None where it has no rows.
 
-    `reach`: how far apart two groups can be.
+    `reach`: how far apart two groups can be. `is_signed`: whether it can be negative, so that no ratio means anything.
     """
 
     rate: str
     positive: str
     groups: tuple[GroupFigures | None, ...]
     reach: float = 1.0
+    is_signed: bool = False
 
     @property
     def name(self) -> str:
@@ -260,4 +261,4 @@ def calibration_part(of: Answers, groups: Groups, positive: int, name: str, scor
         change = mean_influences(values[1] - values[0], weights, -1.0, 1.0)
         return figures_of(of, rows, sides[0], sides[1], change, (-1.0, 1.0), (-1.0, 1.0))
 
-    return Part("calibration-error", name, tuple(figures(rows) for rows in by_group(groups)), reach=2.0)
+    return Part("calibration-error", name, tuple(figures(rows) for rows in by_group(groups)), 2.0, is_signed=True)

@@ -61,7 +61,7 @@ def _measured(case: Case, measure: str, both: list[Rows], groups: Groups) -> Par
     answers = _answers(case, labels, labels, labels)
     figure = _Own(case, measure) if measure not in MEASURES_BY_NAME else _Known(measure, both)
     figures = tuple(_group(figure, answers, rows) for rows in by_group(groups))
-    return Part(measure, "", figures, reach=figure.range[1] - figure.range[0])
+    return Part(measure, "", figures, figure.range[1] - figure.range[0], is_signed=figure.range[0] < 0)
 
 
 class _Known:
@@ -90,7 +90,8 @@ class _Own:
         self._records: tuple[LossRecord, LossRecord] = (before, after)
         data = case.evidence.dataset
         self._weights = np.ones(data.rows) if data.weights is None else data.weights
-        self.range = (-np.inf, np.inf)
+        low, high = before.low, before.high
+        self.range = (-np.inf if low is None else low, np.inf if high is None else high)
         self.losses: list[Float64Array] = [each.losses for each in self._records]
 
     def __call__(self, side: int, rows: Int64Array) -> Influences:
