@@ -88,8 +88,8 @@ def how(obtained: Obtained) -> str:
 
 
 def slice_name(subject: str) -> str:
-    """A slice as people read it: "exercise=row" is "exercise: row"."""
-    return subject.replace("=", ": ", 1)
+    """A slice as people read it: "exercise=row & side=left" is "exercise: row & side: left"."""
+    return " & ".join(part.replace("=", ": ", 1) for part in subject.split(" & "))
 
 
 def headline(finding: Finding) -> str:

@@ -54,7 +54,8 @@ def is_whole(finding: Finding) -> bool:
 
 def subject_text(finding: Finding) -> str:
     """The slice in words (``side: left``), or nothing for the whole."""
-    return "" if is_whole(finding) else clean(finding.subject.replace("=", ": ", 1))
+    parts = (part.replace("=", ": ", 1) for part in finding.subject.split(" & "))
+    return "" if is_whole(finding) else clean(" & ".join(parts))
 
 
 def status(finding: Finding) -> str:

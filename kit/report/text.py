@@ -51,7 +51,7 @@ def _requirements(rows: tuple[RequirementRow, ...], width: int) -> list[str]:
 def _measured(row: RequirementRow) -> str:
     """Figure, interval, how it was obtained when not measured, and the slice (its column is named below)."""
     origin = f"({row.obtained})" if row.obtained in {"emulated", "estimated"} else ""
-    where = row.subject.rpartition(": ")[2]
+    where = row.subject if " & " in row.subject else row.subject.rpartition(": ")[2]
     return " ".join(part for part in (row.estimate, row.interval, origin, where) if part)
 
 
