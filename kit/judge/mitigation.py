@@ -32,8 +32,8 @@ def mitigations(evidence: Evidence, variant: VariantEvidence, profile: Profile) 
     """Everything that can be tried on `variant` without retraining, each with its figures before and after.
 
     Thresholds by group: for two classes, over the column of the profile's first fairness requirement or the dataset's
-    first sensitive column. Recalibration: for scores that are probabilities or logits. Another variant: those that
-    another does not surely dominate. Equal arguments give equal answers.
+    first sensitive column. Recalibration: for scores that are probabilities or logits. Another variant: those that are
+    better in something, and that none surely dominates. Equal arguments give equal answers.
     """
     found, data = variant.predictions, evidence.dataset
     is_classified = data.task == "classification" and data.targets is None and len(data.classes) > 1
@@ -44,15 +44,19 @@ def mitigations(evidence: Evidence, variant: VariantEvidence, profile: Profile) 
 
 
 def _variants(given: Given) -> tuple[Mitigation, ...]:
-    """Other variants that are not surely dominated, with their figures against this one's on all rows."""
+    """Other variants that are better in something and not surely dominated, against this one on all rows."""
     found, own = front(given.evidence, None, given.profile), given.variant.variant.recipe.name
     if found is None:
         return ()
     there = {each.variant.recipe.name: each for each in given.evidence.variants}
-    names = [
-        point.variant for point in found.points if point.standing in ("front", "doubtful") and point.variant != own
-    ]
-    return tuple(_variant(given, there[name]) for name in names)
+    names = [each.variant for each in found.points if each.standing in ("front", "doubtful") and each.variant != own]
+    tried_all = (_variant(given, there[name]) for name in names)
+    return tuple(each for each in tried_all if any(_helps(change) for change in each.changes))
+
+
+def _helps(change: Change) -> bool:
+    """Whether there is less of a gap, or more accuracy, as far as estimates go."""
+    return change.after > change.before if change.what == "accuracy" else change.after < change.before
 
 
 def _variant(given: Given, other: VariantEvidence) -> Mitigation:
