@@ -1,9 +1,9 @@
 """Records that belong together: a verdict never mixes models, datasets, row counts or origins."""
 
 from kit.errors import MeasurementError
-from kit.judge import wellformed
+from kit.judge import wellformed, wellformed_answers
 from kit.judge.wellformed import NEXT, refuse
-from kit.records import Arithmetic, DatasetRecord, Evidence, ModelRecord, PredictionRecord, VariantEvidence
+from kit.records import Arithmetic, DatasetRecord, Evidence, LossRecord, ModelRecord, PredictionRecord, VariantEvidence
 from kit.spec.types import DeviceSpec
 
 
@@ -16,14 +16,15 @@ def check_consistent(evidence: Evidence, device: DeviceSpec) -> None:
         raise MeasurementError(f"two variants have the same name: {', '.join(names)}", next_step=NEXT)
     if hidden := sorted(set(device.emulated) - set(evidence.device.emulated)):
         raise refuse(f"the device's record does not say that {', '.join(hidden)[:200]} is emulated", device.name)
-    wellformed.check_dataset(evidence.dataset)
+    wellformed_answers.check_dataset(evidence.dataset)
     reference = evidence.reference_predictions
     if reference.obtained not in ("measured", "computed"):
         raise refuse(f"the reference's predictions are {reference.obtained}", "reference")
     _check_predictions("reference", evidence.reference.digest, reference, "default", evidence.dataset)
+    _check_losses("reference", evidence.reference.digest, evidence.reference_losses, evidence.dataset)
     for variant in evidence.variants:
         _check_lineage(variant, evidence.reference)
-        _check_variant(variant, evidence.dataset)
+        _check_variant(variant, evidence.dataset, reference)
 
 
 def _check_lineage(variant: VariantEvidence, reference: ModelRecord) -> None:
@@ -39,7 +40,7 @@ def _check_lineage(variant: VariantEvidence, reference: ModelRecord) -> None:
     wellformed.check_saturation(made.saturation, name)
 
 
-def _check_variant(variant: VariantEvidence, data: DatasetRecord) -> None:
+def _check_variant(variant: VariantEvidence, data: DatasetRecord, reference: PredictionRecord) -> None:
     name, digest = variant.variant.recipe.name, variant.variant.model.digest
     for record in (variant.latency, variant.memory, variant.energy):
         if record is not None and record.variant_digest != digest:
@@ -58,6 +59,24 @@ def _check_variant(variant: VariantEvidence, data: DatasetRecord) -> None:
     for predictions, arithmetic in arithmetics:
         if predictions is not None:
             _check_predictions(name, digest, predictions, arithmetic, data)
+            _check_width(name, predictions, reference)
+    _check_losses(name, digest, variant.losses, data)
+
+
+def _check_width(name: str, predictions: PredictionRecord, reference: PredictionRecord) -> None:
+    """Embeddings have any width, but all the same."""
+    if predictions.scores.shape != reference.scores.shape:
+        what = f"scores {list(predictions.scores.shape)}, and the reference's are {list(reference.scores.shape)}"
+        raise refuse(what, name)
+
+
+def _check_losses(name: str, digest: str, losses: dict[str, LossRecord], data: DatasetRecord) -> None:
+    for measure, record in losses.items():
+        if record.measure != measure:
+            raise refuse(f"losses by {record.measure[:200]} are filed under {measure[:200]}", name)
+        if record.model_digest != digest or record.data_digest != data.data_digest:
+            raise refuse(f"losses by {measure[:200]} are of another model or other data", name)
+        wellformed_answers.check_losses(record, data, name)
 
 
 def _check_predictions(
@@ -73,4 +92,4 @@ def _check_predictions(
         raise refuse(f"saturating predictions are computed, these are {predictions.obtained}", name)
     if arithmetic == "exact" and predictions.obtained not in ("measured", "emulated", "absent"):
         raise refuse(f"exact predictions are measured on the device, these are {predictions.obtained}", name)
-    wellformed.check_predictions(predictions, data, name)
+    wellformed_answers.check_predictions(predictions, data, name)

@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from kit.errors import MeasurementError
 from kit.records import (
-    DatasetRecord,
     EnergyRecord,
     LatencyRecord,
     MemoryRecord,
     Obtained,
-    PredictionRecord,
     SaturationRecord,
 )
 
@@ -37,46 +35,17 @@ def refuse(what: str, where: str) -> MeasurementError:
     return MeasurementError(what, where=where, next_step=NEXT)
 
 
-def check_dataset(data: DatasetRecord) -> None:
-    """Labels, clusters and columns are int64 [rows], each code within what it indexes."""
-    if data.rows <= 0 or not data.classes:
-        raise refuse(f"{data.rows} rows in {len(data.classes)} classes", data.name)
-    for name, array, count in [
-        ("labels", data.labels, len(data.classes)),
-        *((f"column {name}", column.codes, len(column.values)) for name, column in data.columns.items()),
-    ]:
-        _array(name, array, np.int64, (data.rows,), data.name)
-        _within(name, array, count, data.name)
-    _array("cluster", data.cluster, np.int64, (data.rows,), data.name)
-    if data.cluster_column is None and len(np.unique(data.cluster)) != data.rows:
-        raise refuse("rows share a cluster, and no column of clusters is named", data.name)
-
-
-def check_predictions(record: PredictionRecord, data: DatasetRecord, where: str) -> None:
-    """Finite float32 scores [rows, classes], and int64 decisions [rows] that are the first of the largest scores."""
-    if record.decisions.ndim == 1 and len(record.decisions) != data.rows:
-        raise refuse(f"{len(record.decisions)} predictions for {data.rows} rows", where)
-    _array("decisions", record.decisions, np.int64, (data.rows,), where)
-    _array("scores", record.scores, np.float32, (data.rows, len(data.classes)), where)
-    _within("decisions", record.decisions, len(data.classes), where)
-    if not np.isfinite(record.scores).all():
-        raise refuse("scores that are no finite numbers", where)
-    other = np.flatnonzero(record.scores.argmax(axis=1) != record.decisions)
-    if len(other):
-        raise refuse(f"the decision of row {other[0]} is not the largest of its scores", where)
-
-
 def check_latency(record: LatencyRecord, where: str) -> None:
     """int64 samples [n] in ns, none negative and not all 0 (a coarse clock gives some), warm-up among them."""
-    _array("latency samples", record.samples_ns, np.int64, record.samples_ns.shape[:1], where)
+    check_array("latency samples", record.samples_ns, np.int64, record.samples_ns.shape[:1], where)
     if (record.samples_ns < 0).any() or (len(record.samples_ns) and not record.samples_ns.any()):
         raise refuse("latency samples that are no times", where)
     if not 0 <= record.warmup_count <= len(record.samples_ns):
         raise refuse(f"{record.warmup_count} of {len(record.samples_ns)} latency samples are warm-up", where)
     if record.starts_ns is not None:
-        _array("starts of latency samples", record.starts_ns, np.int64, record.samples_ns.shape, where)
+        check_array("starts of latency samples", record.starts_ns, np.int64, record.samples_ns.shape, where)
     if record.window_counts is not None:
-        _array("windows of latency samples", record.window_counts, np.int64, record.window_counts.shape[:1], where)
+        check_array("windows of latency samples", record.window_counts, np.int64, record.window_counts.shape[:1], where)
         if (record.window_counts < 1).any() or record.window_counts.sum() != len(record.samples_ns):
             raise refuse("windows that do not hold the latency samples between them", where)
 
@@ -89,7 +58,7 @@ def check_memory(record: MemoryRecord, where: str) -> None:
         array = getattr(record, name)
         if array is None:
             continue
-        _array(name, array, np.int64, sessions, where)
+        check_array(name, array, np.int64, sessions, where)
         if (array < 0).any():
             raise refuse(f"{name} has a negative amount of memory", where)
         if name.endswith("_peak_bytes") and (array > peak).any():
@@ -109,7 +78,7 @@ def check_energy(record: EnergyRecord, where: str) -> None:
         ("trace_t_ns", record.trace_t_ns, np.int64, samples),
         ("trace_power_w", record.trace_power_w, np.float64, samples),
     ):
-        _array(name, array, dtype, shape, where)
+        check_array(name, array, dtype, shape, where)
     for name, values in (("window_energy_j", record.window_energy_j), ("window_s", record.window_s)):
         if not (np.abs(values) <= LARGEST).all():
             raise refuse(f"{name} has values that no device has", where)
@@ -125,9 +94,9 @@ def check_energy(record: EnergyRecord, where: str) -> None:
 def _check_energy_parts(record: EnergyRecord, where: str) -> None:
     """What a record may lack: windows on the trace's clock, stretches of idle; shares and accuracies from 0 up."""
     if record.windows_ns is not None:
-        _array("windows_ns", record.windows_ns, np.int64, (*record.window_energy_j.shape[:1], 2), where)
+        check_array("windows_ns", record.windows_ns, np.int64, (*record.window_energy_j.shape[:1], 2), where)
     if record.idle_window_power_w is not None:
-        _array(
+        check_array(
             "idle_window_power_w", record.idle_window_power_w, np.float64, record.idle_window_power_w.shape[:1], where
         )
         if not (np.abs(record.idle_window_power_w) <= LARGEST).all():
@@ -150,13 +119,15 @@ def check_saturation(record: SaturationRecord, where: str) -> None:
         raise refuse(f"the worst pair sum {record.worst_pair} exceeds {record.limit}, and nothing is at risk", where)
 
 
-def _array(name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...], where: str) -> None:
+def check_array(name: str, array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...], where: str) -> None:
+    """Raise MeasurementError unless `array` has this dtype and shape."""
     if array.shape != (shape or (0,)) or array.dtype != dtype:
         what = f"{name} is {array.dtype} {list(array.shape)}, not {np.dtype(dtype)} {list(shape)}"
         raise refuse(what, where)
 
 
-def _within(name: str, codes: NDArray[np.int64], count: int, where: str) -> None:
+def check_within(name: str, codes: NDArray[np.int64], count: int, where: str) -> None:
+    """Raise MeasurementError unless every code [rows] is from 0 up and below `count`."""
     bad = np.flatnonzero((codes < 0) | (codes >= count))
     if len(bad):
         raise refuse(f"{name}: row {bad[0]} is {codes[bad[0]]}, and there are {count}", where)
