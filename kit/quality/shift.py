@@ -204,8 +204,8 @@ def _looks(
         looks["classes"] = partial(variations, labels)
     for name in sorted(test.columns.keys() & other.columns.keys()):
         one, two = test.columns[name], other.columns[name]
-        if name != test.cluster_column and len(one.values) <= IDENTITY_SHARE * len(pooled.of_test):
-            known = {value: code for code, value in enumerate(dict.fromkeys((*one.values, *two.values)))}
+        known = {value: code for code, value in enumerate(dict.fromkeys((*one.values, *two.values)))}
+        if name != test.cluster_column and len(known) <= IDENTITY_SHARE * len(pooled.of_test):
             codes = (
                 np.array([known[v] for v in c.values], np.int64)[c.codes[r]] for c, r in ((one, ours), (two, theirs))
             )
