@@ -12,7 +12,7 @@ from kit.spec.recipe import BASES, parse_recipe
 from kit.spec.requirement import METRICS as METRICS
 from kit.spec.requirement import RequireTable, check_count, requirement
 from kit.spec.shapes import Confidence, Name, Rate, Text, Time, quantity
-from kit.spec.slices import Bins, SliceTables, slice_specs
+from kit.spec.slices import Bins, SliceTables, check_bins, slice_specs
 from kit.spec.toml import Document, decode, read
 from kit.spec.types import Duty, MeasurePlan, Profile, Requirement
 
@@ -110,7 +110,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
         measure=_measure_plan(document, file.measure),
         icc_floor=file.profile.icc_floor,
         slices=slices,
-        bins=file.bins,
+        bins=check_bins(document, file.bins),
     )
 
 

@@ -17,8 +17,9 @@ Where = Annotated[
     str,
     Meta(min_length=1, max_length=LENGTH_LIMIT, description='an expression, such as age >= 65 and sex == "F"'),
 ]
+_NUMBER_OF_BINS = {"minimum": 2, "maximum": MOST_BINS}  # checked here, where the column's line is known
 Bins = Annotated[
-    dict[ColumnName, Annotated[int, Meta(ge=2, le=MOST_BINS, description="bins of about as many rows each")]],
+    dict[ColumnName, Annotated[int, Meta(description="bins", extra_json_schema=_NUMBER_OF_BINS)]],
     Meta(description="columns of numbers, and into how many quantile bins each is cut"),
 ]
 
@@ -48,6 +49,15 @@ def slice_specs(document: Document, tables: tuple[SliceTable, ...]) -> tuple[Sli
             raise document.error(("slice", index, "name"), what, "give each slice its own name")
         seen[table.name] = index
     return tuple(_slice(document, index, table) for index, table in enumerate(tables))
+
+
+def check_bins(document: Document, bins: dict[str, int]) -> dict[str, int]:
+    """The profile's ``[bins]``, each in range. Raises SpecError with the column's line."""
+    for name, number in bins.items():
+        if not 2 <= number <= MOST_BINS:
+            what = f"{number} is no number of bins: from 2 to {MOST_BINS}"
+            raise document.error(("bins", name), what, "4 are quartiles, of about as many rows each")
+    return bins
 
 
 def _slice(document: Document, index: int, table: SliceTable) -> SliceSpec:

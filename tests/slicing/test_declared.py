@@ -1,7 +1,7 @@
 """Declared slices: which rows each has, by brute force; crossings, bins, expressions, scenarios; what is refused."""
 
 from dataclasses import replace
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_crossings_are_those_of_brute_force(depth: int) -> None:
                     expected[" & ".join(f"{name}={data.columns[name].values[code]}" for name, code in pairs)] = mask
     found = sliced(data, COLUMNS, depth)
     masks = dict(found.masks())
-    assert list(masks) != [] and set(masks) == set(expected)
+    assert set(masks) == set(expected)
     assert len(found) == len(expected) == len(masks)
     for subject, mask in masks.items():
         assert np.array_equal(mask, expected[subject]), subject
@@ -65,7 +65,7 @@ def test_numbers_are_cut_into_bins_of_about_equally_many_rows_with_ties_together
     assert len(partition.subjects) == 4
     ages = data.numbers["age"]
     masks = [mask for _, mask in sliced(data, ("age",), 1, {"age": 4}).masks()]
-    for low, high in zip(masks, masks[1:], strict=False):
+    for low, high in pairwise(masks):
         assert ages[low].max() < ages[high].min()
     assert all(0.2 < mask.mean() < 0.3 for mask in masks)
 
