@@ -143,8 +143,9 @@ def _measure_variant(work: Work, asked: Asked, device: Device, name: str, data: 
 
     def predict(exact: bool) -> PredictionRecord:
         return predict_part(
-            device, digest, part, output=inputs.dataset.output_name, exact=exact, spec=spec, progress=work.progress
-        )
+            device, digest, part, output=inputs.dataset.output_name, exact=exact, spec=spec, progress=work.progress,
+            reading=inputs.dataset.output,
+        )  # fmt: skip
 
     def exact() -> PredictionRecord | None:
         return predict(exact=True) if variant.recipe.precision in INT8 and runs_exactly(data) else None

@@ -112,8 +112,9 @@ def score(
         watcher.start("predict")
         started_s = time.monotonic()
         predicted = predict_part(
-            device, digest, part, output=dataset.output_name, exact=False, spec=spec, progress=watcher.update
-        )
+            device, digest, part, output=dataset.output_name, exact=False, spec=spec, progress=watcher.update,
+            reading=dataset.output,
+        )  # fmt: skip
         predict_s = time.monotonic() - started_s
         watcher.finish("predict")
         latency, no_latency = None, NOT_REAL
