@@ -14,7 +14,7 @@ BLOCK_VALUES = 1 << 21
 MOST_EXAMPLES = 5
 
 LEAST_TIMES, MOST_CHANNELS = 16, 64
-"""A row of two axes is a recording where one has at least so many steps, and the other at most so many channels."""
+"""A row of two axes is a recording where the longer has at least so many steps, the other at most so many channels."""
 
 BoolArray = NDArray[np.bool_]
 
@@ -74,7 +74,7 @@ def channels_last(inputs: NDArray[np.generic]) -> NDArray[np.generic] | None:
         return None
     series = inputs if inputs.shape[1] >= inputs.shape[2] else inputs.swapaxes(1, 2)
     steps, channels = series.shape[1:]
-    return series if steps >= LEAST_TIMES and 1 <= channels <= MOST_CHANNELS else None
+    return series if steps >= LEAST_TIMES and steps > channels <= MOST_CHANNELS else None
 
 
 def kinds(inputs: NDArray[np.generic]) -> Int64Array:

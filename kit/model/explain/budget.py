@@ -12,8 +12,8 @@ class Budget:
     changed are looked at, each with at most `trials` inputs tried.
     """
 
-    repeats: int = 10
-    rows: int = 200
+    repeats: int = 16
+    rows: int = 120
     local_rows: int = 10
     orders: int = 20
     flipped: int = 10
