@@ -9,7 +9,7 @@ import click
 
 from benchmarks.table import Row
 
-NAMES = ("startup", "saturation", "dut", "link", "calibration", "search", "harness", "meters", "slices")
+NAMES = ("startup", "saturation", "dut", "link", "calibration", "search", "harness", "meters", "slices", "frugal")
 
 
 @click.command()
