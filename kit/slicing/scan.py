@@ -22,6 +22,9 @@ ColumnSet = tuple[int, ...]
 Promising = Callable[[Float64Array], BoolArray]
 """Sums [terms, cells] to which cells may have a conjunction worth seeing below them [cells]."""
 
+CHUNK = 1 << 16
+"""Rows at a time: half a megabyte of keys."""
+
 LEAST_CUBE, MOST_CUBE, CUBE_SHARE = 4096, 65_536, 6
 """A cube has a cell for six rows, but not fewer than cost nothing and not more than a processor's cache holds."""
 
@@ -94,8 +97,9 @@ def _most_cells(rows: int) -> int:
 
 def _block(table: Table, columns: ColumnSet) -> _Block:
     code = table.codes[columns[0]]
-    for column in columns[1:]:
-        code = code * table.sizes[column] + table.codes[column]
+    for place, column in enumerate(columns[1:]):
+        code = np.multiply(code, table.sizes[column], out=code if place else None)
+        code += table.codes[column]
     last = code if table.state is None else code * table.terms.shape[1] + table.state
     shape = tuple(table.sizes[column] for column in columns)
     return _Block(columns, shape, prod(shape), code, last)
@@ -128,17 +132,25 @@ def _marginal(known: dict[ColumnSet, Float64Array], columns: ColumnSet, kept: Co
 
 
 def _counted(table: Table, chosen: tuple[_Block, ...]) -> Float64Array:
-    """Sums over the rows by every column of the blocks: [codes, ..., states or terms]. In place, for its speed."""
+    """Sums over the rows by every column of the blocks: [codes, ..., states or terms].
+
+    Rows are taken by the chunk and in place, so that keys stay in the processor's cache.
+    """
     *first, last = chosen
-    key = np.zeros_like(last.code) if not first else first[0].code.copy()
-    for block in first[1:]:
-        key *= block.cells
-        key += block.code
-    key *= last.cells * (1 if table.state is None else table.terms.shape[1])
-    key += last.last
     cells = prod(block.cells for block in chosen)
+    digits = last.cells * (1 if table.state is None else table.terms.shape[1])
     shape = tuple(size for block in chosen for size in block.shape)
-    return table.counted(key, cells).reshape(*shape, -1)
+    cube = np.zeros((cells, len(table.terms) if table.state is None else table.terms.shape[1]))
+    for start in range(0, len(last.code), CHUNK):
+        part = slice(start, start + CHUNK)
+        key = np.zeros_like(last.code[part])
+        for block in first:
+            key *= block.cells
+            key += block.code[part]
+        key *= digits
+        key += last.last[part]
+        cube += table.counted(key, cells, part)
+    return cube.reshape(*shape, -1)
 
 
 @dataclass(frozen=True, slots=True)

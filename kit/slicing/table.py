@@ -39,11 +39,11 @@ class Table:
             key = key * self.terms.shape[1] + (self.state if at is None else self.state[at])
         return self.counted(key, cells, at)
 
-    def counted(self, key: Int64Array, cells: int, at: Int64Array | None = None) -> Float64Array:
+    def counted(self, key: Int64Array, cells: int, at: Int64Array | slice | None = None) -> Float64Array:
         """`sums` of a key that has the state in it, as its last digit, if there are states."""
         if self.state is not None:
             states = self.terms.shape[1]
-            return np.bincount(key, minlength=cells * states).reshape(cells, states).astype(np.float64)
+            return np.asarray(np.bincount(key, minlength=cells * states).reshape(cells, states), dtype=np.float64)
         terms = self.terms if at is None else self.terms[:, at]
         return np.stack([np.bincount(key, each, cells) for each in terms], axis=-1)
 

@@ -5,7 +5,7 @@ statistic of "the mean difference is at most the limit", which rises with Studen
 By the inequality of Cauchy and Schwarz no part of a slice exceeds the square root of how many of its x are positive.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,12 +82,14 @@ class _Best:
         """Keep those that are among the best."""
         rows, x, squares, *_ = cells.sums
         of = statistic(x, squares)
-        means = self._limit + x / (cells.sums[4] if len(cells.sums) > 4 else rows)
-        for at in _largest(of, self._count, self._floor):
+        chosen = _largest(of, self._count, self._floor)
+        for at in chosen:
             codes = tuple(cells.codes[:, at].tolist())
             size = len(cells.columns)
-            self._kept.append((-float(of[at]), size, cells.columns, codes, int(rows[at]), float(means[at])))
-        self._kept = sorted(self._kept)[: self._count]
+            mean = self._limit + float(x[at]) / float(cells.sums[4 if len(cells.sums) > 4 else 0, at])
+            self._kept.append((-float(of[at]), size, cells.columns, codes, int(rows[at]), mean))
+        if chosen:
+            self._kept = sorted(self._kept)[: self._count]
 
     def slices(self) -> tuple[Slice, ...]:
         """The best, largest statistic first."""
@@ -97,11 +99,13 @@ class _Best:
         )
 
 
-def _largest(of: Float64Array, count: int, floor: float) -> Iterator[int]:
+def _largest(of: Float64Array, count: int, floor: float) -> list[int]:
     """Where the `count` largest are that reach `floor`, ties at the end included."""
-    if len(of) > count:
-        floor = max(floor, float(np.partition(of, -count)[-count]))
-    yield from np.flatnonzero(of >= floor).tolist()
+    at = np.flatnonzero(of >= floor)
+    if len(at) > count:
+        reached = of[at]
+        at = at[reached >= np.partition(reached, -count)[-count]]
+    return [int(each) for each in at]
 
 
 def describe(table: Table, columns: tuple[int, ...], codes: tuple[int, ...]) -> tuple[tuple[str, str], ...]:
