@@ -90,13 +90,13 @@ def german() -> Decided:
 @cache
 def employment() -> Decided:
     data = folder("nannyml") / "datasets/data"
-    first = pd.read_parquet(data / "employment_MA_reference.pq")
-    later = pd.read_parquet(data / "employment_MA_analysis.pq")
+    wanted = ["id", "SEX", "RAC1P", "DIS", "predicted_probability"]
+    first = pd.read_parquet(data / "employment_MA_reference.pq", columns=[*wanted, "employed"])
+    later = pd.read_parquet(data / "employment_MA_analysis.pq", columns=wanted)
     later = later.merge(pd.read_parquet(data / "employment_MA_analysis_target.pq"), on="id", validate="one_to_one")
-    rows = pd.concat([first, later], ignore_index=True)
-    columns = pd.DataFrame(
-        {"sex": rows["SEX"].astype(str), "race": rows["RAC1P"].astype(str), "disability": rows["DIS"].astype(str)}
-    )
+    names = {"SEX": "sex", "RAC1P": "race", "DIS": "disability"}
+    rows = pd.concat([part.astype(dict.fromkeys(names, int)) for part in (first, later)], ignore_index=True)
+    columns = rows[list(names)].rename(columns=names)
     return decided(rows["employed"], rows["predicted_probability"], columns)
 
 

@@ -45,7 +45,7 @@ class Wilson:
         return float(low), float(high)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(counts, counts, st.sampled_from([0.2, 0.05, 0.01]))
 def test_the_difference_of_two_shares_is_statsmodels_newcombe(
     one: tuple[int, int], two: tuple[int, int], alpha: float
@@ -56,7 +56,7 @@ def test_the_difference_of_two_shares_is_statsmodels_newcombe(
     assert (-upper[1, 0], upper[0, 1]) == pytest.approx((low, high), abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(counts, min_size=1, max_size=4), st.sampled_from([0.2, 0.05, 0.001]), st.sampled_from([NORMAL, 7.0]))
 def test_shares_are_bounded_as_one_by_one(pairs: list[tuple[int, int]], alpha: float, df: float) -> None:
     found = ends(shares(*pairs, df=df), alpha)
@@ -66,7 +66,7 @@ def test_shares_are_bounded_as_one_by_one(pairs: list[tuple[int, int]], alpha: f
         )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(counts, st.sampled_from([0.2, 0.05, 0.001]))
 def test_the_plain_score_is_critical_at_statsmodels_wilson_ends(pair: tuple[int, int], alpha: float) -> None:
     x, n = pair
@@ -81,7 +81,7 @@ def test_the_plain_score_is_critical_at_statsmodels_wilson_ends(pair: tuple[int,
 paired = st.integers(2, 80).flatmap(lambda n: st.tuples(st.integers(0, n // 2), st.integers(0, n - n // 2), st.just(n)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(paired, min_size=1, max_size=4), st.sampled_from([0.2, 0.05, 0.001]))
 def test_paired_changes_are_bounded_as_one_by_one(drawn: list[tuple[int, int, int]], alpha: float) -> None:
     of = [PairedCounts(float(b), float(c), float(n), 30.0) for b, c, n in drawn]
@@ -90,7 +90,7 @@ def test_paired_changes_are_bounded_as_one_by_one(drawn: list[tuple[int, int, in
         assert (found.lower[place], found.upper[place]) == pytest.approx(each.bounds(1 - alpha), abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 100))
 def test_no_change_is_tested_as_mcnemar_does(b: int, c: int, same: int) -> None:
     if b + c:
@@ -99,7 +99,7 @@ def test_no_change_is_tested_as_mcnemar_does(b: int, c: int, same: int) -> None:
         assert float(ours) ** 2 == pytest.approx(theirs, abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(counts, min_size=2, max_size=6), st.sampled_from([0.2, 0.05]))
 def test_bounds_hold_their_estimate_and_order(pairs: list[tuple[int, int]], alpha: float) -> None:
     of = shares(*pairs, df=20.0)
@@ -112,7 +112,7 @@ def test_bounds_hold_their_estimate_and_order(pairs: list[tuple[int, int]], alph
         assert min(values) / max(values) <= most + 1e-12 <= 1 + 1e-9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(counts, min_size=2, max_size=5), st.permutations(range(5)))
 def test_the_order_of_groups_does_not_matter(pairs: list[tuple[int, int]], order: list[int]) -> None:
     turned = [pairs[k] for k in order if k < len(pairs)]

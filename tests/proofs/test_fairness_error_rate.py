@@ -67,7 +67,7 @@ FULL = pytest.param(False, marks=[pytest.mark.proof, pytest.mark.timeout(1500)],
 def test_bounds_at_the_limit_err_at_most_alpha_of_the_time(
     claim: str, measure: str, world: World, truth: float, what: str, quick: bool
 ) -> None:
-    runs = 20 if quick else 2000
+    runs = 20 if quick else 1500
     found = errors(claim, measure, world, truth, runs, 0)
     wrong_pass, wrong_fail = (found.lower, found.upper) if claim == "ratio" else (found.upper, found.lower)
     print(f"| {claim} | {measure} | {what} | {wrong_pass:.3f} | {wrong_fail:.3f} |")
