@@ -6,7 +6,7 @@ the same rows is the mean of the differences. A Student t interval of those is w
 width where none does. So the bound is a score bound: under "the true figure is u" the rows' distribution is the
 likeliest one with mean u (A. B. Owen, Empirical Likelihood, 2001), which may put mass on the worst that one more row
 could have been; its variance, not the sample's, is what the distance to the estimate is held against. Of shares this is
-Wilson's bound, and of paired differences of shares it is Tango's.
+Wilson's bound, and of paired differences of shares it is Tango's, both corrected as in `kit.stats.proportions`.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from kit.records import Float64Array, Int64Array
 from kit.stats.clusters import ClusterSums, design_effect
+from kit.stats.proportions import deviate
 from kit.stats.special import bisect, student_t_quantile
 
 CELLS = 512
 """Distinct influences that are told apart; more are put in so many cells, each with its mean and variance."""
 
-_STEPS = 60
+_BISECTIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,18 @@ class InfluenceCounts:
     def score(self, value: float) -> float:
         """Statistic of H0: figure = value; its sign is that of estimate - value."""
         side = _Side(self, upper=value > self.estimate)
-        variance = side.variance(abs(value - self.estimate))
-        return (self.estimate - value) * float(np.sqrt(self.rows / max(variance, 1e-300)))
+        size = side.deviate(abs(value - self.estimate))
+        return -size if value > self.estimate else size
 
     def bounds(self, confidence: float) -> tuple[float, float]:
         """Lower and upper bound, each one-sided at `confidence`, within the figure's range."""
         critical = student_t_quantile(confidence, self.df)
         below, above = (_Side(self, upper=upper).reach(critical) for upper in (False, True))
         return float(max(self.least, self.estimate - below)), float(min(self.greatest, self.estimate + above))
+
+
+Moments = tuple[float, float, float]
+"""Mean, variance and third central moment of an influence."""
 
 
 class _Side:
@@ -84,44 +89,57 @@ class _Side:
         self._end = max(float(self._x.max()), sign * (of.high if upper else of.low), 1e-300)
         gaps = self._end - self._x
         self._is_open = float(gaps.min()) > 1e-9 * self._end
-        self._moments = tuple(
-            float((self._p * power / gaps).sum()) for power in (np.ones_like(gaps), self._x, self._x**2 + self._s2)
-        ) if self._is_open else (np.inf, 0.0, 0.0)  # fmt: skip
-        self._first_unseen = max(0.0, self._end - 1.0 / self._moments[0]) if self._is_open else self._end
+        self._inverse = self._p / np.where(gaps > 0.0, gaps, 1.0)
+        unseen = self._end - 1.0 / float(self._inverse.sum()) if self._is_open else self._end
+        self._first_unseen = max(0.0, unseen)
+        self._half_step = 0.5 * _step(np.append(self._x, self._end))
 
-    def variance(self, distance: float) -> float:
-        """Variance of the likeliest distribution whose mean is the estimate plus `distance`."""
+    def deviate(self, distance: float) -> float:
+        """How many standard deviations the estimate is below a figure `distance` above it, if that is the true one."""
         distance = min(distance, self._end)
         if distance >= self._first_unseen:
-            return self._with_unseen(distance)
-        tilt = -bisect(lambda t: self._tilted(-t)[0] < distance, 0.0, (1 - 1e-12) / self._end, _STEPS)
-        return self._tilted(tilt)[1]
+            return self._size(self._with_unseen(distance))
+        edge = (1 - 1e-12) / self._end
+        return self._size(self._tilted(-bisect(lambda t: self._tilted(-t)[0] < distance, 0.0, edge, _BISECTIONS)))
 
     def reach(self, critical: float) -> float:
-        """How far above the estimate the statistic falls to -critical."""
+        """How far above the estimate the deviate reaches `critical`."""
+        first = self._with_unseen(self._first_unseen)
+        if self._first_unseen <= 1e-9 * self._end or (self._is_open and self._size(first) < critical):
+            return bisect(
+                lambda d: self._size(self._with_unseen(d)) < critical, self._first_unseen, self._end, _BISECTIONS
+            )
+        edge = (1 - 1e-12) / self._end
+        tilt = bisect(lambda t: self._size(self._tilted(-t)) < critical, 0.0, edge, _BISECTIONS)
+        return self._tilted(-tilt)[0]
 
-        def inside(distance: float, variance: float) -> bool:
-            return distance**2 * self._rows < critical**2 * variance
+    def _size(self, moments: Moments) -> float:
+        mean, variance, third = moments
+        n = self._rows
+        return -float(deviate(-n * mean, n * variance, n * third, self._half_step))
 
-        if self._first_unseen <= 1e-9 * self._end or inside(self._first_unseen, self._with_unseen(self._first_unseen)):
-            return bisect(lambda d: inside(d, self._with_unseen(d)), self._first_unseen, self._end)
-        tilt = -bisect(lambda t: inside(*self._tilted(-t)), 0.0, (1 - 1e-12) / self._end, _STEPS)
-        return self._tilted(tilt)[0]
-
-    def _with_unseen(self, distance: float) -> float:
+    def _with_unseen(self, distance: float) -> Moments:
         """The Lagrange multiplier is at its edge: a row seen keeps (end - u) / (end - x), the rest is at the end."""
-        left, (zeroth, first, second) = max(0.0, self._end - distance), self._moments
-        if not self._is_open:
-            return 0.0
-        seen = left * (second - 2 * distance * first + distance**2 * zeroth)
-        return seen + max(0.0, 1.0 - left * zeroth) * left**2
+        left = max(0.0, self._end - distance)
+        return self._moments(left * self._inverse, distance)
 
-    def _tilted(self, tilt: float) -> tuple[float, float]:
-        """Mean and variance under weights p / (1 + tilt x), which maximize the likelihood among those of that mean."""
+    def _tilted(self, tilt: float) -> Moments:
+        """Weights p / (1 + tilt x), which maximize the likelihood among those of their mean."""
         weights = self._p / (1.0 + tilt * self._x)
         weights /= weights.sum()
-        mean = float(weights @ self._x)
-        return mean, float(weights @ ((self._x - mean) ** 2 + self._s2))
+        return self._moments(weights, float(weights @ self._x))
+
+    def _moments(self, weights: Float64Array, mean: float) -> Moments:
+        """Moments about `mean` under weights of the cells, whatever is left being at the end."""
+        rest, off, beyond = max(0.0, 1.0 - float(weights.sum())), self._x - mean, self._end - mean
+        variance = float(weights @ (off**2 + self._s2)) + rest * beyond**2
+        return mean, variance, float(weights @ (off**3 + 3.0 * off * self._s2)) + rest * beyond**3
+
+
+def _step(values: Float64Array) -> float:
+    """The step of sums of `values`: theirs, if these are at most three, such as right, wrong and unchanged."""
+    known = np.unique(np.round(values, 12))
+    return float(np.diff(known).min()) if 1 < len(known) <= 3 else 0.0
 
 
 def influence_counts(

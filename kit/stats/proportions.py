@@ -4,7 +4,7 @@ Both bounds of an interval invert the same score statistic that decides, so inte
 Critical values are Student's t with clusters - 1 degrees of freedom.
 
 A score statistic alone errs too often where few rows change: counts are skewed and come in steps (T. T. Cai, J.
-Statistical Planning and Inference 131, 2005). `_deviate` corrects for both, and of independent rows errs at most alpha
+Statistical Planning and Inference 131, 2005). `deviate` corrects for both, and of independent rows errs at most alpha
 of the time: tests/stats/test_proportions.py adds up all outcomes of many truths.
 """
 
@@ -39,7 +39,7 @@ def paired_score(
     restricted = np.clip((root - linear) / (4 * n), np.maximum(0.0, -d), 1.0)
     changed = 2 * restricted + d
     third = n * (d - 3 * d * changed + 2 * d**3)
-    return _deviate(b - c - n * d, n * (changed - d * d), third if corrected else None)
+    return deviate(b - c - n * d, n * (changed - d * d), third if corrected else None)
 
 
 def proportion_score(
@@ -51,22 +51,25 @@ def proportion_score(
     """
     x, n, p = (np.asarray(value, dtype=np.float64) for value in (successes, rows, proportion))
     variance = n * p * (1 - p)
-    return _deviate(x - n * p, variance, variance * (1 - 2 * p) if corrected else None)
+    return deviate(x - n * p, variance, variance * (1 - 2 * p) if corrected else None)
 
 
-def _deviate(excess: Float64Array, variance: Float64Array, third: Float64Array | None) -> Float64Array:
+def deviate(
+    excess: ArrayLike, variance: ArrayLike, third: ArrayLike | None, half_step: float = HALF_STEP
+) -> Float64Array:
     """The standard normal deviate of a count `excess` over its mean, by its variance and third central moment.
 
     Its size z solves |excess| - 1/2 = z sd + (z^2 - 1) skew, where skew is the third moment over 6 variances and of the
     excess's sign (E. A. Cornish and R. A. Fisher, Revue de l'Institut International de Statistique 5, 1938). Below
-    z = 1 the term may only make it smaller. `third` None: excess / sd.
+    z = 1 the term may only make it smaller. `third` None: excess / sd. half_step: of sums that come in other steps.
     """
+    excess, variance = np.asarray(excess, np.float64), np.asarray(variance, np.float64)
     deviation = np.sqrt(np.maximum(variance, 1e-300))
     if third is None:
         return np.asarray(excess / deviation)
     side = np.sign(excess)
-    skew = side * third / np.maximum(variance, 1e-300) / 6
-    beyond = np.maximum(np.abs(excess) - HALF_STEP, 0.0)
+    skew = side * np.asarray(third) / np.maximum(variance, 1e-300) / 6
+    beyond = np.maximum(np.abs(excess) - half_step, 0.0)
     plain = beyond / deviation
     root = np.sqrt(np.maximum(deviation**2 + 4 * skew * (beyond + skew), 0.0))
     skewed = 2 * (beyond + skew) / (deviation + root)
