@@ -15,7 +15,19 @@ from kit.fairness.paired import CRITERIA, Figure, Rows, change_of_share, gap, ga
 from kit.judge.choice import cost_obtained
 from kit.judge.energy_bounds import INTERVAL_WINDOWS, above_idle_bounds
 from kit.judge.sentences import count, how, percent, quantity
-from kit.records import ColumnRecord, Evidence, Judgement, Obtained, PredictionRecord, VariantEvidence, Verdict
+from kit.records import (
+    AxisFigure,
+    ColumnRecord,
+    Evidence,
+    Front,
+    FrontPoint,
+    Judgement,
+    Obtained,
+    PredictionRecord,
+    Standing,
+    VariantEvidence,
+    Verdict,
+)
 from kit.spec.types import Profile, Requirement
 from kit.stats.clusters import cluster_sums, design_effect
 from kit.stats.multiple import candidate_confidence
@@ -28,47 +40,7 @@ CONFIDENCE = 0.95
 MARGIN = 0.005
 """How much worse in accuracy, and in a gap, is still "no worse": half a point."""
 
-Standing = Literal["front", "doubtful", "dominated", "not measured"]
 Axis = Literal["accuracy", "gap", "cost"]
-
-
-@dataclass(frozen=True, slots=True)
-class AxisFigure:
-    """A figure on one axis in its unit, with its interval; an end that is not known is None."""
-
-    estimate: float
-    lower: float | None
-    upper: float | None
-    obtained: Obtained
-
-
-@dataclass(frozen=True, slots=True)
-class FrontPoint:
-    """One variant. standing "front": no other is better in all by the estimates; "doubtful": one is, not surely;
-    "dominated": one surely is. by: those that are. A figure that was not obtained is None."""
-
-    variant: str
-    verdict: Verdict
-    chosen: bool
-    accuracy: AxisFigure | None
-    gap: AxisFigure | None
-    cost: AxisFigure | None
-    standing: Standing
-    by: tuple[str, ...]
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Front:
-    """All variants, cheapest first. gap_of: which gap, over which column; empty where no groups are declared."""
-
-    points: tuple[FrontPoint, ...]
-    gap_of: str
-    cost_of: str
-    cost_unit: str
-    confidence: float
-    margin: float
-    method: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from kit import certificate
 from kit.digest import digest_file
 from kit.judge import judge
+from kit.judge.front import front
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.records import Judgement
 from kit.report import View, build_view, emulated_parts, render_html
@@ -79,4 +80,5 @@ def reopen(run: Run) -> Outcome:
 
 def view_of(run: Run, bundle: Bundle, judgement: Judgement) -> View:
     """What a report shows of a run."""
-    return build_view(run.record, bundle.evidence, judgement, bundle.profile, bundle.device, run.steps)
+    trade = front(bundle.evidence, judgement, bundle.profile)
+    return build_view(run.record, bundle.evidence, judgement, bundle.profile, bundle.device, run.steps, trade)

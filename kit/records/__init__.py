@@ -7,6 +7,7 @@ dtype and shape; a field that was not obtained is None, never zero.
 from kit.records.base import Arithmetic, Float32Array, Float64Array, Int64Array, Obtained
 from kit.records.data import ColumnRecord, DatasetRecord, RaggedRecord, ScoreRule, TaskName
 from kit.records.device import Conditions, DeviceRecord, Telemetry
+from kit.records.front import AxisFigure, Front, FrontPoint, Standing
 from kit.records.health import HealthFinding, HealthJudgement, HealthRecord, LinkTrial
 from kit.records.judged import Evidence, Finding, Judgement, VariantEvidence, VariantJudgement, Verdict
 from kit.records.latency import (
@@ -53,6 +54,7 @@ __all__ = [
     "AlignmentRecord",
     "Arithmetic",
     "AuditRecord",
+    "AxisFigure",
     "CalibrationMethod",
     "ColdStartRecord",
     "ColumnRecord",
@@ -69,6 +71,8 @@ __all__ = [
     "FlippedRow",
     "Float32Array",
     "Float64Array",
+    "Front",
+    "FrontPoint",
     "HealthFinding",
     "HealthJudgement",
     "HealthRecord",
@@ -99,6 +103,7 @@ __all__ = [
     "SearchGap",
     "SearchPoint",
     "SearchRecord",
+    "Standing",
     "TaskName",
     "Telemetry",
     "TensorInfo",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from kit.report.charts import comparison, latency, requirement, resources
+from kit.report.charts import comparison, front, latency, requirement, resources
 from kit.report.palette import DARK, LIGHT, css_variables
 from kit.report.view import View
 from kit.resources import resource_dir
@@ -72,6 +72,8 @@ def charts(view: View) -> dict[str, Any]:
         found["battery"] = _sizes(partial(resources.battery, view.energy.battery), HALF)
     if any(row.change is not None for row in view.variants.rows):
         found["variants"] = _sizes(partial(comparison.variants, view.variants), FULL)
+    if view.front is not None and any(row.accuracy and row.cost for row in view.front.rows):
+        found["front"] = _sizes(partial(front.front, view.front), FULL)
     found["fairness"] = [[_sizes(partial(comparison.groups, part), HALF) for part in of.parts] for of in view.fairness]
     return found
 

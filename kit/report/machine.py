@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kit.records import Evidence, Finding, Judgement, RunRecord, VariantJudgement
+from kit.records import AxisFigure, Evidence, Finding, Front, FrontPoint, Judgement, RunRecord, VariantJudgement
 from kit.report import sentences
 from kit.spec.types import DeviceSpec, Profile
 
@@ -42,6 +42,37 @@ def build_summary(
         "warnings": list(warnings),
         "artifacts": dict(artifacts),
     }
+
+
+def front_object(front: Front | None) -> dict[str, Any] | None:
+    """The trade-off front: each variant's figures on its axes, shares 0 to 1, and where it stands; None without one."""
+    if front is None:
+        return None
+    return {
+        "gap_of": front.gap_of,
+        "cost_of": front.cost_of,
+        "cost_unit": front.cost_unit,
+        "confidence": front.confidence,
+        "margin": front.margin,
+        "method": front.method,
+        "points": [_point(point) for point in front.points],
+    }
+
+
+def _point(point: FrontPoint) -> dict[str, Any]:
+    axes = {"accuracy": point.accuracy, "gap": point.gap, "cost": point.cost}
+    return {
+        "variant": point.variant,
+        "verdict": point.verdict.value,
+        "standing": point.standing,
+        "by": list(point.by),
+        **{name: None if figure is None else _axis_figure(figure) for name, figure in axes.items()},
+    }
+
+
+def _axis_figure(figure: AxisFigure) -> dict[str, Any]:
+    ends = {"estimate": figure.estimate, "lower": figure.lower, "upper": figure.upper}
+    return {name: _figure(value) for name, value in ends.items()} | {"obtained": figure.obtained}
 
 
 def emulated_parts(evidence: Evidence, device: DeviceSpec) -> list[str]:

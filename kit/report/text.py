@@ -33,6 +33,7 @@ def render_text(view: View, *, width: int = 80, color: bool = False, ascii: bool
         *(line for text in (view.slices.worst[1:] if view.slices else ()) for line in _labelled("", text, width)),
         *(line for text in _stories(view) for line in _labelled("numbers", text, width)),
         *_variants(view, width),
+        *(_labelled("front", view.front.headline, width) if view.front else ()),
         *(line for text in _warnings(view) for line in _labelled("warning", text, width)),
     ]
     shown = [_to_ascii(line) if ascii else line for line in lines]

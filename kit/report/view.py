@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.digest import short
-from kit.records import Evidence, Judgement, RunRecord, Verdict
+from kit.records import Evidence, Front, Judgement, RunRecord, Verdict
 from kit.report import machine, sentences
 from kit.report.figures import clean, count, listed
 from kit.report.sections.energy import EnergyView, build_energy
 from kit.report.sections.fairness import FairnessView, build_fairness
+from kit.report.sections.front import FrontView, build_front
 from kit.report.sections.latency import LatencyView, build_latency
 from kit.report.sections.lineage import (
     Box,
@@ -59,6 +60,7 @@ class View:
     slices: SlicesView | None
     fairness: tuple[FairnessView, ...]
     variants: VariantsView
+    front: FrontView | None
     numerics: NumericsView
     conversion: ConversionView | None
     lineage: tuple[Box, ...]
@@ -77,6 +79,7 @@ def build_view(
     profile: Profile,
     device: DeviceSpec,
     artifacts: Mapping[str, str],
+    front: Front | None = None,
 ) -> View:
     """The view of a run: the chosen variant in depth, the others beside it. `artifacts` maps a name to a digest."""
     chosen = judgement.chosen
@@ -97,6 +100,7 @@ def build_view(
         slices=build_slices(evidence, judged) if known else None,
         fairness=build_fairness(evidence, known, judged, profile) if known else (),
         variants=build_variants(evidence, judgement, profile),
+        front=build_front(front),
         numerics=build_numerics(evidence, chosen),
         conversion=build_conversion(evidence.conversion),
         lineage=build_lineage(evidence, known, artifacts),
@@ -105,7 +109,8 @@ def build_view(
         conditions=build_conditions(evidence, known, profile, device),
         reproduce=build_reproduce(run, evidence),
         created=clean(run.created_utc, 40),
-        summary=machine.build_summary(run, evidence, judgement, profile, device, artifacts, warnings),
+        summary=machine.build_summary(run, evidence, judgement, profile, device, artifacts, warnings)
+        | {"front": machine.front_object(front)},
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from kit.judge import judge
+from kit.judge.front import front
 from kit.records import Evidence, Finding, RunRecord, Verdict
 from kit.report import View, build_view
 from kit.spec.types import DeviceSpec, Profile
@@ -24,7 +25,9 @@ def run_record() -> RunRecord:
 def view_of(evidence: Evidence, profile: Profile | None = None, device: DeviceSpec | None = None) -> View:
     profile, device = profile or builders.profile(), device or builders.device()
     artifacts = {"latency.int8-channel": builders.digest_of("latency"), "judgement": builders.digest_of("judgement")}
-    return build_view(run_record(), evidence, judge(evidence, profile, device), profile, device, artifacts)
+    judgement = judge(evidence, profile, device)
+    trade = front(evidence, judgement, profile)
+    return build_view(run_record(), evidence, judgement, profile, device, artifacts, trade)
 
 
 def ordinary() -> View:
