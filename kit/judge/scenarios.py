@@ -25,7 +25,8 @@ def _changes(rows: Outcomes, spec: SliceSpec) -> str:
         "changed from wrong to wrong": ~before & ~after & changed,
     }
     parts = [text for words, mask in directions.items() if (text := _listed(spec.rows, mask, words))]
-    return f"{'; '.join(parts)}." if parts else "None of its rows changed."
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if parts else "None of its rows changed."
 
 
 def _listed(rows: tuple[int, ...], mask: BoolArray, words: str) -> str:
