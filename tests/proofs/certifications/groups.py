@@ -50,7 +50,7 @@ def gap(
     tiny: bool = False,
     sparse: bool = False,
     cluster_rows: int = 1,
-    share: float = 0.2,
+    share: float = 0.1,
 ) -> Scenario:
     """The gap, ratio or change over all the groups is the limit."""
     direction = "at_least" if metric == "fairness.ratio" else "at_most"
@@ -86,12 +86,12 @@ def scenarios() -> Iterator[Scenario]:
         yield gap("fairness.gap", measure, 600)
         yield gap("fairness.gap_change", measure, 600)
     for measure in ("accuracy", "demographic-parity", "equal-opportunity"):
-        yield gap("fairness.ratio", measure, 600)
+        yield gap("fairness.ratio", measure, 600, share=0.2)
         yield gap("fairness.gap", measure, 1000, 8)
         yield gap("fairness.gap_change", measure, 1000, 8, sparse=True)
         yield gap("fairness.gap_change", measure, 800, tiny=True, sparse=True)
         yield gap("fairness.gap", measure, 800, tiny=True)
-    yield gap("fairness.ratio", "accuracy", 800, tiny=True)
-    yield gap("fairness.ratio", "demographic-parity", 1000, 8)
+    yield gap("fairness.ratio", "accuracy", 800, tiny=True, share=0.2)
+    yield gap("fairness.ratio", "demographic-parity", 1000, 8, share=0.2)
     yield gap("fairness.gap", "accuracy", 800, cluster_rows=20)
     yield gap("fairness.gap_change", "accuracy", 800, cluster_rows=20)

@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kit.judge.base import Case
-from kit.records import DatasetRecord, Float64Array, Int64Array, PredictionRecord, RaggedRecord, TaskName
+from kit.records import DatasetRecord, Float64Array, Int64Array, LossRecord, PredictionRecord, RaggedRecord, TaskName
 from kit.spec.types import Metric
+from kit.task import rows_of as rows_under
+from kit.task.sequences import word_errors
 from tests.builders import device, profile, requirement
 from tests.proofs.certifications.cases import DIGEST, column, rows_of, template
 from tests.proofs.certifications.scenario import Rng
 
 ROWS = 20_000
+OWN = "own.py:wer"
+"""A user's own measure: sums over rows of what it says each loses, over sums of their sizes."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Pool:
     reference: PredictionRecord
     optimized: PredictionRecord
     cluster_rows: int = 1
+    losses: tuple[LossRecord, ...] = ()
 
     def sample(self, rows: int, rng: Rng) -> "Pool":
         """About `rows` of them, in whole clusters."""
@@ -46,12 +51,20 @@ class Pool:
             targets=lists(self.data.targets, index),
             columns={name: replace(each, codes=each.codes[index]) for name, each in self.data.columns.items()},
         )
-        return Pool(data, answers(self.reference, index), answers(self.optimized, index), self.cluster_rows)
+        both = answers(self.reference, index), answers(self.optimized, index)
+        return Pool(data, *both, self.cluster_rows, tuple(lost(each, index) for each in self.losses))
 
     def case(self, metric: Metric, limit: float, **asked: object) -> Case:
         """The requirement on these rows."""
-        variant = replace(template().variants[0], predictions=self.optimized)
-        whole = replace(template(), dataset=self.data, reference_predictions=self.reference, variants=(variant,))
+        before, after = ({each.measure: each} for each in self.losses) if self.losses else ({}, {})
+        variant = replace(template().variants[0], predictions=self.optimized, losses=after)
+        whole = replace(
+            template(),
+            dataset=self.data,
+            reference_predictions=self.reference,
+            variants=(variant,),
+            reference_losses=before,
+        )
         wanted = requirement(metric, limit, **asked)  # type: ignore[arg-type]
         return Case(wanted, variant, whole, profile([wanted]), device())
 
@@ -70,6 +83,11 @@ def answers(of: PredictionRecord, index: Int64Array) -> PredictionRecord:
     """What was said of those rows."""
     decisions = of.decisions[index] if len(of.decisions) else of.decisions
     return replace(of, scores=of.scores[index], decisions=decisions, items=lists(of.items, index))
+
+
+def lost(of: LossRecord, index: Int64Array) -> LossRecord:
+    """What those rows lost."""
+    return replace(of, losses=of.losses[index], sizes=None if of.sizes is None else of.sizes[index])
 
 
 def said(
@@ -125,7 +143,14 @@ def sequences(*, sparse: bool, cluster_rows: int = 1) -> Pool:
     none = np.empty((ROWS, 0))
     said_lists = (RaggedRecord(each, offsets) for each in (words, before, after))
     truth, first, second = said_lists
-    return of_lists("sequence", truth, none, none, first, second, cluster_rows)
+    pool = of_lists("sequence", truth, none, none, first, second, cluster_rows)
+    return replace(pool, losses=tuple(errors(pool, each) for each in (pool.reference, pool.optimized)))
+
+
+def errors(pool: Pool, said_by: PredictionRecord) -> LossRecord:
+    """Each sentence's word errors and words, as a user's own function would have given them."""
+    of = word_errors(rows_under(pool.data, said_by, pool.reference))
+    return LossRecord(OWN, DIGEST, DIGEST, of.losses, of.sizes, of.low, of.high, "measured")
 
 
 def misheard(words: Float64Array, share: Float64Array, rng: Rng) -> Float64Array:
