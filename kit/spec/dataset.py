@@ -121,7 +121,11 @@ def load_dataset(path: str | Path, tolerate: Collection[Metric] = ()) -> Dataset
     )
 
 
-_USES: dict[PartRole, str] = {"calibration": "calibrate the model", "selection": "select the variant"}
+_USES: dict[PartRole, str] = {
+    "calibration": "calibrate the model",
+    "selection": "select the variant",
+    "train": "train the model",
+}
 """What the rows of a part do, so that the test's must not."""
 
 
