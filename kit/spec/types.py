@@ -60,7 +60,8 @@ class Requirement:
     `by` lists the columns whose every value is a slice to be judged by itself, crossed up to `cross` of them; `slices`
     are those of the profile by name. `minimum_rows` and `minimum_clusters` are the least that a slice must have.
     `limit_text` is the limit as the user wrote it. `measure` is a row of `kit.spec.measures`, or ``file.py:function``.
-    `positive` is the class that groups want (fairness), the last one if empty; `harm` the kind that is feared.
+    `positive` is the class that groups want (fairness): if empty the last one of two, and of more the worst counts;
+    `harm` the kind that is feared.
     """
 
     id: str
