@@ -35,6 +35,7 @@ Examples:
 )
 @click.option("--frugal", is_flag=True, help="Send rows to the device only until every requirement on rows is decided.")
 @click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
+@click.option("--trust-measures", is_flag=True, help="Run measures that the profile names as file.py:function.")
 @runs_option
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -54,7 +55,7 @@ def command(
     del verbose
     if resume is not None:
         run = Run.load(find_run(resume, runs), hold=True)
-        return certify(resumed_order(run, options["trust_pickle"], "certify"), run, runs, as_json=as_json, quiet=quiet)
+        return certify(resumed_order(run, options, "certify"), run, runs, as_json=as_json, quiet=quiet)
     if options["model"] is None or options["data"] is None:
         missing = "MODEL" if options["model"] is None else "--data"
         raise click.UsageError(f"Missing {missing}.", ctx)
@@ -65,14 +66,15 @@ def command(
         device=absolute(options["device"]),
         variants=options["variants"],
         trust_pickle=options["trust_pickle"],
+        trust_measures=options["trust_measures"],
         added=tuple(map(read_added, options["recipes_from"])),
         frugal=options["frugal"],
     )
     return certify(order, None, runs, as_json=as_json, quiet=quiet)
 
 
-def resumed_order(run: Any, trust_pickle: bool, command: str) -> Any:
-    """What the run was asked to do; trust in a pickle is not inherited, since a run folder may come from anyone."""
+def resumed_order(run: Any, options: dict[str, Any], command: str) -> Any:
+    """What the run was asked to do; trust is not inherited, since a run folder may come from anyone."""
     from dataclasses import replace
 
     from kit.pipeline.order import Order
@@ -80,7 +82,7 @@ def resumed_order(run: Any, trust_pickle: bool, command: str) -> Any:
     _check_command(run, command)
     order = run.get("plan/order", Order)
     click.echo(f"resuming {order.model} with {order.data}, profile {order.profile}, device {order.device}", err=True)
-    return replace(order, trust_pickle=trust_pickle)
+    return replace(order, trust_pickle=options["trust_pickle"], trust_measures=options["trust_measures"])
 
 
 def _check_command(run: Any, command: str) -> None:
@@ -125,8 +127,19 @@ def certify(order: Any, run: Any, runs: Path, *, as_json: bool, quiet: bool, exp
             outcome = finish(run)
     finally:
         progress.close()
+    if export is not None:
+        write_rows(outcome, export)
     show(outcome, as_json=as_json)
     return VERDICT_EXIT_CODES[outcome.judgement.verdict.value]
+
+
+def write_rows(outcome: Any, path: Path) -> None:
+    """Every slice of every variant as a table, CSV or JSON by the file's suffix."""
+    from kit.report.export import rows_table, to_csv, to_json
+    from kit.store import write_atomically
+
+    rows = rows_table(outcome.judgement)
+    write_atomically(path, (to_json if path.suffix == ".json" else to_csv)(rows).encode())
 
 
 def absolute(name: str) -> str:

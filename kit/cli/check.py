@@ -28,6 +28,7 @@ Examples:
 @click.option("--frugal", is_flag=True, help="Send rows to the device only until every requirement is decided.")
 @click.option("--export", type=click.Path(path_type=Path), metavar="FILE", help="Write every slice (.csv or .json).")
 @click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
+@click.option("--trust-measures", is_flag=True, help="Run measures that the profile names as file.py:function.")
 @runs_option
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished check; only what is missing is done.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -48,7 +49,7 @@ def command(
     export = _checked_export(options["export"])
     if resume is not None:
         run = Run.load(find_run(resume, runs), hold=True)
-        order = resumed_order(run, options["trust_pickle"], "check")
+        order = resumed_order(run, options, "check")
         return certify(order, run, runs, as_json=as_json, quiet=quiet, export=export)
     for missing, key in (("REFERENCE", "model"), ("VARIANT", "variants"), ("--data", "data")):
         if not options[key]:
@@ -59,6 +60,7 @@ def command(
         profile=absolute(options["profile"]) if options["profile"] else _usual(options, runs),
         device=absolute(options["device"]),
         trust_pickle=options["trust_pickle"],
+        trust_measures=options["trust_measures"],
         given=tuple(str(path.absolute()) for path in options["variants"]),
         rows_only=True,
         frugal=options["frugal"],

@@ -2,18 +2,43 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from kit.device.base import Device
+from kit.measure.losses import losses_of
 from kit.model.embedding import embed
 from kit.pipeline.attacking import device_scores, host_scores, members_of, membership
-from kit.pipeline.evidence import COLUMNS
+from kit.pipeline.checks import is_own
+from kit.pipeline.evidence import COLUMNS, LOSSES
 from kit.pipeline.explaining import explanation
 from kit.pipeline.looking import look
 from kit.pipeline.order import Inputs
 from kit.pipeline.work import Work
-from kit.records import ColumnRecord, DataRecord, ExplanationRecord, Float32Array, MembershipRecord, PredictionRecord
+from kit.records import (
+    ColumnRecord,
+    DataRecord,
+    ExplanationRecord,
+    Float32Array,
+    LossRecord,
+    MembershipRecord,
+    PredictionRecord,
+    TaskName,
+)
 from kit.slicing.clusters import cluster_columns
+from kit.spec.measures import MEASURES
 from kit.spec.types import DatasetPart
+
+KEPT: dict[TaskName, tuple[str, ...]] = {
+    "classification": ("accuracy", "brier", "log-loss"),
+    "multilabel": ("hamming-loss", "brier"),
+    "regression": ("mae",),
+    "anomaly": ("auc",),
+    "sequence": ("wer",),
+    "frames": ("frame-accuracy",),
+    "embedding": ("cosine",),
+    "detection": ("map-50",),
+}
+"""Measures under which every row's loss is kept, whatever a profile asks: slices may be thought of later."""
 
 STEPS = {"membership": ("privacy.", 3.0), "explanation": ("explanation.", 20.0)}
 """Steps of a variant: the family of metrics that asks for each, and what it may take, s."""
@@ -24,9 +49,16 @@ def asks(inputs: Inputs, *families: str) -> bool:
     return any(each.metric.startswith(families) for each in inputs.profile.requirements)
 
 
+def measures_of(inputs: Inputs) -> tuple[str, ...]:
+    """Names of the measures under which losses are kept: the task's own, and those of the profile."""
+    named = (each.measure for each in inputs.profile.requirements)
+    known = (name for name in named if name in MEASURES or is_own(name))
+    return tuple(dict.fromkeys((*KEPT.get(inputs.dataset.task, ()), *known)))
+
+
 def asked_seconds(inputs: Inputs) -> dict[str, float]:
     """Steps of a variant that the profile asks for, and what each may take, s."""
-    return {step: seconds for step, (family, seconds) in STEPS.items() if asks(inputs, family)}
+    return {"losses": 0.1} | {step: seconds for step, (family, seconds) in STEPS.items() if asks(inputs, family)}
 
 
 @dataclass
@@ -44,11 +76,14 @@ class Asked:
         self.work.step("dataset/checks", DataRecord, lambda: look(self._inputs.as_loaded, self._inputs.profile))
         if self._asks("privacy."):
             self.work.step("model/membership", MembershipRecord, self._reference_membership)
+        self.work.step("model/losses", LOSSES, lambda: self._losses(self._inputs.reference_predictions))
         if self._asks("slices."):
             self.work.step("dataset/found_columns", COLUMNS, self._found_columns)
 
     def of(self, device: Device, name: str, digest: str) -> None:
         """What requirements ask of the variant `name`, which is deployed, once its predictions are known."""
+        said = self._run.get_optional(f"predictions/{name}", PredictionRecord)
+        self.work.step(f"losses/{name}", LOSSES, lambda: self._losses(said))
         if self._asks("privacy."):
             self.work.step(f"membership/{name}", MembershipRecord, lambda: self._membership(device, name, digest))
         if self._asks("explanation."):
@@ -56,6 +91,13 @@ class Asked:
 
     def _asks(self, *families: str) -> bool:
         return asks(self._inputs, *families)
+
+    def _losses(self, predictions: PredictionRecord | None) -> dict[str, LossRecord] | None:
+        if predictions is None:
+            return None
+        inputs, folder = self._inputs, Path(self._inputs.profile.path).parent
+        data, reference = inputs.dataset.test.record, inputs.reference_predictions
+        return losses_of(data, reference, predictions, measures_of(inputs), folder=folder)
 
     def _found_columns(self) -> dict[str, ColumnRecord] | None:
         """Clusters of what the reference computes of each row, where nobody described the rows by columns."""

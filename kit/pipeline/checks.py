@@ -104,3 +104,19 @@ def check_frugal(profile: Profile) -> None:
     if not on_rows:
         what = "--frugal runs the rows that decide, and no requirement is about rows"
         raise UsageError(what, where=profile.path, next_step=f"require one of: {', '.join(SAMPLED)}")
+
+
+def is_own(measure: str) -> bool:
+    """Whether a measure is a function of the user's (``file.py:function``)."""
+    return ":" in measure
+
+
+def check_trusted(profile: Profile, *, trusted: bool) -> None:
+    """A measure of one's own is code beside the profile, which may come from anyone. Raises UsageError."""
+    for each in profile.requirements:
+        if is_own(each.measure) and not trusted:
+            raise UsageError(
+                f"requirement {each.id!r} runs Python code from {each.measure.rpartition(':')[0]}",
+                where=f"{profile.path}:{each.line}",
+                next_step="read it, and give --trust-measures if you trust it",
+            )

@@ -15,6 +15,7 @@ from kit.pipeline.checks import (
     check_frugal,
     check_runs_models,
     check_slices,
+    check_trusted,
 )
 from kit.pipeline.given import given_variants
 from kit.pipeline.looking import tolerated, with_joined_clusters
@@ -30,7 +31,7 @@ class Order:
 
     `variants` are those of the profile that compete, all if empty; the recipes `added` compete besides. Where there are
     files `given`, they compete and nothing else is made. `rows_only`: judge what rows show, without timing or metering;
-    `frugal`: send rows to the device until the requirements are decided.
+    `frugal`: send rows to the device until the requirements are decided. `trust_measures`: run the profile's own code.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Order:
     given: tuple[str, ...] = ()
     rows_only: bool = False
     frugal: bool = False
+    trust_measures: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def read_inputs(order: Order) -> Inputs:
     device = load_device(order.device)
     check_runs_models(device)
     recipes = _recipes(order, profile)
+    check_trusted(profile, trusted=order.trust_measures)
     if order.frugal:
         check_frugal(profile)
     as_loaded = load_dataset(Path(order.data), tolerated(profile))

@@ -44,13 +44,14 @@ def command_words(order: Order) -> tuple[str, ...]:
     words += [word for name in order.variants for word in ("--variant", name)]
     words += [word for each in order.added for word in ("--recipe-from", each.file)]
     words += ["--frugal"] * order.frugal
+    words += ["--trust-measures"] * order.trust_measures
     return tuple(words + ["--trust-pickle"] * order.trust_pickle)
 
 
 def resume_words(run: Run) -> str:
     """The command that goes on with a run, as it is typed here."""
     runs = "" if run.path.parent == Path("runs") else f" --runs {run.path.parent}"
-    trust = " --trust-pickle" if "--trust-pickle" in run.record.command else ""
+    trust = "".join(f" {word}" for word in run.record.command if word.startswith("--trust-"))
     return f"edgeproof {run.record.command[1]} --resume {run.path.name}{runs}{trust}"
 
 
