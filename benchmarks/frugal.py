@@ -74,7 +74,8 @@ REGIMES = (
 
 def fixed_size(flips: float, distance: float) -> int:
     """Rows of a paired test with `POWER` at a true drop that is `distance` below the margin (normal approximation)."""
-    return math.ceil((normal_quantile(1 - ALPHA) + normal_quantile(POWER)) ** 2 * flips / distance**2)
+    least = math.log(ALPHA) / math.log1p(-distance)  # an exact test needs so many even if nothing flips
+    return math.ceil(max(least, (normal_quantile(1 - ALPHA) + normal_quantile(POWER)) ** 2 * flips / distance**2))
 
 
 @dataclass(frozen=True)

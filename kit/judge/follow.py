@@ -15,16 +15,29 @@ from kit.records import Finding, SampleRecord
 from kit.stats.multiple import candidate_confidence
 from kit.stats.sequential import Sequential
 
+PILOT = 64
+"""Rows after which one asks whether the rest could still show that a requirement holds; and again at twice as many."""
+
 
 @dataclass(slots=True)
 class _Subject:
-    """Rows that a requirement is about. decided: after how many of them, None as long as it is not; `holds` is how."""
+    """Rows that a requirement is about. decided: after how many of them, None as long as it is not; `holds` is how.
+
+    spent: no row is left. hopeless: none that is left could show that it holds. asked: at how many rows that was seen.
+    """
 
     name: str
     mask: BoolArray
     decided: int | None = None
     holds: bool = False
     spent: bool = False
+    hopeless: bool = False
+    asked: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether more rows are wanted."""
+        return self.decided is None and not self.spent and not self.hopeless
 
 
 class Follow:
@@ -51,11 +64,11 @@ class Follow:
             if isinstance(view, str):
                 raise MeasurementError(view, where=f"device {record.where}", next_step="run the rows from the start")
             for each in subjects:
-                if each.decided is None and not each.spent:
+                if each.waits:
                     _look(view, each, len(subjects))
             if not _broken(subjects):
                 for each in subjects:
-                    wanted |= each.mask & (each.decided is None and not each.spent)
+                    wanted |= each.mask & each.waits
         self.told = self._sentence()
         return wanted
 
@@ -72,11 +85,15 @@ class Follow:
             if not waiting:
                 parts.append(f"{case.requirement.id} decided after {count(rows, 'row')}")
                 continue
-            spent = all(each.spent for each in waiting)
+            waiting = [each for each in waiting if each.waits] or waiting
+            needs = "needs more" if waiting[0].waits else "stays undecided, "
+            if not waiting[0].waits:
+                hopeless = any(each.hopeless for each in waiting)
+                needs += "no row that is left could show that it holds" if hopeless else "all rows are spent"
             names = ", ".join(slice_name(each.name) for each in waiting[:3] if each.name)
             more = f" and {count(len(waiting) - 3, 'other')}" if len(waiting) > 3 else ""
             what = f"{case.requirement.id}{': ' if names else ''}{names}{more}"
-            parts.append(f"{what} {'stays undecided, all rows are spent' if spent else 'needs more'}")
+            parts.append(f"{what} {needs}")
         return "; ".join(parts) or "nothing to decide"
 
 
@@ -102,6 +119,11 @@ def _look(view: Sampled, subject: _Subject, among: int) -> None:
     """
     case, rows = view.case, view.rows(subject.mask)
     subject.spent = len(rows) == int(subject.mask.sum())
+    if len(rows) >= max(PILOT, 2 * subject.asked):
+        subject.asked = len(rows)
+        subject.hopeless = (
+            not subject.spent and not _seems_broken(view, subject) and not view.can_still_hold(subject.mask)
+        )
     if too_few(case, len(rows), len(np.unique(case.evidence.dataset.cluster[rows]))):
         return
     counts = view.sample(subject.name, subject.mask).counts
@@ -113,6 +135,12 @@ def _look(view: Sampled, subject: _Subject, among: int) -> None:
         side = counts.side(limit, candidate_confidence(case.confidence, among))
     if side:
         subject.decided, subject.holds = len(rows), side == good
+
+
+def _seems_broken(view: Sampled, subject: _Subject) -> bool:
+    """Whether what came lies beyond the limit: more rows may then show that it is broken."""
+    above = view.sample(subject.name, subject.mask).counts.estimate > view.case.requirement.limit
+    return above == (view.case.requirement.direction == "at_most")
 
 
 def _broken(subjects: Sequence[_Subject]) -> bool:

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kit.judge.base import Case
+from kit.judge.base import Case, compare
 from kit.judge.rows import BoolArray, Outcomes, Sample, outcomes
-from kit.records import Int64Array, PredictionRecord, SampleRecord
+from kit.records import Int64Array, PredictionRecord, SampleRecord, Verdict
 from kit.spec.types import Metric
 from kit.stats.betting import Trail, trail_of
 from kit.stats.orders import looks, random_order
 from kit.stats.proportions import PairedCounts, Successes
-from kit.stats.sequential import Figures, Sequential
+from kit.stats.sequential import ON_THE_WAY, Figures, Sequential
 
 SAMPLED: tuple[Metric, ...] = ("accuracy.drop", "accuracy.value", "agreement.flips")
 """Metrics that can be decided before all rows have been run."""
@@ -75,6 +75,16 @@ class Sampled:
             rows=now.counts.rows,
         )
         return replace(now, counts=counts, details=details)
+
+    def can_still_hold(self, mask: BoolArray) -> bool:
+        """Whether the test at the end would pass if all rows that did not come were decided as by the reference."""
+        device = self.outcomes["device"]
+        right = np.where(self.came, device.optimized_right, device.reference_right)
+        rest = replace(device, optimized_right=right, decision_changed=device.decision_changed & self.came)
+        counts = self._count("device", _taken(rest, np.flatnonzero(mask))).counts
+        asked = self.case.requirement
+        lower, upper = counts.bounds(1.0 - (1.0 - ON_THE_WAY) * (1.0 - self.case.confidence))
+        return compare(asked.direction, asked.limit, lower, upper) is Verdict.PASS
 
     def _trail(self, of: Of, subject: str, came: Int64Array, steps: list[int]) -> Trail:
         """Few clusters do not tell how alike their rows are; rows that are independent tell from the first."""

@@ -1,0 +1,289 @@
+"""Verdicts from rows that were run until they were decided: replay, orders, slices, twins, samples that are none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kit.errors import MeasurementError
+from kit.judge import judge
+from kit.judge.base import Case
+from kit.judge.follow import Follow
+from kit.judge.frugal import judge_sample
+from kit.records import Evidence, Finding, Int64Array, PredictionRecord, SampleRecord, VariantEvidence, Verdict
+from kit.spec.types import Requirement
+from kit.stats.orders import next_look, random_order
+from tests.builders import VariantPlan, device, evidence, profile, requirement
+
+CALM = VariantPlan("int8", to_wrong=0.002, to_right=0.002)
+BROKEN = VariantPlan("int8", to_wrong=0.2, to_right=0.0)
+DROP = requirement("accuracy.drop", 0.03)
+
+
+def sample_of(given: Evidence, rows: Int64Array, seed: int, twin: PredictionRecord | None = None) -> SampleRecord:
+    record = given.variants[0].predictions
+    assert record is not None
+    return SampleRecord(
+        record.model_digest, record.data_digest, record.where, seed, rows, record.scores[rows], record.decisions[rows],
+        record.obtained, twin, "",
+    )  # fmt: skip
+
+
+def case_of(given: Evidence, asked: Requirement, sample: SampleRecord | None = None) -> Case:
+    variant = replace(given.variants[0], predictions=None, sample=sample)
+    return Case(asked, variant, given, profile([asked]), device())
+
+
+def run(
+    given: Evidence, *asked: Requirement, seed: int = 0, twin: PredictionRecord | None = None
+) -> tuple[SampleRecord, Follow]:
+    """What `sample_part` does, with the device's answers at hand."""
+    order, follow = random_order(given.dataset.rows, seed), Follow([case_of(given, each) for each in asked])
+    rows, position = order[:0], 0
+    while (wanted := follow(sample_of(given, rows, seed, twin))).any():
+        rest = order[position:]
+        more = rest[wanted[rest]][: next_look(len(rows)) - len(rows)]
+        assert len(more)
+        rows = np.concatenate([rows, more])
+        position = int(np.flatnonzero(order == more[-1])[0]) + 1
+    return sample_of(given, rows, seed, twin), follow
+
+
+def findings(given: Evidence, asked: Requirement, sample: SampleRecord) -> tuple[Finding, ...]:
+    return judge_sample(case_of(given, asked, sample))
+
+
+@pytest.mark.parametrize("clustered", [False, True], ids=["rows", "recordings"])
+@pytest.mark.parametrize(
+    ("plan", "asked", "expected"),
+    [
+        pytest.param(CALM, DROP, Verdict.PASS, id="calm-drop"),
+        pytest.param(BROKEN, DROP, Verdict.FAIL, id="broken-drop"),
+        pytest.param(CALM, requirement("accuracy.value", 0.6), Verdict.PASS, id="calm-value"),
+        pytest.param(BROKEN, requirement("accuracy.value", 0.9), Verdict.FAIL, id="broken-value"),
+        pytest.param(CALM, requirement("agreement.flips", 0.05), Verdict.PASS, id="calm-flips"),
+        pytest.param(BROKEN, requirement("agreement.flips", 0.02), Verdict.FAIL, id="broken-flips"),
+    ],
+)
+def test_what_is_plain_is_decided_early_and_rightly(
+    plan: VariantPlan, asked: Requirement, expected: Verdict, clustered: bool
+) -> None:
+    given = evidence([plan], clustered=clustered)
+    sample, follow = run(given, asked)
+    (found,) = findings(given, asked, sample)
+    assert found.verdict is expected
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.estimate is not None
+    assert found.lower <= found.estimate <= found.upper
+    assert len(sample.order) < given.dataset.rows
+    assert found.rows == len(sample.order)
+    assert f"stopped after {len(sample.order):,} of 2,008 rows" in found.method
+    assert ("effective counts" in found.method) == clustered
+    assert follow.told == f"{asked.id} decided after {len(sample.order):,} rows"
+
+
+def test_the_verdict_is_that_of_the_record_alone() -> None:
+    """The whole judge takes the sample where there are no predictions, and says the same each time."""
+    given = evidence([CALM])
+    sample, _ = run(given, DROP)
+    variant = replace(given.variants[0], predictions=None, sample=sample)
+    first, second = (
+        judge(replace(given, variants=(variant,)), profile([DROP]), device()).variants[0].findings for _ in range(2)
+    )
+    assert first == second
+    assert first[0].verdict is Verdict.PASS
+
+
+def test_rows_that_were_run_beyond_the_verdict_do_not_undo_it() -> None:
+    """Whoever goes on for another requirement does not put a decided one at risk: bounds only tighten."""
+    given = evidence([CALM], clustered=False)
+    sample, _ = run(given, DROP)
+    order = random_order(given.dataset.rows, 0)
+    for count in range(len(sample.order), given.dataset.rows, 171):
+        (found,) = findings(given, DROP, sample_of(given, order[:count], 0))
+        assert found.verdict is Verdict.PASS
+
+
+def test_slices_that_are_decided_are_passed_over() -> None:
+    """One side is harmed: rows of that side are asked for longest, and the verdict names it."""
+    plan = VariantPlan("int8", to_wrong=0.0, to_right=0.0, slices={"side=left": (0.03, 0.0)})
+    given = evidence([plan], rows=6000, clustered=False)
+    asked = requirement("accuracy.drop", 0.06, by=("side",))
+    sample, follow = run(given, asked)
+    left, right = findings(given, asked, sample)
+    assert (left.subject, left.verdict, right.verdict) == ("side=left", Verdict.PASS, Verdict.PASS)
+    codes = given.dataset.columns["side"].codes[sample.order]
+    assert (codes == 0).sum() > 1.5 * (codes == 1).sum()
+    assert follow.told.startswith("accuracy-drop decided")
+    assert left.rows == (codes == 0).sum(), "every row of the undecided slice counts"
+
+
+def test_one_broken_slice_ends_the_run() -> None:
+    plan = VariantPlan("int8", to_wrong=0.0, to_right=0.0, slices={"exercise=row": (0.5, 0.0)})
+    given = evidence([plan], clustered=False)
+    asked = requirement("accuracy.drop", 0.05, by=("exercise",))
+    sample, _ = run(given, asked)
+    found = {each.subject: each.verdict for each in findings(given, asked, sample)}
+    assert found["exercise=row"] is Verdict.FAIL
+    assert len(sample.order) < 0.7 * given.dataset.rows
+
+
+def test_slices_that_no_row_could_still_pass_are_not_waited_for() -> None:
+    """Eight recordings cannot show a drop below 6 points even if nothing flips: a pilot is run, and no more."""
+    given = evidence([VariantPlan("int8", to_wrong=0.0, to_right=0.0)])
+    asked = requirement("accuracy.drop", 0.06, by=("exercise", "side"))
+    sample, follow = run(given, asked)
+    found = {each.subject: each.verdict for each in findings(given, asked, sample)}
+    assert found["side=left"] is found["side=right"] is Verdict.PASS
+    assert found["exercise=row"] is Verdict.INCONCLUSIVE
+    assert len(sample.order) < 0.6 * given.dataset.rows
+    assert "no row that is left could show that it holds" in follow.told
+
+
+def test_slices_that_seem_broken_are_run_on_though_they_cannot_pass() -> None:
+    plan = VariantPlan("int8", to_wrong=0.0, to_right=0.0, slices={"exercise=row": (0.5, 0.0)})
+    given = evidence([plan])
+    asked = requirement("accuracy.drop", 0.06, by=("exercise",))
+    sample, _ = run(given, asked)
+    codes = given.dataset.columns["exercise"].codes
+    run_of = np.bincount(codes[sample.order])
+    assert run_of[codes.max()] > 1.3 * run_of[: codes.max()].mean()
+
+
+def test_slices_that_are_too_small_are_not_waited_for() -> None:
+    given = evidence([CALM])
+    asked = requirement("accuracy.drop", 0.5, by=("side", "exercise"), minimum_rows=500, minimum_clusters=2)
+    sample, follow = run(given, asked)
+    found = findings(given, asked, sample)
+    assert {each.subject for each in found if "NOT TESTED" not in each.reason} <= {"side=left", "side=right"}
+    assert "exercise" not in follow.told
+
+
+def test_several_requirements_are_followed_at_once() -> None:
+    given = evidence([CALM], clustered=False)
+    asked = (requirement("accuracy.value", 0.5), requirement("accuracy.drop", 0.01), requirement("model.size", 1e6))
+    sample, follow = run(given, *asked)
+    first, second = follow.told.split("; ")
+    assert first.startswith("accuracy-value decided after")
+    assert "accuracy-drop" in second
+    assert "model" not in follow.told
+    assert all(findings(given, each, sample)[0].verdict is not Verdict.FAIL for each in asked[:2])
+
+
+def test_what_stays_undecided_says_what_is_missing() -> None:
+    plan = VariantPlan("int8", to_wrong=0.03, to_right=0.01)
+    given = evidence([plan], clustered=False, rows=700)
+    sample, follow = run(given, requirement("accuracy.drop", 0.02))
+    (found,) = findings(given, requirement("accuracy.drop", 0.02), sample)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert len(sample.order) == 700
+    assert "half of the chance of error kept for the test at the end" in found.method
+    assert "all rows are spent" in follow.told
+    assert found.need
+
+
+def test_a_twin_that_agrees_spares_rows() -> None:
+    """5 % of decisions flip: the twin tells of all rows that they balance, and few need to be run."""
+    plan = VariantPlan("int8", to_wrong=0.025, to_right=0.025)
+    given = evidence([plan], clustered=False, rows=20_000)
+    record = given.variants[0].predictions
+    assert record is not None
+    asked = requirement("accuracy.drop", 0.01)
+    alone, _ = run(given, asked)
+    beside, _ = run(given, asked, twin=replace(record, where="host"))
+    (found,) = findings(given, asked, beside)
+    assert found.verdict is Verdict.PASS
+    assert len(beside.order) < len(alone.order) / 2
+    assert found.details["differing_from_twin"] == 0
+    assert "twin" in found.method
+    assert "0 of them decided otherwise than by its twin" in found.reason
+
+
+def test_a_twin_that_flatters_does_not_deceive() -> None:
+    """The twin is the reference itself; the device loses a fifth."""
+    given = evidence([BROKEN], clustered=False)
+    twin = replace(given.reference_predictions, model_digest=given.variants[0].variant.model.digest)
+    sample, _ = run(given, DROP, twin=twin)
+    assert findings(given, DROP, sample)[0].verdict is Verdict.FAIL
+
+
+def hostile(sample: SampleRecord, kind: str) -> SampleRecord:
+    rows = sample.order
+    twin = PredictionRecord(sample.model_digest, sample.data_digest, "host", "exact", sample.scores, rows, "computed")
+    return {
+        "other-rows": replace(sample, data_digest="sha256:0"),
+        "picked": replace(sample, order=rows[::-1].copy()),
+        "twice": replace(sample, order=np.repeat(rows[:1], len(rows))),
+        "beyond": replace(sample, order=rows + 10**6),
+        "negative": replace(sample, order=-1 - rows),
+        "other-seed": replace(sample, seed=99),
+        "short": replace(sample, decisions=sample.decisions[:-1]),
+        "twin-of-few-rows": replace(sample, twin=twin),
+        "twin-of-another": replace(sample, twin=replace(twin, model_digest="sha256:1")),
+    }[kind]
+
+
+HOSTILE = ["other-rows", "picked", "twice", "beyond", "negative", "other-seed", "short"]
+HOSTILE += ["twin-of-few-rows", "twin-of-another"]
+HOSTILE += ["twin-of-few-rows", "twin-of-another"]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_sample_that_is_none_of_the_seed_s_judges_nothing(kind: str) -> None:
+    """Who picks the rows picks the verdict: absent, and while it runs an error."""
+    given = evidence([CALM])
+    sample = hostile(sample_of(given, random_order(given.dataset.rows, 0)[:400], 0), kind)
+    (found,) = findings(given, DROP, sample)
+    assert (found.verdict, found.obtained, found.estimate) == (Verdict.INCONCLUSIVE, "absent", None)
+    with pytest.raises(MeasurementError):
+        Follow([case_of(given, DROP)])(sample)
+
+
+def test_no_row_is_absent_and_few_rows_are_too_few() -> None:
+    given = evidence([CALM])
+    order = random_order(given.dataset.rows, 0)
+    assert findings(given, DROP, sample_of(given, order[:0], 0))[0].obtained == "absent"
+    assert "too few rows" in findings(given, DROP, sample_of(given, order[:8], 0))[0].reason
+    by = requirement("accuracy.drop", 0.03, by=("exercise", "subject"))
+    found = findings(given, by, sample_of(given, order[:3], 0))
+    assert len(found) == 11
+    assert {each.verdict for each in found} == {Verdict.INCONCLUSIVE}
+
+
+def test_a_gap_in_a_subject_s_rows_ends_what_counts() -> None:
+    """Rows that were passed over could have been passed over for what they say; what follows is not used."""
+    given = evidence([CALM], clustered=False)
+    order = random_order(given.dataset.rows, 0)
+    (found,) = findings(given, DROP, sample_of(given, np.delete(order, 100)[:600], 0))
+    assert found.rows == 100
+
+
+def test_an_emulated_device_s_sample_certifies_nothing_of_a_real_one() -> None:
+    given = evidence([CALM])
+    sample, _ = run(given, DROP)
+    (found,) = findings(given, DROP, replace(sample, obtained="emulated"))
+    assert found.verdict is Verdict.INCONCLUSIVE
+
+
+def test_weights_count() -> None:
+    """All that flips weighs nothing: the drop is 0; all that weighs flips: it fails."""
+    plan = VariantPlan("int8", to_wrong=0.1, to_right=0.0)
+    plain = evidence([plan], clustered=False)
+    record = plain.variants[0].predictions
+    assert record is not None
+    flips = record.decisions != plain.reference_predictions.decisions
+    verdicts = []
+    for weights in (np.where(flips, 1e-6, 1.0), np.where(flips, 5.0, 1.0)):
+        given = replace(plain, dataset=replace(plain.dataset, weights=weights))
+        sample, _ = run(given, requirement("accuracy.drop", 0.05))
+        verdicts.append(findings(given, requirement("accuracy.drop", 0.05), sample)[0].verdict)
+    assert verdicts == [Verdict.PASS, Verdict.FAIL]
+
+
+def test_nothing_to_follow_wants_nothing() -> None:
+    given = evidence([CALM])
+    follow = Follow([case_of(given, requirement("model.size", 1e6))])
+    assert not follow(sample_of(given, random_order(10, 0)[:0], 0)).any()
+    assert follow.told == "nothing to decide"
+    assert isinstance(given.variants[0], VariantEvidence)
