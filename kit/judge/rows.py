@@ -16,6 +16,10 @@ MOST_TIMES = 100
 """Beyond this many times the rows at hand, `more_rows` names no number."""
 
 
+FEW_CLUSTERS = 10
+"""Of fewer, a sentence says that they are few: Student's t over them makes the interval wide."""
+
+
 def outcomes(case: Case, optimized: PredictionRecord) -> Outcomes:
     """The rows of the case's dataset under the reference's predictions and `optimized`."""
     data, reference = case.evidence.dataset, case.evidence.reference_predictions
@@ -58,9 +62,10 @@ def _cluster(data: DatasetRecord) -> str:
 
 
 def in_clusters(case: Case, sample: Sample) -> str:
-    """ "of 2,008 rows in 56 recordings", or without clusters "of 2,008 rows"."""
+    """ "2,008 rows in 56 recordings", few of them as "in only 8 recordings", or without clusters "2,008 rows"."""
     column = case.evidence.dataset.cluster_column
-    where = f" in {count(sample.clusters, column)}" if column else ""
+    only = "only " if sample.clusters < FEW_CLUSTERS else ""
+    where = f" in {only}{count(sample.clusters, column)}" if column else ""
     return f"{count(sample.rows, 'row')}{where}"
 
 

@@ -8,7 +8,7 @@ import pytest
 from kit.judge import judge
 from kit.judge.gaps import RowGaps
 from kit.judge.outcomes import Outcomes
-from kit.records import Evidence, Finding, Float64Array, Verdict
+from kit.records import Evidence, Finding, Float64Array, Int64Array, Verdict
 from kit.slicing.declared import declared
 from kit.spec.types import Requirement, SliceSpec
 from kit.stats.proportions import PairedCounts
@@ -145,10 +145,10 @@ def test_one_class_of_cells_or_a_single_row_is_survived() -> None:
     assert "in only 1 recording" in found.reason
 
 
-def outcomes(value: Float64Array, weights: Float64Array | None, cluster: Float64Array | None = None) -> Outcomes:
+def outcomes(value: Float64Array, weights: Float64Array | None, cluster: Int64Array | None = None) -> Outcomes:
     """Rows that turn wrong (1), right (-1) or neither (0)."""
     before = value >= 0
-    numbers = np.arange(len(value)) if cluster is None else cluster.astype(np.int64)
+    numbers = np.arange(len(value)) if cluster is None else cluster
     return Outcomes(numbers, before, value <= 0, value != 0, 0.05, weights)
 
 
@@ -192,7 +192,7 @@ def test_a_weighted_upper_bound_is_wrong_at_most_alpha_of_the_time(kind: str) ->
     assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
 
 
-def _shared(rng: np.random.Generator, cluster: Float64Array) -> Float64Array:
+def _shared(rng: np.random.Generator, cluster: Int64Array) -> Float64Array:
     """Uniforms of which three in ten are their cluster's."""
     own, common = rng.random(len(cluster)), rng.random(int(cluster.max()) + 1)[cluster]
     return np.where(rng.random(len(cluster)) < 0.3, common, own)

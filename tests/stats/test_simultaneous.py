@@ -76,14 +76,18 @@ def test_a_slice_and_all_its_copies_cost_nothing() -> None:
     again, method = simultaneous_confidence(0.95, 10, contributions([half + 2 * k for k in range(5)], 10, value), 0)
     assert again == pytest.approx(once, abs=0.003)
     assert "max-t" in method
-    assert simultaneous_confidence(0.95, 10, None, 0) == (pytest.approx(0.995), "Bonferroni")
+    level, method = simultaneous_confidence(0.95, 10, None, 0)
+    assert level == pytest.approx(0.995)
+    assert method == "Bonferroni"
 
 
 def test_one_estimate_and_too_many() -> None:
     assert simultaneous_confidence(0.95, 1, None, 0) == (0.95, "alone")
     assert simultaneous_confidence(0.95, 0, None, 0) == (0.95, "alone")
     many = MOST_ESTIMATES + 1
-    assert simultaneous_confidence(0.9, many, None, 0) == (pytest.approx(1 - 0.1 / many), "Bonferroni")
+    level, method = simultaneous_confidence(0.9, many, None, 0)
+    assert level == pytest.approx(1 - 0.1 / many)
+    assert method == "Bonferroni"
 
 
 def test_nothing_that_changed_is_taken_to_be_independent() -> None:
