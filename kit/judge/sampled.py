@@ -6,6 +6,7 @@ others meanwhile.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -121,7 +122,7 @@ def sampled(case: Case, record: SampleRecord, memory: Memory | None = None) -> S
         return "the sample names rows that the dataset does not have"
     if len(case.evidence.reference_predictions.decisions) != data.rows or record.scores.ndim != 2:
         return f"only what names a class for each row can stop early, and the task is {data.task}"
-    order = random_order(data.rows, record.seed)
+    order = _order(data.rows, record.seed)
     rank = np.empty_like(order)
     rank[order] = np.arange(data.rows)
     if (np.diff(rank[rows]) <= 0).any():
@@ -136,6 +137,14 @@ def sampled(case: Case, record: SampleRecord, memory: Memory | None = None) -> S
         seen["audit"] = _audit(case, seen, device != twin.decisions)
     exact = data.weights is None and len(np.unique(data.cluster)) == data.rows
     return Sampled(case, order, came, exact, seen, {} if memory is None else memory)
+
+
+@lru_cache(maxsize=2)
+def _order(rows: int, seed: int) -> Int64Array:
+    """A growing sample asks for the same order at every look."""
+    order = random_order(rows, seed)
+    order.setflags(write=False)
+    return order
 
 
 def _audit(case: Case, seen: dict[Of, Outcomes], differs: BoolArray) -> Outcomes:
