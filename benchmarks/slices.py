@@ -40,7 +40,7 @@ PEERS = (
     Peer(
         "erroranalysis",
         "erroranalysis 0.5.5",
-        ("erroranalysis==0.5.5", "pandas<3", "scipy<1.15", "setuptools<81"),
+        ("erroranalysis==0.5.5", "shap", "pandas<3", "scipy<1.15", "setuptools<81"),
         "a greedy tree of rows that turned wrong",
     ),
     Peer("sliceline", "sliceline 0.3", ("sliceline==0.3.0", "pandas", "numpy"), "rows that turned wrong only"),
