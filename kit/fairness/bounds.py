@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from kit.records import Float64Array
 from kit.stats.cells import BoolArray
 from kit.stats.proportions import PairedCounts, Successes, paired_bounds, proportion_bounds
-from kit.stats.special import student_t_quantile
+from kit.stats.simultaneous import critical_values
 
 _STEPS = 48
 
@@ -67,7 +67,7 @@ def _columns(of: Sequence[Successes] | Sequence[PairedCounts], *names: str) -> l
 
 
 def _critical(of: Sequence[Successes] | Sequence[PairedCounts], alpha: float) -> Float64Array:
-    return np.array([student_t_quantile(1.0 - alpha, each.df) for each in of])
+    return critical_values(1.0 - alpha, np.array([each.df for each in of]))
 
 
 def _root(is_below: Callable[[Float64Array], BoolArray], low: Float64Array, high: Float64Array) -> Float64Array:

@@ -61,6 +61,19 @@ def compared(parts: tuple[Part, ...], tested: Iterable[tuple[int, ...]], apart: 
     )
 
 
+def gap_estimate(of: tuple[Comparison, ...], side: Side) -> float:
+    """The greatest difference between two groups in any part, without bounds."""
+    return max(float(np.ptp(each.values(side))) for each in of)
+
+
+def ratio_estimate(of: tuple[Comparison, ...], side: Side) -> float | None:
+    """The smallest ratio of two groups in any part, without bounds; None as `ratio`."""
+    values = [each.values(side) for each in of]
+    if any(each.part.is_signed for each in of) or any(each.max() <= 0 for each in values):
+        return None
+    return min(float(each.min() / each.max()) for each in values)
+
+
 def gap(of: tuple[Comparison, ...], side: Literal["before", "after"], alpha: float) -> Bounds:
     """The greatest difference between two groups in any part (at least one). PASS rests on the upper bound alone."""
     spread = [float(np.ptp(each.values(side))) for each in of]
@@ -80,7 +93,7 @@ def ratio(of: tuple[Comparison, ...], side: Literal["before", "after"], alpha: f
     None where a figure can be negative, or all of a part's are zero.
     """
     values = [each.values(side) for each in of]
-    if any(each.part.is_signed for each in of) or any(each.max() <= 0 for each in values):
+    if ratio_estimate(of, side) is None:
         return None
     shares = [float(each.min() / each.max()) for each in values]
     worst = int(np.argmin(shares))
@@ -105,8 +118,8 @@ def gap_change(of: tuple[Comparison, ...], alpha: float) -> Bounds:
     upper = max(float(up[pairs].max()) for up, pairs in _moved(of, "after", alpha) if pairs.any())
     lower = min(float(-up.T[pairs].max()) for up, pairs in _moved(of, "before", alpha / 2) if pairs.any())
     apart = gap(of, "after", alpha / 4).lower - gap(of, "before", alpha / 4).upper
-    was, now = (max(range(len(of)), key=lambda k: float(np.ptp(of[k].values(side)))) for side in ("before", "after"))
-    estimate = float(np.ptp(of[now].values("after")) - np.ptp(of[was].values("before")))
+    now = max(range(len(of)), key=lambda k: float(np.ptp(of[k].values("after"))))
+    estimate = gap_estimate(of, "after") - gap_estimate(of, "before")
     return _where(of, "after", now, estimate, max(-_reach(of), lower, apart), min(_reach(of), upper))
 
 

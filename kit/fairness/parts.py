@@ -229,10 +229,23 @@ def _precision(of: Answers, rows: Int64Array, positive: int) -> GroupFigures | N
         shown=chosen[0] != chosen[1],
         parts=tuple(chosen),
     )
-    found = figures_of(of, rows, sides[0], sides[1], change, (0.0, 1.0), (-1.0, 1.0))
     fewest = min(chosen, key=lambda side: int(side.sum()))
     cluster = rows if of.cluster is None else of.cluster[rows]
-    return GroupFigures(found.before, found.after, found.change, int(fewest.sum()), len(np.unique(cluster[fewest])))
+    if of.weights is None:
+        was, became = (_share(of, rows[side], of.label == positive) for side in chosen)
+    else:
+        was, became = (influence_counts(side, cluster, of.icc_floor, 0.0, 1.0)[0] for side in sides)
+    moved = influence_counts(change, cluster, of.icc_floor, -1.0, 1.0)[0]
+    return GroupFigures(was, became, moved, int(fewest.sum()), len(np.unique(cluster[fewest])))
+
+
+def _share(of: Answers, rows: Int64Array, so: BoolArray) -> Bounded:
+    """Share of `rows` (at least one, all of weight 1) that are `so` [all rows]."""
+    if of.cluster is None:
+        return Successes(float(so[rows].sum()), float(len(rows)), max(1.0, len(rows) - 1.0))
+    found = _clustered(of, rows, None, so, so)
+    assert found is not None
+    return found.before
 
 
 def _ratio_influences(truth: Float64Array, chosen: BoolArray, weights: Float64Array) -> Influences:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kit.errors import SpecError
-from kit.fairness.compare import Bounds, Comparison, compared, gap, gap_change
+from kit.fairness.compare import Bounds, Comparison, compared, gap_change, gap_estimate
 from kit.fairness.groups import MOST_GROUPS, Groups, grouped, groupings, separate
 from kit.fairness.parts import Part
 from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
@@ -200,8 +200,7 @@ def measured(
 def _change(case: Case, predictions: PredictionRecord, answer: Answer) -> Finding:
     alpha, of = 1.0 - case.confidence, answer.comparisons
     bounds = gap_change(of, alpha)
-    before, after = (gap(of, side, alpha).estimate for side in ("before", "after"))
-    details = {"gap_before": before, "gap_after": after}
+    details = {"gap_before": gap_estimate(of, "before"), "gap_after": gap_estimate(of, "after")}
     found = finding(case, measured(case, predictions, answer, bounds, details), subject=answer.question.subject)
     return explained(found, _change_sentence(found, answer), need_of(case, answer, found, found.upper))
 

@@ -1,6 +1,6 @@
 """fairness.gap and fairness.ratio: how far groups are apart on the device, as a difference or as a ratio."""
 
-from kit.fairness.compare import Bounds, gap, ratio
+from kit.fairness.compare import Bounds, gap, gap_estimate, ratio, ratio_estimate
 from kit.judge.base import Case, absent, explained, finding
 from kit.judge.fairness import Answer, by_question, gap_unit, measured, need_of, title
 from kit.judge.sentences import how, interval, percent, quantity, slice_name
@@ -14,18 +14,18 @@ def judge_gap(case: Case) -> tuple[Finding, ...]:
 
 def _gap(case: Case, predictions: PredictionRecord, answer: Answer) -> Finding:
     alpha, of = 1.0 - case.confidence, answer.comparisons
-    bounds, before = gap(of, "after", alpha), gap(of, "before", alpha)
-    details = {"gap_before": before.estimate, "gap_after": bounds.estimate}
+    bounds = gap(of, "after", alpha)
+    details = {"gap_before": gap_estimate(of, "before"), "gap_after": bounds.estimate}
     return _finding(case, predictions, answer, bounds, details, "gap")
 
 
 def _ratio(case: Case, predictions: PredictionRecord, answer: Answer) -> Finding:
     alpha, of = 1.0 - case.confidence, answer.comparisons
-    bounds, before = ratio(of, "after", alpha), ratio(of, "before", alpha)
+    bounds, before = ratio(of, "after", alpha), ratio_estimate(of, "before")
     if bounds is None:
         reason = f"the ratio over {title(answer)} is not defined: a figure is negative, or 0 in every group."
         return absent(case, "share", reason, "judge the difference (fairness.gap)", answer.question.subject)
-    details = {"ratio_after": bounds.estimate} | ({} if before is None else {"ratio_before": before.estimate})
+    details = {"ratio_after": bounds.estimate} | ({} if before is None else {"ratio_before": before})
     return _finding(case, predictions, answer, bounds, details, "ratio")
 
 
