@@ -1,9 +1,12 @@
 """Recalibration as a mitigation: Brier score, calibration error, decisions and accuracy, before and after."""
 
+import math
+from functools import partial
+
 import numpy as np
 
 from kit.fairness.jackknife import jackknife
-from kit.fairness.paired import Rows, change_of_share
+from kit.fairness.paired import Figure, Rows, change_of_share
 from kit.fairness.recalibration import BINS, Isotonic, Temperature, brier, fit_isotonic, fit_temperature, probabilities
 from kit.judge.front import CONFIDENCE
 from kit.judge.mitigation_base import LEAST_ROWS, Change, Given, Mitigation, accuracy_of, not_tried, tried
@@ -20,9 +23,8 @@ def recalibrations(given: Given) -> tuple[Mitigation, ...]:
     half = given.fitting
     fits = ("temperature scaling", fit_temperature), ("isotonic regression", fit_isotonic)
     if min(int(half.sum()), int((~half).sum())) < LEAST_ROWS:
-        why = (
-            f"cannot be tried: halves of at least {LEAST_ROWS} rows are needed, and {count(data.rows, 'row')} are there"
-        )
+        there = f"{count(data.rows, 'row')} in {count(len(np.unique(data.cluster)), 'cluster')}"
+        why = f"cannot be tried: halves of at least {LEAST_ROWS} rows are needed, and there are {there}"
         return tuple(not_tried(given, "recalibration", name, f"{name} {why}.", "") for name, _ in fits)
     return tuple(_recalibration(given, chances, name, fit(chances[half], data.labels[half])) for name, fit in fits)
 
@@ -56,14 +58,28 @@ def _brier_of(before: Float64Array, after: Float64Array, labels: Int64Array, clu
 
 
 def _error_of(before: Float64Array, after: Float64Array, labels: Int64Array, cluster: Int64Array, seed: int) -> Change:
-    """The expected calibration error, from the sums of each row's distance by bin, before and after side by side."""
+    """The expected calibration error, from the sums of each row's distance by bin, before and after side by side.
+
+    It has a kink where a bin is right on average, which leaving out does not see: where both errors move together, their
+    change would have no width. So the bounds are at least as wide as of two errors that know nothing of each other.
+    """
     parts = np.concatenate([_by_bin(before, labels), _by_bin(after, labels), np.ones((len(labels), 1))], axis=1)
 
     def error(sums: Float64Array, first: int) -> float:
         return float(np.abs(sums[first : first + BINS]).sum() / sums[-1])
 
     whole = parts.sum(axis=0)
-    change = jackknife(parts, cluster, lambda sums: error(sums, BINS) - error(sums, 0), CONFIDENCE, seed)
+    first, second, change = (
+        jackknife(parts, cluster, figure, CONFIDENCE, seed)
+        for figure in (
+            partial(error, first=0),
+            partial(error, first=BINS),
+            lambda of: error(of, BINS) - error(of, 0),
+        )
+    )
+    apart = math.hypot(first.upper - first.estimate, second.upper - second.estimate)
+    half = max(change.upper - change.estimate, apart)
+    change = Figure(change.estimate, max(-1.0, change.estimate - half), min(1.0, change.estimate + half))
     return Change("calibration error", "points", error(whole, 0), error(whole, BINS), change)
 
 

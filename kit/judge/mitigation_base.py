@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kit.fairness.paired import Figure, Rows, change_of_share, gap, gap_change
 from kit.judge.front import CONFIDENCE
-from kit.judge.sentences import count, fixed, interval, number, percent, quantity
+from kit.judge.sentences import count, fixed, interval, percent, quantity
 from kit.records import Evidence, Int64Array, Obtained, PredictionRecord, VariantEvidence
 from kit.spec.types import Profile, Requirement
 
@@ -115,9 +115,9 @@ def not_tried(
 def _words(each: Change) -> str:
     """ "accuracy 84.1 % to 83.9 %, a change of −0.2 points [−0.9, +0.5]"."""
     if each.unit == "number":
-        told, change = f"{each.what} {number(each.before, 3)} to {number(each.after, 3)}", each.change
-        ends = [] if change is None else [number(end, 2) for end in (change.lower, change.upper)]
-        return f"{told}, a change of {number(change.estimate, 2)} [{', '.join(ends)}]" if change is not None else told
+        told, change = f"{each.what} {_decimal(each.before)} to {_decimal(each.after)}", each.change
+        ends = [] if change is None else [_decimal(end) for end in (change.lower, change.upper)]
+        return f"{told}, a change of {_decimal(change.estimate)} [{', '.join(ends)}]" if change is not None else told
     if each.unit == "points":
         told = f"{each.what} {fixed(100 * each.before)} to {quantity(each.after, 'points')}"
     else:
@@ -126,3 +126,8 @@ def _words(each: Change) -> str:
         return told
     ends_text = interval(each.change.lower, each.change.upper, "points")
     return f"{told}, a change of {quantity(each.change.estimate, 'points')} {ends_text}"
+
+
+def _decimal(value: float) -> str:
+    """A score to four places, with a true minus."""
+    return f"{round(value, 4) or 0.0:.4f}".replace("-", "−")
