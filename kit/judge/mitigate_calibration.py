@@ -60,7 +60,7 @@ def _brier_of(before: Float64Array, after: Float64Array, labels: Int64Array, clu
 def _error_of(before: Float64Array, after: Float64Array, labels: Int64Array, cluster: Int64Array, seed: int) -> Change:
     """The expected calibration error, from the sums of each row's distance by bin, before and after side by side.
 
-    It has a kink where a bin is right on average, which leaving out does not see: where both errors move together, their
+    It has a kink where a bin is right on average, which leaving out does not see: where both errors move together their
     change would have no width. So the bounds are at least as wide as of two errors that know nothing of each other.
     """
     parts = np.concatenate([_by_bin(before, labels), _by_bin(after, labels), np.ones((len(labels), 1))], axis=1)
