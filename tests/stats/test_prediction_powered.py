@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -66,6 +66,7 @@ def test_too_few_rows_are_refused(n: int, rest: int) -> None:
         prediction_powered_mean(np.zeros(n), np.zeros(n), np.zeros(rest))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 50), st.integers(0, 400), st.floats(0.5, 0.999))
 def test_disagreement_is_bounded_exactly(disagreeing: int, agreeing: int, confidence: float) -> None:
     """Clopper and Pearson's upper end, by scipy."""
