@@ -108,10 +108,8 @@ def _losses(case: Case) -> tuple[LossRecord, LossRecord] | None:
 
 def _of_losses(
     case: Case, before: LossRecord, after: LossRecord, weights: np.ndarray | None
-) -> tuple[Differences, Obtained, tuple[str, ...]] | str:
+) -> tuple[Differences, Obtained, tuple[str, ...]]:
     values, data = after.losses - before.losses, case.evidence.dataset
-    if not np.isfinite(values).all():
-        return f"the {after.measure} of {count(float((~np.isfinite(values)).sum()), 'row')} is no number."
     if after.sizes is not None:
         values = values / np.maximum(after.sizes, 1e-9)
         weights = np.maximum(after.sizes, 1e-9) * (1.0 if weights is None else weights)
