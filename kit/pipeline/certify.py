@@ -148,7 +148,8 @@ def _measure_variant(work: Work, asked: Asked, device: Device, name: str, data: 
         )  # fmt: skip
 
     def exact() -> PredictionRecord | None:
-        return predict(exact=True) if variant.recipe.precision in INT8 and runs_exactly(data) else None
+        quantized = variant.recipe.precision in INT8 or variant.saturation.quantized_nodes > 0
+        return predict(exact=True) if quantized and runs_exactly(data) else None
 
     def saturating() -> PredictionRecord | None:
         return predict_saturating(data, inputs.dataset) if variant.saturation.can_saturate else None

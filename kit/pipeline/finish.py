@@ -8,14 +8,18 @@ from kit import certificate
 from kit.digest import digest_file
 from kit.judge import judge
 from kit.judge.front import front
+from kit.judge.mitigation import mitigations
 from kit.pipeline.evidence import Bundle, load_bundle
-from kit.records import Judgement
+from kit.records import Judgement, Verdict
 from kit.report import View, build_view, emulated_parts, render_html
 from kit.spec.types import Profile
 from kit.store import Run
 
 ON_A_DEVICE = ("latency.", "memory.", "battery.")
 """Families of metrics that a check of rows leaves to `certify`."""
+
+MENDABLE = ("fairness.", "quality.")
+"""Families of metrics that thresholds, recalibration or another variant may mend."""
 
 REPORT = "report.html"
 CERTIFICATE = "certificate.json"
@@ -81,4 +85,16 @@ def reopen(run: Run) -> Outcome:
 def view_of(run: Run, bundle: Bundle, judgement: Judgement) -> View:
     """What a report shows of a run."""
     trade = front(bundle.evidence, judgement, bundle.profile)
-    return build_view(run.record, bundle.evidence, judgement, bundle.profile, bundle.device, run.steps, trade)
+    return build_view(
+        run.record, bundle.evidence, judgement, bundle.profile, bundle.device, run.steps, trade,
+        _remedies(bundle, judgement),
+    )  # fmt: skip
+
+
+def _remedies(bundle: Bundle, judgement: Judgement) -> tuple[tuple[str, str, str], ...]:
+    """What could be done of the chosen variant without training again, where groups or probabilities do not hold."""
+    judged = next(each for each in judgement.variants if each.variant == judgement.chosen)
+    needed = any(each.metric.startswith(MENDABLE) and each.verdict is not Verdict.PASS for each in judged.findings)
+    chosen = next(each for each in bundle.evidence.variants if each.variant.recipe.name == judgement.chosen)
+    found = mitigations(bundle.evidence, chosen, bundle.profile) if needed else ()
+    return tuple((each.name, each.sentence, each.caution) for each in found)

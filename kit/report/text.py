@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from kit.report import sentences
+from kit.report.sections.data import data_lines
 from kit.report.sections.requirements import RequirementRow
 from kit.report.sections.variants import VariantRow
 from kit.report.view import View
@@ -31,8 +32,10 @@ def render_text(view: View, *, width: int = 80, color: bool = False, ascii: bool
         *(line for row in view.attention for line in _labelled("need", f"{row.label}: {row.next_step}", width)),
         *(_labelled("slices", view.slices.headline, width) if view.slices else ()),
         *(line for text in (view.slices.worst[1:] if view.slices else ()) for line in _labelled("", text, width)),
+        *(_labelled("rows", view.sampling, width) if view.sampling else ()),
         *(line for text in _stories(view) for line in _labelled("numbers", text, width)),
         *_variants(view, width),
+        *(line for label, text in _beyond(view) for line in _labelled(label, text, width)),
         *(_labelled("front", view.front.headline, width) if view.front else ()),
         *(line for text in _warnings(view) for line in _labelled("warning", text, width)),
     ]
@@ -91,6 +94,18 @@ def _stories(view: View) -> list[str]:
     worst = max(risky, key=lambda r: int(r.depends.replace(",", "")), default=None)
     names = [r.variant for r in view.numerics.rows if r.chosen] + ([worst.variant] if worst else [])
     return [text for text in view.numerics.story if any(text.startswith(f"{name}: ") for name in names)]
+
+
+def _beyond(view: View) -> Iterable[tuple[str, str]]:
+    """What else was looked at, a label and a sentence each: faults of the data, members told, features, remedies."""
+    if view.data is not None and len(lines := data_lines(view.data)) > 1:
+        yield from (("data" if number == 0 else "", text) for number, text in enumerate(lines[:4]))
+    if view.membership is not None:
+        yield "members", view.membership.headline
+    if view.explanations is not None:
+        yield "looks at", view.explanations.headline
+    for each in view.remedies[:2]:
+        yield "remedy", each.sentence
 
 
 def _warnings(view: View) -> list[str]:

@@ -1,6 +1,6 @@
 """From records and verdicts to a view: everything that a report shows, computed once, for the page and the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,9 @@ from kit.digest import short
 from kit.records import Evidence, Front, Judgement, RunRecord, Verdict
 from kit.report import machine, sentences
 from kit.report.figures import clean, count, listed
+from kit.report.sections.data import DataView, build_data
 from kit.report.sections.energy import EnergyView, build_energy
+from kit.report.sections.explanations import ExplanationView, build_explanations
 from kit.report.sections.fairness import FairnessView, build_fairness
 from kit.report.sections.front import FrontView, build_front
 from kit.report.sections.latency import LatencyView, build_latency
@@ -23,8 +25,10 @@ from kit.report.sections.lineage import (
     build_lineage,
     build_reproduce,
 )
+from kit.report.sections.membership import MembershipView, build_membership
 from kit.report.sections.memory import MemoryView, build_memory
 from kit.report.sections.numerics import NumericsView, build_numerics
+from kit.report.sections.remedies import Remedy, build_remedies, sampling_text
 from kit.report.sections.requirements import SIGNS, RequirementRow, build_requirements, variant_of
 from kit.report.sections.slices import SlicesView, build_slices
 from kit.report.sections.variants import VariantsView, build_variants
@@ -61,6 +65,11 @@ class View:
     fairness: tuple[FairnessView, ...]
     variants: VariantsView
     front: FrontView | None
+    data: DataView | None
+    membership: MembershipView | None
+    explanations: ExplanationView | None
+    remedies: tuple[Remedy, ...]
+    sampling: str
     numerics: NumericsView
     conversion: ConversionView | None
     lineage: tuple[Box, ...]
@@ -80,8 +89,12 @@ def build_view(
     device: DeviceSpec,
     artifacts: Mapping[str, str],
     front: Front | None = None,
+    remedies: Iterable[tuple[str, str, str]] = (),
 ) -> View:
-    """The view of a run: the chosen variant in depth, the others beside it. `artifacts` maps a name to a digest."""
+    """The view of a run: the chosen variant in depth, the others beside it.
+
+    `artifacts` maps a name to a digest; `remedies` are (name, sentence, caution) each.
+    """
     chosen = judgement.chosen
     judged = variant_of(judgement, chosen)
     known = next((v for v in evidence.variants if v.variant.recipe.name == chosen), None)
@@ -101,6 +114,11 @@ def build_view(
         fairness=build_fairness(evidence, known, judged, profile) if known else (),
         variants=build_variants(evidence, judgement, profile),
         front=build_front(front),
+        data=build_data(evidence, judged),
+        membership=build_membership(evidence, judgement),
+        explanations=build_explanations(evidence, known, judged) if known else None,
+        remedies=build_remedies(remedies),
+        sampling=sampling_text(evidence, known),
         numerics=build_numerics(evidence, chosen),
         conversion=build_conversion(evidence.conversion),
         lineage=build_lineage(evidence, known, artifacts),

@@ -69,6 +69,6 @@ def _row(check: DataCheck, finding: Finding | None) -> CheckRow:
 
 
 def data_lines(view: DataView) -> list[str]:
-    """The same for a terminal: the headline, and a line for every row that says something."""
-    told = [row for row in view.rows if row.status not in ("", "PASS")]
+    """The same for a terminal: the headline, and a line for every fault that was found."""
+    told = [row for row in view.rows if row.status not in ("", "PASS", "not looked at")]
     return [view.headline, *(f"{row.name}, {row.subject}: {row.sentence}" for row in told)]
