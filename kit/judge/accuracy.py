@@ -4,13 +4,14 @@ import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.frugal import judge_sample
-from kit.judge.rows import Outcomes, Sample, in_clusters, more_rows, outcomes, too_few
+from kit.judge.rows import Outcomes, Sample, in_clusters, measures_instead, more_rows, outcomes, too_few
 from kit.judge.scenarios import told
 from kit.judge.sentences import count, fixed, how, interval, percent, quantity, slice_name
 from kit.judge.slices import Judged, concluded, slices_of
 from kit.records import Finding, Float64Array, PredictionRecord, Verdict
 from kit.slicing.declared import Slices
 from kit.stats.simultaneous import Contributions, many_bounds
+from kit.task import UndefinedError
 
 DROP_METHOD = "paired score bound (Tango 1998) at effective counts, Student t over clusters"
 VALUE_METHOD = "score bound (Wilson 1927) at effective counts, Student t over clusters"
@@ -32,7 +33,10 @@ def _judged(case: Case, unit: str) -> tuple[Finding, ...]:
         return judge_sample(case)
     if predictions is None or predictions.obtained == "absent":
         return (absent(case, unit, "the device's predictions were not obtained.", "run the dataset on the device"),)
-    rows = outcomes(case, predictions)
+    try:
+        rows = outcomes(case, predictions)
+    except UndefinedError as error:
+        return (absent(case, unit, f"{error.what}.", measures_instead(case)),)
     if case.requirement.by or case.requirement.slices:
         return _by_slice(case, predictions, rows)
     sample = rows.drop() if _is_drop(case) else rows.accuracy(rows.optimized_right)

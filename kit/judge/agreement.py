@@ -4,13 +4,11 @@ import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.frugal import judge_sample
-from kit.judge.rows import BoolArray, Outcomes, Sample, in_clusters, more_rows, too_small
+from kit.judge.rows import BoolArray, Outcomes, Sample, in_clusters, measures_instead, more_rows, outcomes, too_small
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
 from kit.judge.slices import by_slice
 from kit.records import Finding, Verdict
-from kit.spec.measures import MEASURES
-from kit.task import UndefinedError, rows_of
-from kit.task.decisions import is_changed, is_right
+from kit.task import UndefinedError
 
 METHOD = "score bound (Wilson 1927) at effective counts, Student t over clusters"
 
@@ -23,11 +21,9 @@ def judge_flips(case: Case) -> tuple[Finding, ...]:
     if predictions is None or predictions.obtained == "absent":
         return (absent(case, "share", "the device's predictions were not obtained.", "run the dataset on the device"),)
     try:
-        rows = _outcomes(case)
+        rows = outcomes(case, predictions)
     except UndefinedError as error:
-        measures = [name for name, rule in MEASURES.items() if case.evidence.dataset.task in rule.tasks]
-        need = f"require quality.loss with measure = {measures[0]}" if measures else "name another metric"
-        return (absent(case, "share", f"{error.what}.", need),)
+        return (absent(case, "share", f"{error.what}.", measures_instead(case)),)
     if case.requirement.by or case.requirement.slices:
         return by_slice(case, lambda subject, mask: _finding(case, rows, subject, mask))
     everything = np.ones(case.evidence.dataset.rows, dtype=np.bool_)
@@ -35,19 +31,6 @@ def judge_flips(case: Case) -> tuple[Finding, ...]:
     if small := too_small(case, everything):
         return (undecided(found, f"too few rows to judge: {small}.", "more rows, from more clusters"),)
     return (certifying(case, found),)
-
-
-def _outcomes(case: Case) -> Outcomes:
-    data, reference, optimized = case.evidence.dataset, case.evidence.reference_predictions, case.variant.predictions
-    assert optimized is not None
-    before, after = rows_of(data, reference, reference), rows_of(data, optimized, reference)
-    return Outcomes(
-        cluster=data.cluster,
-        reference_right=is_right(before),
-        optimized_right=is_right(after),
-        decision_changed=is_changed(before, after),
-        icc_floor=case.profile.icc_floor,
-    )
 
 
 def _finding(case: Case, rows: Outcomes, subject: str, mask: BoolArray) -> tuple[Finding, Sample]:

@@ -1,6 +1,6 @@
 """quality.value, quality.loss: any measure of the task, by itself or against the reference on the same rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,10 +9,11 @@ from kit.judge.base import Case, Measured, absent, certifying, explained, findin
 from kit.judge.rows import BoolArray, Sample, in_clusters, more_rows, too_small
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
 from kit.judge.slices import by_slice
-from kit.records import Finding, Float64Array, LossRecord, Verdict
+from kit.records import Finding, Float64Array, Int64Array, LossRecord, Verdict
 from kit.spec.measures import MEASURES, MeasureRule
 from kit.stats.influence import Influences, influence_counts
 from kit.task import MEASURES_BY_NAME, Losses, Measure, Rows, UndefinedError, ratio_of_sums, rows_of, worsening
+from kit.task.bias import bias
 
 METHOD = (
     "score bound of the mean influence under the likeliest distribution (Owen 2001; of shares Wilson's and Tango's), "
@@ -52,6 +53,13 @@ class Compared:
             "rows_better": float((worse < 0).sum()),
         }
         return worsening(before, after, worse != 0, higher_is_better=higher), details
+
+    def bias(self, mask: BoolArray, cluster: Int64Array) -> float:
+        """By how much the optimized model's figure on the rows of `mask` is too high on average."""
+        measure = MEASURES_BY_NAME.get(self.name)
+        if measure is None or not measure.is_biased or not isinstance(self.optimized, Rows):
+            return 0.0
+        return bias(measure, self.optimized.take(mask), cluster)
 
     def _figure(self, of: Rows | Losses, mask: BoolArray) -> Influences:
         if isinstance(of, Rows):
@@ -131,6 +139,8 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
     cluster = case.evidence.dataset.cluster[mask]
     ends = (-width, width) if is_loss else (compared.least, compared.greatest)
     counts, effect = influence_counts(influences, cluster, case.profile.icc_floor, *ends)
+    if not is_loss:
+        counts = replace(counts, bias=compared.bias(mask, cluster))
     lower, upper = counts.bounds(case.confidence)
     details |= {"design_effect": effect, "effective_rows": counts.rows}
     sample = Sample(counts, int(mask.sum()), len(np.unique(cluster)), effect, details)

@@ -9,8 +9,11 @@ from kit.judge.outcomes import Sample as Sample
 from kit.judge.sentences import count, percent, rounded_up
 from kit.records import DatasetRecord, PredictionRecord
 from kit.slicing.declared import sliced
+from kit.spec.measures import MEASURES
 from kit.stats.simultaneous import critical_values
 from kit.stats.special import normal_quantile
+from kit.task import rows_of
+from kit.task.decisions import is_changed, is_right
 
 MOST_TIMES = 100
 """Beyond this many times the rows at hand, `more_rows` names no number."""
@@ -21,16 +24,27 @@ FEW_CLUSTERS = 10
 
 
 def outcomes(case: Case, optimized: PredictionRecord) -> Outcomes:
-    """The rows of the case's dataset under the reference's predictions and `optimized`."""
+    """The rows of the case's dataset under the reference's predictions and `optimized`.
+
+    Raises UndefinedError for a task whose answers are neither right nor wrong.
+    """
     data, reference = case.evidence.dataset, case.evidence.reference_predictions
+    before, after = rows_of(data, reference, reference), rows_of(data, optimized, reference)
     return Outcomes(
         cluster=data.cluster,
-        reference_right=reference.decisions == data.labels,
-        optimized_right=optimized.decisions == data.labels,
-        decision_changed=reference.decisions != optimized.decisions,
+        reference_right=is_right(before),
+        optimized_right=is_right(after),
+        decision_changed=is_changed(before, after),
         icc_floor=case.profile.icc_floor,
         weights=data.weights,
     )
+
+
+def measures_instead(case: Case) -> str:
+    """What to require of a task that makes no decisions."""
+    task = case.evidence.dataset.task
+    names = [name for name, rule in MEASURES.items() if task in rule.tasks]
+    return f"require quality.loss or quality.value with measure = {' or '.join(names)}"
 
 
 def slices(data: DatasetRecord, columns: tuple[str, ...]) -> list[tuple[str, BoolArray]]:

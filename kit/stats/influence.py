@@ -49,7 +49,8 @@ class InfluenceCounts:
     """What bounds need of some rows: cells of influence, at `rows` effective rows and `df` degrees of freedom.
 
     centres, shares, variances: float64 [cells], of influence about the estimate; shares sum to 1, their mean is 0.
-    low, high: the ends of what one row could have. least, greatest: the figure's own range.
+    low, high: the ends of what one row could have. least, greatest: the figure's own range. bias: by how much the
+    estimate is too high on average, which moves the end on that side only.
     """
 
     estimate: float
@@ -62,18 +63,23 @@ class InfluenceCounts:
     high: float
     least: float
     greatest: float
+    bias: float = 0.0
 
     def score(self, value: float) -> float:
-        """Statistic of H0: figure = value; its sign is that of estimate - value."""
-        side = _Side(self, upper=value > self.estimate)
-        size = side.deviate(abs(value - self.estimate))
-        return -size if value > self.estimate else size
+        """Statistic of H0: figure = value; its sign is that of estimate - value, and it is 0 within the bias."""
+        is_above = value > self.estimate
+        distance = (
+            value - self.estimate + min(0.0, self.bias) if is_above else self.estimate - value - max(0.0, self.bias)
+        )
+        size = _Side(self, upper=is_above).deviate(max(0.0, distance))
+        return -size if is_above else size
 
     def bounds(self, confidence: float) -> tuple[float, float]:
         """Lower and upper bound, each one-sided at `confidence`, within the figure's range."""
         critical = student_t_quantile(confidence, self.df)
         below, above = (_Side(self, upper=upper).reach(critical) for upper in (False, True))
-        return float(max(self.least, self.estimate - below)), float(min(self.greatest, self.estimate + above))
+        lower, upper = self.estimate - max(0.0, self.bias) - below, self.estimate - min(0.0, self.bias) + above
+        return float(max(self.least, lower)), float(min(self.greatest, upper))
 
 
 Moments = tuple[float, float, float]

@@ -121,13 +121,15 @@ class Losses:
 class Measure:
     """Losses of rows, and their figure; without `figure` it is the ratio of sums, or 1 less it if `is_share_right`.
 
-    range: the least and the greatest that the figure can be.
+    range: the least and the greatest that the figure can be. is_biased: whether it is off on average in small samples
+    (see `kit.task.bias`); the difference of two models on the same rows hardly is.
     """
 
     losses: Callable[[Rows], Losses]
     figure: Callable[[Rows], Influences] | None = None
     is_share_right: bool = False
     range: tuple[float, float] = (0.0, 1.0)
+    is_biased: bool = False
 
     def of(self, rows: Rows) -> Influences:
         """The figure of some rows, with influences. Raises UndefinedError where it has none."""

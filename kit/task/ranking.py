@@ -94,6 +94,8 @@ def miss_rate(rows: Rows) -> Influences:
 
 
 def _missed(scores: Float64Array, positive: BoolArray, weights: Float64Array) -> Influences:
+    if int((~positive).sum()) * FALSE_ALARMS < 1.0:
+        raise UndefinedError(f"fewer than {1 / FALSE_ALARMS:.0f} rows that are no alarm cannot show 1 % of them")
     levels, alarms, misses = _curve(scores, positive, weights)
     at = int(np.flatnonzero(alarms <= FALSE_ALARMS + 1e-12).max())
     rate = float(misses[at])

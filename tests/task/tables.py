@@ -1,8 +1,11 @@
 """Random tables of truth and answers, with ties, empty classes and weights, for measures to be held against peers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from kit.records import Float64Array, RaggedRecord, ScoreRule
+from kit.records import RaggedRecord, ScoreRule
 from kit.task import Rows
 
 
@@ -58,7 +61,7 @@ def matrix(values: np.ndarray) -> RaggedRecord:
     return RaggedRecord(values, np.arange(len(values) + 1, dtype=np.int64))
 
 
-def ragged(lists: list[list[float]] | list[Float64Array], width: int = 1) -> RaggedRecord:
+def ragged(lists: Sequence[Any], width: int = 1) -> RaggedRecord:
     """Lists of numbers, or of vectors of `width`, a row."""
     offsets = np.cumsum([0, *(len(each) for each in lists)]).astype(np.int64)
     parts = [np.asarray(each, np.float64).reshape(-1, width) for each in lists]

@@ -120,8 +120,13 @@ def test_a_named_class_is_told_from_all_others() -> None:
         figure("auc", rows(of.labels, of.scores, positive="nobody"))
 
 
+def test_few_negatives_cannot_show_one_per_cent() -> None:
+    with pytest.raises(UndefinedError, match="fewer than 100 rows that are no alarm"):
+        figure("miss-rate-at-1%", classified(1, 150, 2))
+
+
 def test_all_scores_tied_rank_nothing() -> None:
-    of = rows(np.arange(20) % 2, np.full((20, 2), 0.5))
+    of = rows(np.arange(240) % 2, np.full((240, 2), 0.5))
     assert figure("auc", of) == 0.5
     assert figure("average-precision", of) == pytest.approx(0.5)
     assert figure("eer", of) == 0.5

@@ -26,7 +26,7 @@ from tests import builders
 from tests import device_kit as kits
 from tests.task.tables import matrix, ragged
 
-ROWS = 60
+ROWS = 400
 SPEC = kits.device_spec()
 X = kits.rows(ROWS)
 
@@ -196,7 +196,8 @@ def test_the_same_model_answers_the_same_on_host_and_device(
 ) -> None:
     plan, dataset, host = prepared
     there = predict_part(
-        device, device.deploy(plan.model(0.0)), dataset.test, output=None, exact=False, spec=SPEC, reading=dataset.output
+        device, device.deploy(plan.model(0.0)), dataset.test, output=None, exact=False, spec=SPEC,
+        reading=dataset.output,
     )  # fmt: skip
     np.testing.assert_array_equal(host.scores, there.scores)
     np.testing.assert_array_equal(host.decisions, there.decisions)
