@@ -7,6 +7,9 @@ from kit.errors import StoreError
 from kit.spec.types import Dataset
 from kit.store import write_atomically
 
+LEAST_ROWS = 100
+"""Of a combination of columns that is searched for, in the usual profile; a tenth of the rows if that is more."""
+
 HEAD = """\
 # Written by edgeproof check for dataset {name}: what it asks where no profile is given.
 # Copy it, put your own limits and reasons in, and give it with --profile.
@@ -37,6 +40,7 @@ FOUND = """
 id = "found"
 metric = "slices.found"
 at_most = "{slices}"
+minimum_rows = {least}   # of a combination: fewer rows cannot show so little
 why = "Nor any combination of up to three columns that nobody thought to name."
 """
 
@@ -57,10 +61,11 @@ def usual_text(dataset: Dataset, whole: str, slices: str, *, frugal: bool = Fals
     """
     columns, sensitive = dataset.slice_columns, dataset.test.record.sensitive
     parts = [SLICES] * bool(columns) + [FOUND] * (not frugal) + [GROUPS] * (bool(sensitive) and not frugal)
+    rows = dataset.test.record.rows
     text = HEAD.format(name=dataset.name, whole=whole)
     for part in parts:
         names = sensitive if part is GROUPS else columns
-        text += part.format(columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices)
+        text += part.format(columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices, least=max(LEAST_ROWS, rows // 10))
     return text
 
 

@@ -105,7 +105,7 @@ def _distance(values: Float64Array, at: int = 0, level: float = CHANCE_LEVEL) ->
 def _check(subject: str, other: DatasetPart, found: Distance, rows: int, what: str) -> DataCheck:
     if found.value >= 1.0 and subject.startswith("column "):  # a split by a column is meant, and cannot be told apart
         sentence = f"Test and {other.role} part have no value of {subject} in common: they were split by it, or differ."
-        return DataCheck("data.shifted", f"{subject} against {other.role}", 1.0, rows, (), sentence, 1.0)
+        return DataCheck("data.split", f"{subject} against {other.role}", 1.0, rows, (), sentence, 1.0)
     beyond = "more than" if found.value > found.chance else "no more than"
     sentence = f"{what} by {found.value:.3f} (0 to 1), {beyond} chance gives ({found.chance:.3f}, by cluster)."
     return DataCheck("data.shifted", f"{subject} against {other.role}", found.value, rows, (), sentence, found.chance)
