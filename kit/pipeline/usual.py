@@ -65,7 +65,9 @@ def usual_text(dataset: Dataset, whole: str, slices: str, *, frugal: bool = Fals
     text = HEAD.format(name=dataset.name, whole=whole)
     for part in parts:
         names = sensitive if part is GROUPS else columns
-        text += part.format(columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices, least=max(LEAST_ROWS, rows // 10))
+        text += part.format(
+            columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices, least=max(LEAST_ROWS, rows // 10)
+        )
     return text
 
 

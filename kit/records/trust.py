@@ -9,8 +9,9 @@ from kit.records.base import Float64Array, Int64Array
 class DataCheck:
     """One thing that can be wrong with a dataset: `share` of `rows` rows, as found; `examples` are row numbers from 0.
 
-    `check` is the metric that may gate on it (``data.leaked``); no metric gates on ``data.split``. `share` is None where it could not be looked at, and
-    `sentence` says why. `chance` is what the same look finds where there is no fault (None: it finds nothing then).
+    `check` is the metric that may gate on it (``data.leaked``); none gates on ``data.split``. `share` is None where it
+    could not be looked at, and `sentence` says why. `chance` is what the same look finds where there is no fault (None:
+    it finds nothing then).
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""Twelve minutes of coverage-guided fuzzing of wire, agent and battery profiles, two a target: no crash, no hang, no growth.
+"""Coverage-guided fuzzing of wire, agent and battery profiles, two minutes a target: no crash, no hang, no growth.
 
 A quick size of each runs in every test run. What libFuzzer calls growth is a process over its memory limit.
 """

@@ -326,7 +326,7 @@ def _outcome(manifest: Path) -> str | None:
     [
         ('"classification"', '"telling"', 0, "'telling' is not known here", "known: anomaly, classification"),
         ('["rest", "walk", "run"]', '["rest", "rest"]', 0, '"rest" is listed twice', "once"),
-        ('["rest", "walk", "run"]', '["rest"]', 0, "dataset.classes: the task classification has at least 2 classes", "`classes`"),
+        ('["rest", "walk", "run"]', '["rest"]', 0, "the task classification has at least 2 classes", "`classes`"),
         ('["side", "subject"]', '["side", "side"]', 0, '"side" is listed twice', "once"),
         ('array = "x"\n', "", -1, "needs `array` (NPZ) or `columns`", "keep one"),
         ('array = "x"', 'array = "x"\ncolumns = ["a"]', -1, "and not both", "keep one"),
