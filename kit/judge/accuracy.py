@@ -13,8 +13,9 @@ from kit.slicing.declared import Slices
 from kit.stats.simultaneous import Contributions, many_bounds
 from kit.task import UndefinedError
 
-DROP_METHOD = "paired score bound (Tango 1998) at effective counts, Student t over clusters"
-VALUE_METHOD = "score bound (Wilson 1927) at effective counts, Student t over clusters"
+_HOW = "corrected for skewness and steps, at effective counts, Student t over clusters"
+DROP_METHOD = f"paired score bound (Tango 1998), {_HOW}"
+VALUE_METHOD = f"score bound (Wilson 1927), {_HOW}"
 
 
 def judge_drop(case: Case) -> tuple[Finding, ...]:

@@ -10,7 +10,7 @@ from kit.judge.slices import by_slice
 from kit.records import Finding, Verdict
 from kit.task import UndefinedError
 
-METHOD = "score bound (Wilson 1927) at effective counts, Student t over clusters"
+METHOD = "score bound (Wilson 1927), corrected for skewness and steps, at effective counts, Student t over clusters"
 
 
 def judge_flips(case: Case) -> tuple[Finding, ...]:

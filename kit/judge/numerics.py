@@ -16,7 +16,10 @@ from kit.records import Finding, Obtained, PredictionRecord, Verdict
 
 OTHER = "x86 without VNNI"
 PROVEN = "pair sums bounded from the weights (a proof for every input), and decisions compared row by row"
-COUNTED = "decisions compared row by row; score bound (Wilson 1927) at effective counts, Student t over clusters"
+COUNTED = (
+    "decisions compared row by row; score bound (Wilson 1927), corrected for skewness and steps, at effective counts, "
+    "Student t over clusters"
+)
 
 
 @dataclass(frozen=True, slots=True)

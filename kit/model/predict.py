@@ -12,7 +12,7 @@ from kit.model.fused import predict_on_saturating_x86
 from kit.model.integer import NotModelledError
 from kit.model.metadata import PREFIX, properties
 from kit.model.rehearse import outputs_limited, predict_limited
-from kit.model.session import HostSession, Progress, score_output
+from kit.model.session import Array, HostSession, Progress, score_output
 from kit.records import Arithmetic, Obtained, PredictionRecord
 from kit.spec.types import Dataset
 from kit.task.answers import LISTED, Answers, MisfitError, Outputs, listed_answers, outputs_asked, table_answers
@@ -46,14 +46,18 @@ def _answers(data: bytes, dataset: Dataset, progress: Progress | None) -> Answer
     return listed_answers(record, dataset.output, [Outputs(*each) for each in found])
 
 
+def run_limited(data: bytes, dataset: Dataset, inputs: Array) -> None:
+    """Run a model on `inputs` [rows, *shape] of the dataset's kind, in a limited process. Raises ModelError."""
+    if dataset.task in LISTED:
+        outputs_limited(data, inputs, outputs_asked(dataset.task, dataset.output_name, dataset.output)[0])
+    else:
+        predict_limited(data, inputs, dataset.output_name)
+
+
 def _run_calibration(data: bytes, dataset: Dataset) -> None:
     assert dataset.calibration is not None
-    inputs, task = dataset.calibration.inputs, dataset.task
     try:
-        if task in LISTED:
-            outputs_limited(data, inputs, outputs_asked(task, dataset.output_name, dataset.output)[0])
-        else:
-            predict_limited(data, inputs, dataset.output_name)
+        run_limited(data, dataset, dataset.calibration.inputs)
     except ModelError as error:
         raise ModelError(error.what, where=f"calibration {error.where}".strip(), next_step=error.next_step) from None
 

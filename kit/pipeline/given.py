@@ -5,8 +5,8 @@ from pathlib import Path
 
 from kit.errors import UsageError
 from kit.model.load import LoadedModel, load_onnx
+from kit.model.predict import run_limited
 from kit.model.quantize import Variant
-from kit.model.rehearse import predict_limited
 from kit.model.saturation import saturation_record
 from kit.records import ModelRecord, Recipe, VariantRecord
 from kit.spec.types import Dataset
@@ -25,7 +25,7 @@ def given_variants(files: Iterable[str], reference: LoadedModel, dataset: Datase
     for file in files:
         model = load_onnx(Path(file))
         _check_interface(model.record, reference.record, file)
-        predict_limited(model.data, dataset.test.inputs[:1], dataset.output_name)
+        run_limited(model.data, dataset, dataset.test.inputs[:1])
         name = _free(Path(file).stem[:80] or "given", made)
         made[name] = _variant(name, model, reference)
     return made
