@@ -19,6 +19,9 @@ METHOD = (
     "score bound of the mean influence under the likeliest distribution (Owen 2001; of shares Wilson's and Tango's), "
     "at effective counts, Student t over clusters"
 )
+FEW_MATTER = ("average-precision",)
+"""Measures that rest on the rows looked for: no surer than a share of those."""
+
 OWN = MeasureRule("the loss", "lower", "number", ())
 """A function of the user's: losses of a row, in a unit of its own."""
 
@@ -141,6 +144,9 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
     counts, effect = influence_counts(influences, cluster, case.profile.icc_floor, *ends)
     if not is_loss:
         counts = replace(counts, bias=compared.bias(mask, cluster))
+        if compared.name in FEW_MATTER:
+            fewest = min((int(part.sum()) for part in influences.parts), default=len(cluster))
+            counts = replace(counts, share_rows=max(1.0, fewest / len(cluster) * counts.rows))
     lower, upper = counts.bounds(case.confidence)
     details |= {"design_effect": effect, "effective_rows": counts.rows}
     sample = Sample(counts, int(mask.sum()), len(np.unique(cluster)), effect, details)

@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 
 from kit.records import Float64Array, Int64Array
 from kit.stats.clusters import ClusterSums, design_effect
-from kit.stats.proportions import deviate
+from kit.stats.proportions import Successes, deviate
 from kit.stats.special import bisect, student_t_quantile
 
 CELLS = 512
 """Distinct influences that are told apart; more are put in so many cells, each with its mean and variance."""
+
+CAUTION = 0.84
+"""Of a figure whose bounds by influence err too often in small samples (average precision: up to 11 % for 5 %, 8 % at
+120 positives): 1.645 / 1.96, half of the error at 95 %. With the bound of a share of as many rows as are positive
+(K. Boyd, K. H. Eng and C. D. Page, ECML 2013) it errs at most 4.7 % (300 runs each of 11 cases)."""
 
 _BISECTIONS = 50
 
@@ -50,7 +55,8 @@ class InfluenceCounts:
 
     centres, shares, variances: float64 [cells], of influence about the estimate; shares sum to 1, their mean is 0.
     low, high: the ends of what one row could have. least, greatest: the figure's own range. bias: by how much the
-    estimate is too high on average, which moves the end on that side only.
+    estimate is too high on average, which moves the end on that side only. share_rows: the figure is taken to be no
+    surer than a share of so many rows, and its own deviate counts for `CAUTION` times; None: as it is.
     """
 
     estimate: float
@@ -64,6 +70,7 @@ class InfluenceCounts:
     least: float
     greatest: float
     bias: float = 0.0
+    share_rows: float | None = None
 
     def score(self, value: float) -> float:
         """Statistic of H0: figure = value; its sign is that of estimate - value, and it is 0 within the bias."""
@@ -72,14 +79,25 @@ class InfluenceCounts:
             value - self.estimate + min(0.0, self.bias) if is_above else self.estimate - value - max(0.0, self.bias)
         )
         size = _Side(self, upper=is_above).deviate(max(0.0, distance))
+        if self.share_rows is not None:
+            size = min(CAUTION * size, abs(self._share().score(value)))
         return -size if is_above else size
 
     def bounds(self, confidence: float) -> tuple[float, float]:
         """Lower and upper bound, each one-sided at `confidence`, within the figure's range."""
-        critical = student_t_quantile(confidence, self.df)
+        critical = student_t_quantile(confidence, self.df) / (1.0 if self.share_rows is None else CAUTION)
         below, above = (_Side(self, upper=upper).reach(critical) for upper in (False, True))
         lower, upper = self.estimate - max(0.0, self.bias) - below, self.estimate - min(0.0, self.bias) + above
+        if self.share_rows is not None:
+            ends = self._share().bounds(confidence)
+            lower, upper = min(lower, ends[0]), max(upper, ends[1])
         return float(max(self.least, lower)), float(min(self.greatest, upper))
+
+    def _share(self) -> Successes:
+        """The figure as if it were a share of `share_rows` rows, less its bias upwards."""
+        rows = self.share_rows or 1.0
+        share = min(max(self.estimate - max(0.0, self.bias), 0.0), 1.0)
+        return Successes(share * rows, rows, self.df)
 
 
 Moments = tuple[float, float, float]

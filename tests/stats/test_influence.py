@@ -105,3 +105,19 @@ def test_a_bias_moves_the_end_on_its_side_only() -> None:
     assert high.bounds(0.95) == pytest.approx((lower - 0.02, upper))
     assert low.bounds(0.95) == pytest.approx((lower, upper + 0.03))
     assert high.score(plain.estimate - 0.01) == 0.0
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_a_figure_that_few_rows_carry_is_no_surer_than_a_share_of_those(confidence: float) -> None:
+    rng = np.random.default_rng(7)
+    values = rng.normal(0.0, 0.1, 400)
+    values -= values.mean()
+    rows = Influences(0.8, values, np.ones(400), -0.8, 0.2, np.ones(400, np.bool_))
+    plain, _ = influence_counts(rows, np.arange(400), 0.0, 0.0, 1.0)
+    careful = replace(plain, share_rows=40.0)
+    share = Successes(32.0, 40.0, plain.df)
+    assert careful.bounds(confidence)[0] <= share.bounds(confidence)[0] < plain.bounds(confidence)[0]
+    assert careful.bounds(confidence)[1] >= share.bounds(confidence)[1] > plain.bounds(confidence)[1]
+    for value in (0.7, 0.9):
+        assert abs(careful.score(value)) <= min(abs(plain.score(value)), abs(share.score(value)))
+        assert np.sign(careful.score(value)) == np.sign(plain.score(value))
