@@ -19,6 +19,9 @@ METHOD = (
     "score bound of the mean influence under the likeliest distribution (Owen 2001; of shares Wilson's and Tango's), "
     "at effective counts, Student t over clusters"
 )
+UNBOUNDED = "; a loss has no end: that no row loses far more than any seen is assumed (Bahadur and Savage 1956)"
+"""Without it nothing could be said of a mean: a rare enormous loss may always have been missed."""
+
 FEW_MATTER = ("average-precision",)
 """Measures that rest on the rows looked for: no surer than a share of those."""
 
@@ -152,8 +155,9 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
     sample = Sample(counts, int(mask.sum()), len(np.unique(cluster)), effect, details)
     predictions = case.variant.predictions
     assert predictions is not None
+    method = METHOD if np.isfinite(width) else METHOD + UNBOUNDED
     measured = Measured(
-        counts.estimate, lower, upper, unit_of(case), METHOD, sample.rows, predictions.obtained, sample.clusters,
+        counts.estimate, lower, upper, unit_of(case), method, sample.rows, predictions.obtained, sample.clusters,
         case.digests(predictions, case.evidence.reference_predictions), details,
     )  # fmt: skip
     found = finding(case, measured, subject=subject)
