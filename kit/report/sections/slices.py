@@ -11,8 +11,8 @@ from kit.report.figures import count
 from kit.report.sections.slice_table import SliceRow as SliceRow
 from kit.report.sections.slice_table import SliceTable, build_table
 
-BY_GROUPS = "fairness."
-"""Metrics that compare groups have a section of their own."""
+ELSEWHERE = ("fairness.", "data.", "privacy.", "explanation.")
+"""Metrics whose subjects are no slices: they have sections of their own."""
 
 IN_TEXT = 3
 """Slices that do not pass and have a line of their own in a terminal."""
@@ -41,7 +41,7 @@ def accuracy(predictions: PredictionRecord, data: DatasetRecord, rows: NDArray[n
 
 def build_slices(evidence: Evidence, judged: VariantJudgement | None) -> SlicesView | None:
     """Every slice that was judged on this variant, with all rows among them; None where none was."""
-    findings = [f for f in judged.findings if not f.metric.startswith(BY_GROUPS)] if judged else []
+    findings = [f for f in judged.findings if not f.metric.startswith(ELSEWHERE)] if judged else []
     asked = dict.fromkeys(f.requirement for f in findings if not sentences.is_whole(f))
     if not asked:
         return None
