@@ -90,7 +90,7 @@ def test_data_worst_first_with_verdicts_where_they_were_asked_for(run):
     assert [row.status for row in view.rows] == ["FAIL", "found", "not looked at", "", ""]
     assert [row.name for row in view.rows] == ["leaked", "wrong", "lagged", "missing", "shifted"]
     assert view.headline == "2 faults in 5 looks at the data; 1 look could not be taken."
-    assert len(data_lines(view)) == 4
+    assert len(data_lines(view)) == 3
     html = page("data.html.j2", data=view)
     assert HOSTILE not in html
     assert "&lt;script&gt;" in html
