@@ -73,6 +73,7 @@ class _Pooled:
 
     @staticmethod
     def of(test: DatasetPart, other: DatasetPart, rng: np.random.Generator) -> "_Pooled | None":
+        """Rows drawn of both parts; None where they have no inputs to compare."""
         one, two = flat(test), flat(other)
         if one.shape[1] != two.shape[1] or not one.shape[1]:
             return None

@@ -82,6 +82,7 @@ class _Parser:
     indent: int
 
     def condition(self, node: ast.expr, depth: int = 0) -> Condition:
+        """The condition that `node` says. Raises SpecError with its place for anything else."""
         if depth > DEPTH_LIMIT:
             raise self.error(node, f"nested more than {DEPTH_LIMIT} deep")
         match node:
@@ -112,6 +113,7 @@ class _Parser:
         return Negation(test) if isinstance(op, ast.NotEq | ast.NotIn) else test
 
     def test(self, name: str, operator: Operator, value: ast.expr, left: ast.expr) -> Comparison:
+        """A comparison, or a chain of them. Raises SpecError for anything else."""
         found = self.value(value)
         if found == "" and operator != "==":
             raise self.error(value, "an empty text has no order", 'write == "" for a missing value')
@@ -127,6 +129,7 @@ class _Parser:
         return Comparison(name, "==", tuple(self.value(each) for each in right.elts), self.place(left))
 
     def operator(self, op: ast.cmpop, node: ast.expr) -> Operator:
+        """Part of the condition that `node` says. Raises SpecError for anything else."""
         if isinstance(op, ast.Is | ast.IsNot):
             raise self.error(node, "`is` compares no values", "write == or !=")
         return _OPERATORS.get(type(op), "==")
@@ -158,6 +161,7 @@ class _Parser:
         raise self.error(node, "neither a number nor a text in quotes")
 
     def finite(self, node: ast.expr, number: float) -> float:
+        """Part of the condition that `node` says. Raises SpecError for anything else."""
         try:
             value = float(number)
         except OverflowError:
@@ -171,4 +175,5 @@ class _Parser:
         return self.indent + len(self.text.encode()[: node.col_offset].decode()) + 1
 
     def error(self, node: ast.expr, what: str, next_step: str = _EXAMPLE) -> SpecError:
+        """What is wrong at `node`, with its column."""
         return SpecError(f"at column {self.place(node)}: {what}", next_step=next_step)

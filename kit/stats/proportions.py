@@ -68,7 +68,7 @@ def deviate(
     if third is None:
         return np.asarray(excess / deviation)
     side = np.sign(excess)
-    skew = side * np.asarray(third) / np.maximum(variance, 1e-300) / 6
+    skew = side * np.asarray(third) / np.maximum(variance, 1e-30) / 6
     beyond = np.maximum(np.abs(excess) - half_step, 0.0)
     plain = beyond / deviation
     root = np.sqrt(np.maximum(deviation**2 + 4 * skew * (beyond + skew), 0.0))

@@ -78,16 +78,23 @@ def _point(
     text = f"{row.name}: {row.standing}; {row.accuracy_text}, {row.cost_text}"
     shape = {**svg.stroke(colour, 2), "fill": "none"} if is_out else svg.fill(colour)
     marks.append(svg.element("circle", svg.tip(text), cx=x, cy=y, r=6 if row.chosen else 4.5, **shape))
-    marks.append(_name(row, x, y, across, taken))
+    marks.append(_name(row, x, y, across, up, taken))
     return "".join(marks)
 
 
-def _name(row: FrontRow, x: float, y: float, across: svg.Axis, taken: Taken) -> str:
-    """The name beside its point, moved up or down from names already there; the table below has all of them."""
+def _name(row: FrontRow, x: float, y: float, across: svg.Axis, up: svg.Axis, taken: Taken) -> str:
+    """The name beside its point, moved down or up from names already there; the table below has all of them.
+
+    Where its panel has no room left it is not written: the point tells it when it is pointed at.
+    """
     is_right = x > (across.start + across.end) / 2
-    level = y - 8
-    while any(abs(level - other) < 14 and (side < 0) == is_right for side, other in taken):
-        level += 14
+    top, bottom = min(up.start, up.end) + 8, max(up.start, up.end) - 5
+    near = [other for side, other in taken if (side < 0) == is_right]
+    levels = [y - 8 + 14 * step for step in sorted(range(-12, 13), key=lambda step: (abs(step), -step))]
+    free = [each for each in levels if top <= each <= bottom and all(abs(each - other) >= 14 for other in near)]
+    if not free:
+        return ""
+    level = free[0]
     taken.append((-1.0 if is_right else 1.0, level))
     room = (x - across.start if is_right else across.end - x) - 12
     name = svg.fitted(row.name, room, bold=row.chosen)
