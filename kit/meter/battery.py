@@ -1,8 +1,9 @@
 """A battery's own gauge (Linux, ABI/testing/sysfs-class-power): uV, uA, uW, uAh, uWh.
 
 The ABI says that a negative current discharges; many drivers say the opposite, so the magnitude is taken and `status`
-tells the direction: what is read while the battery does not discharge is no draw of the device. A gauge is updated
-every second to every minute, so windows must be long. Of charge and energy a driver tells one family.
+tells the direction: what is read while the battery does not discharge is no draw of the device. Drivers tell 0 where
+they do not know, and no device that runs draws nothing: it counts as not read. A gauge is updated every second to every
+minute, so windows must be long. Of charge and energy a driver tells one family.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +36,10 @@ WAYS: Ways = {
 """For each mode, sets of files that tell power, the best first."""
 
 ON_MAINS = "the battery did not discharge: it was charged or full"
+READS_ZERO = "the gauge told 0, which is not known: a device that runs on its battery draws more"
 _UNTOLD = "the battery's status could not be read any more: whether it discharged is not known"
 _RATE_HZ, _HIGHEST_W, _HIGHEST_A = 10.0, 1000.0, 100.0
+_LEAST_V = 0.1  # far below any battery's: what a driver that tells mV gives
 _SOONEST_EMPTY_S = 360.0  # ten times the current that empties it in an hour: more than devices' cells are made for
 _DRAWS = ("Discharging", "Unknown", "")
 
@@ -65,11 +68,12 @@ class BatteryMeter(PollingMeter):
 
 
 def find_batteries(files: Files) -> list[str]:
-    """Folders of batteries that supply the machine; a mouse's (scope Device) does not."""
+    """Folders of batteries that supply the machine; a mouse's (scope Device) and an empty bay (present 0) do not."""
     folders = [path.rsplit("/", 1)[0] for path in files.glob(f"{SUPPLIES}/*/type")]
     return [
         folder for folder in folders
         if text_or(files, f"{folder}/type") == "Battery" and text_or(files, f"{folder}/scope") != "Device"
+        and text_or(files, f"{folder}/present") != "0"
     ]  # fmt: skip
 
 
@@ -88,15 +92,26 @@ def choose_gauge(spec: MeterSpec, files: Files) -> Gauge:
 
 
 def gauge_in(spec: MeterSpec, files: Files, folder: str, ways: Ways) -> Gauge | None:
-    """The files of the stated mode, else of the first that is there. Raises MeasurementError for an unknown mode."""
+    """The files of the stated mode, else of the first that is there, best without a 0 (see READS_ZERO).
+
+    Raises MeasurementError for an unknown mode.
+    """
     mode = spec.words.get("mode", "")
     if mode and mode not in ways:
         raise nothing_found(spec, f"there is no mode {mode!r}", f"modes are {' and '.join(ways)}")
-    for way in (way for name, group in ways.items() if mode in ("", name) for way in group):
-        if all(text_or(files, f"{folder}/{each}") for each in way):
-            names = (*way, "status")
-            return Gauge(folder.rsplit("/", 1)[-1], folder, names, tuple(SCALES[each] for each in names))
-    return None
+    known = [way for name, group in ways.items() if mode in ("", name) for way in group if _is_told(files, folder, way)]
+    if not known:
+        return None
+    names = (*next((way for way in known if not _has_zero(files, folder, way)), known[0]), "status")
+    return Gauge(folder.rsplit("/", 1)[-1], folder, names, tuple(SCALES[each] for each in names))
+
+
+def _is_told(files: Files, folder: str, way: Sequence[str]) -> bool:
+    return all(text_or(files, f"{folder}/{each}") for each in way)
+
+
+def _has_zero(files: Files, folder: str, way: Sequence[str]) -> bool:
+    return any(each.endswith("_now") and whole(text_or(files, f"{folder}/{each}")) == 0 for each in way)
 
 
 def source_of(spec: MeterSpec, files: Files, gauge: Gauge) -> Source:
@@ -109,6 +124,7 @@ def source_of(spec: MeterSpec, files: Files, gauge: Gauge) -> Source:
         raise nothing_found(
             spec, f"the battery {gauge.name} is not in use: its status is {status}", "unplug the charger"
         )
+    _check_figures(spec, files, gauge)
     full = whole(text_or(files, f"{gauge.folder}/{gauge.files[0].split('_')[0]}_full")) * gauge.scales[0]
     return Source(
         description=f"battery {gauge.name}: {' and '.join(gauge.files[:-1])}, by its own gauge",
@@ -116,6 +132,17 @@ def source_of(spec: MeterSpec, files: Files, gauge: Gauge) -> Source:
         trace_of=lambda samples: trace_of(samples, gauge.files, gauge.scales, full),
         parameters={"sample_rate_hz": rate},
     )
+
+
+def _check_figures(spec: MeterSpec, files: Files, gauge: Gauge) -> None:
+    """Raises MeasurementError where the gauge tells no power, or what is no battery's voltage."""
+    for path, name, scale in zip(gauge.paths, gauge.files, gauge.scales, strict=True):
+        told = abs(whole(text_or(files, path))) * scale
+        if told == 0 and name in ("power_now", "current_now"):
+            raise nothing_found(spec, f"{gauge.name}/{name}: {READS_ZERO}", "use another meter, or mode")
+        if name == "voltage_now" and told < _LEAST_V:
+            what = f"{gauge.name}/voltage_now tells {told:g} V, which is no battery's: its driver may tell mV, not uV"
+            raise nothing_found(spec, what, "use another meter")
 
 
 def trace_of(samples: FileSamples, files: Sequence[str], scales: Sequence[float], full: float = np.nan) -> PowerTrace:
@@ -138,8 +165,11 @@ def trace_of(samples: FileSamples, files: Sequence[str], scales: Sequence[float]
         return trace if counter.startswith("energy") else _with_voltage(trace, samples, voltage_v)
     current_a = np.abs(columns["current_now"]) if "current_now" in columns else None
     power_w = np.abs(columns["power_now"]) if current_a is None or voltage_v is None else current_a * voltage_v
+    if not is_off.any():
+        off_reason = READS_ZERO
     return trace_of_readings(
-        samples, power_w, current_a=current_a, voltage_v=voltage_v, is_off=is_off, off_reason=off_reason,
+        samples, power_w, current_a=current_a, voltage_v=voltage_v, is_off=is_off | (power_w == 0),
+        off_reason=off_reason,
         age_ns=update_ns(samples.t_ns, power_w),
     )  # fmt: skip
 

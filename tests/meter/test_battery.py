@@ -178,6 +178,65 @@ class TestSigns:
         assert traced(["power_now"], [10**6] * 3, status=status).power_w[1:] == pytest.approx(1.0)
 
 
+class TestZero:
+    """Drivers tell 0 where they do not know: a device that runs on its battery draws more."""
+
+    def test_a_power_of_0_gives_way_to_current_and_voltage(self, tree):
+        add(tree, **{**LAPTOP, "power_now": 0, "current_now": 1_000_000, "voltage_now": 4_000_000})
+        assert files_read(tree) == ("current_now", "voltage_now")
+        meter = open_on(tree, sample_rate_hz=100.0)
+        meter.start()
+        time.sleep(0.06)
+        assert check_trace(meter.stop()).power_w[1:] == pytest.approx(4.0)
+
+    def test_and_a_current_of_0_to_what_is_left_in_it(self, tree):
+        add(tree, **{**PHONE, "current_now": 0})
+        assert files_read(tree) == ("charge_counter", "voltage_now")
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [{"power_now": 0}, {"current_now": 0, "voltage_now": 4_000_000}, {"power_now": 0, "current_now": 10**6}],
+        ids=["power", "current", "no voltage"],
+    )
+    def test_alone_it_is_refused(self, tree, attributes):
+        add(tree, type="Battery", status="Discharging", **attributes)
+        with pytest.raises(MeasurementError, match="told 0, which is not known"):
+            open_on(tree)
+
+    def test_a_full_battery_at_0_is_full(self, tree):
+        add(tree, type="Battery", status="Full", power_now=0)
+        with pytest.raises(MeasurementError, match="its status is Full"):
+            open_on(tree)
+
+    def test_in_a_run_it_is_a_gap(self):
+        trace = traced(["power_now"], [10**6] * 10 + [0] * 3 + [10**6] * 10)
+        assert len(trace.gaps_ns) == 1
+        assert trace.lost_samples == 3
+        assert np.nanmin(trace.power_w) == 1.0
+
+    def test_at_the_end_it_ends_it(self):
+        trace = traced(["current_now", "voltage_now"], [10**6] * 10 + [0] * 3, [4_000_000] * 13)
+        assert "told 0" in trace.ended
+        assert np.nanmin(trace.power_w) == pytest.approx(4.0)
+
+    def test_all_along_it_is_no_trace(self):
+        with pytest.raises(MeasurementError, match="told 0"):
+            traced(["power_now"], [0] * 10)
+
+    @pytest.mark.parametrize("volts", [4000, 0, -5], ids=["mV", "0", "negative"])
+    def test_a_voltage_that_no_battery_has(self, tree, volts):
+        add(tree, type="Battery", status="Discharging", current_now=1_000_000, voltage_now=volts)
+        with pytest.raises(MeasurementError, match=r"V, which is no battery's"):
+            open_on(tree)
+
+    def test_an_empty_bay_is_no_battery(self, tree):
+        add(tree, "BAT1", **LAPTOP, present=0)
+        with pytest.raises(MeasurementError, match="there is no battery"):
+            open_on(tree)
+        add(tree, "BAT0", **LAPTOP, present=1)
+        assert "BAT0" in open_on(tree).describe().description
+
+
 class TestRecalibration:
     """A gauge that corrects what it believes to be left has not measured a draw."""
 
