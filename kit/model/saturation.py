@@ -41,6 +41,9 @@ _WEIGHT_INPUT = {
 _SAME_VALUES = ("Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")
 """Operators that move weights about and leave their values."""
 
+_INT8_LEVEL = 4
+"""`accuracy_level` at which MatMulNBits makes activations int8; they stay float without it (its operator schema)."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSaturation:
@@ -50,7 +53,7 @@ class NodeSaturation:
     counts output channels with a pair that could. `known_weights` is False where the weights cannot be seen in
     the file; then every weight might be -128, and `channels` is 0. `exact_kernel` marks unsigned weights and
     convolutions with one filter per channel: onnxruntime's kernels for them widen to 16 or 32 bits before they
-    add, so no 16-bit pair is formed and `worst_pair` is 0.
+    add, so no 16-bit pair is formed and `worst_pair` is 0. So it is where weights in blocks meet float activations.
     """
 
     name: str
@@ -123,6 +126,8 @@ class _Weights:
 
     def _node(self, node: onnx.NodeProto) -> NodeSaturation | None:
         domain, op_type = kind(node)
+        if (domain, op_type) == ("com.microsoft", "MatMulNBits"):
+            return _in_blocks(node)
         if op_type not in _WEIGHT_INPUT:
             known = domain in ("", "ai.onnx.ml") or (domain == "com.microsoft" and op_type in HARMLESS)
             return None if known else _unknown(node)
@@ -187,6 +192,17 @@ def _unknown(node: onnx.NodeProto) -> NodeSaturation:
 
 def _exact(node: onnx.NodeProto, channels: int) -> NodeSaturation:
     return NodeSaturation(_name(node), node.op_type, False, 0, 0, channels, exact_kernel=True)
+
+
+def _in_blocks(node: onnx.NodeProto) -> NodeSaturation:
+    """Weights of a few bits in blocks: a float product unless the node asks for int8, where 4 bits make small pairs."""
+    asked = {attribute.name: attribute.i for attribute in node.attribute}
+    if asked.get("accuracy_level", 0) != _INT8_LEVEL:
+        return _exact(node, asked.get("N", 0))
+    worst = 2 * ACTIVATION_MAX * (2 ** asked.get("bits", 4) - 1)
+    if worst > PAIR_MAX:
+        return _unknown(node)
+    return NodeSaturation(_name(node), node.op_type, False, worst, 0, asked.get("N", 0))
 
 
 def _one_filter_per_channel(node: onnx.NodeProto, weights: Array) -> bool:

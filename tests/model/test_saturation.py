@@ -34,6 +34,17 @@ def activations(*values: int) -> np.ndarray:
     return np.array([values], np.uint8)
 
 
+def weights_in_blocks(bits: int, level: int | None) -> onnx.ModelProto:
+    """One MatMul of 64 inputs and 8 outputs as onnxruntime's own quantizer makes it."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    model = nets.Net(["n", 64]).matmul(64, 8).model()
+    maker = MatMulNBitsQuantizer(model, bits=bits, block_size=32, is_symmetric=False, accuracy_level=level)
+    maker.process()
+    made: onnx.ModelProto = maker.model.model
+    return made
+
+
 class TestPairProduct:
     @pytest.mark.parametrize(
         ("x", "w", "exact", "saturated"),
@@ -197,6 +208,25 @@ class TestBound:
     def test_an_unknown_operator_is_at_risk(self) -> None:
         (node,) = saturation_bound(graph_of([helper.make_node("QAttention", ["x"], ["y"], domain="com.microsoft")]))
         assert (node.can_saturate, node.known_weights) == (True, False)
+
+    @pytest.mark.parametrize(
+        ("bits", "level", "at_risk", "worst"),
+        [(4, None, False, 0), (8, None, False, 0), (8, 1, False, 0), (4, 4, False, 7650), (8, 4, True, -65280)],
+    )
+    def test_weights_in_blocks_are_at_risk_where_activations_are_int8(
+        self, bits: int, level: int | None, at_risk: bool, worst: int
+    ) -> None:
+        """What onnxruntime makes of the level is shown by its outputs: without int8 activations they are linear."""
+        model = weights_in_blocks(bits, level)
+        (node,) = saturation_bound(model)
+        assert (node.can_saturate, node.worst_pair) == (at_risk, worst)
+        assert saturation_record(model).quantized_nodes == 1  # it is no float model
+        session = InferenceSession(model.SerializeToString())
+        (bias,) = session.run(None, {"x": np.zeros((1, 64), dtype=np.float32)})
+        (columns,) = session.run(None, {"x": np.eye(64, dtype=np.float32)})
+        x = np.random.default_rng(1).normal(size=(8, 64)).astype(np.float32)
+        is_float = bool(np.allclose(session.run(None, {"x": x})[0], x @ (columns - bias) + bias, atol=1e-4))
+        assert is_float == (level != 4)
 
     def test_looks_inside_branches(self) -> None:
         inner = graph_of([helper.make_node("MatMulInteger", ["x", "w"], ["z"], name="deep")], w=column(127, 127)).graph
