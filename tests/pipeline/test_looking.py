@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kit.errors import DatasetError
+from kit.judge.wellformed_answers import check_dataset
 from kit.model.load import load_onnx
 from kit.model.predict import predict_on_host
 from kit.model.quantize import make_variant
@@ -94,6 +95,17 @@ class TestTolerance:
         assert len(set(joined[[0, 1, 4, 5]].tolist())) == 1
         assert len(set(joined.tolist())) == len(set(dataset.test.record.cluster.tolist())) - 1
         assert with_joined_clusters(dataset, limits("data.leaked")) is dataset
+
+    @pytest.mark.parametrize("copies", [0, 2])
+    def test_copies_of_rows_without_clusters_are_clusters_of_their_own(self, tmp_path: Path, copies: int):
+        bundle = Bundle(tmp_path)
+        del bundle.dataset["cluster"]
+        bundle.parts["test"]["x"][4 : 4 + copies] = bundle.parts["test"]["x"][0]
+        wanted = limits("data.duplicates")
+        record = with_joined_clusters(load_dataset(bundle.write(), tolerated(wanted)), wanted).test.record
+        check_dataset(record)
+        assert len(set(record.cluster.tolist())) == 12 - copies
+        assert record.cluster_column == ("distinct input" if copies else None)
 
 
 TRAINED = {"test": slice(700, 1797), "calibration": slice(0, 200)}
