@@ -10,6 +10,7 @@ import click
 
 from kit import __version__
 from kit.cli.output import show_error
+from kit.cli.streams import open_closed_streams
 from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
 COMMANDS = {
@@ -93,6 +94,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; the one place where an error becomes an exit code."""
+    open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words
     verbose = "-v" in words or "--verbose" in words

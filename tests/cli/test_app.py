@@ -155,3 +155,30 @@ def test_every_schema_is_a_json_schema(kind: str) -> None:
 
     schema = json.loads(edgeproof("schema", kind).stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
+
+
+BATTERY = (
+    "battery", "--capacity", "220 mAh", "--voltage", "3 V", "--other-load", "30 uW",
+    "--energy-per-inference", "7 mJ", "--rate", "6 per minute",
+)  # fmt: skip
+RECORD = (
+    "meter", "record", "--meter", "estimate", "idle_power=1W", "active_power=2W", "-o", "trace.csv",
+    "--", "sh", "-c", "echo ran; echo yes >&2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [BATTERY, RECORD, ("certfy",)], ids=lambda words: words[0])
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_drops_what_is_printed_and_the_work_is_done(
+    words: tuple[str, ...], closed: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "kit", *words],
+        capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == (2 if words == ("certfy",) else 0), done.stderr
+    assert "a bug of ours" not in done.stderr
+    if words == RECORD:
+        assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
+        assert not {"ran", "yes"} & set((tmp_path / "trace.csv").read_text().splitlines())
