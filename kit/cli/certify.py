@@ -54,6 +54,7 @@ def command(
 
     del verbose
     if resume is not None:
+        check_only_resumed(ctx)
         run = Run.load(find_run(resume, runs), hold=True)
         return certify(resumed_order(run, options, "certify"), run, runs, as_json=as_json, quiet=quiet)
     if options["model"] is None or options["data"] is None:
@@ -71,6 +72,23 @@ def command(
         frugal=options["frugal"],
     )
     return certify(order, None, runs, as_json=as_json, quiet=quiet)
+
+
+WITH_RESUME = ("resume", "runs", "as_json", "quiet", "verbose", "trust_pickle", "trust_measures", "export")
+"""What may be said beside --resume: anything else was said when the run began."""
+
+
+def check_only_resumed(ctx: click.Context) -> None:
+    """Nothing may be asked for anew beside --resume: the run would be judged as it was asked. Raises UsageError."""
+    given = click.core.ParameterSource.COMMANDLINE
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        if name not in WITH_RESUME and ctx.get_parameter_source(name) is given and ctx.params.get(name):
+            said = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.make_metavar(ctx)
+            raise UsageError(
+                f"--resume goes on with what the run was asked for, and {said} asks anew",
+                next_step="leave it out, or leave out --resume for a new run",
+            )
 
 
 def resumed_order(run: Any, options: dict[str, Any], command: str) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kit.cli.certify import absolute, certify, find_run, resumed_order
+from kit.cli.certify import absolute, certify, check_only_resumed, find_run, resumed_order
 from kit.cli.output import common_options, runs_option
 from kit.errors import UsageError
 
@@ -48,6 +48,7 @@ def command(
     del verbose
     export = _checked_export(options["export"])
     if resume is not None:
+        check_only_resumed(ctx)
         run = Run.load(find_run(resume, runs), hold=True)
         order = resumed_order(run, options, "check")
         return certify(order, run, runs, as_json=as_json, quiet=quiet, export=export)

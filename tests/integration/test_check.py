@@ -92,6 +92,10 @@ def test_a_check_that_was_cut_goes_on(tmp_path: Path, variants: Path, watch: Pat
     other = edgeproof("certify", "--resume", run.name, cwd=tmp_path)
     assert other.returncode == 2
     assert f"edgeproof check --resume {run.name}" in other.stderr
+    for word in (("--profile", "basic"), (CNN, CNN), ("--frugal",)):
+        anew = edgeproof("check", "--resume", run.name, *word, cwd=tmp_path)
+        assert anew.returncode == 2
+        assert "asks anew" in anew.stderr
     resumed = edgeproof("check", "--resume", run.name, cwd=tmp_path)
     assert resumed.returncode == whole.returncode, resumed.stderr
     assert resumed.stdout == whole.stdout
