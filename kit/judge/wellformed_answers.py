@@ -4,6 +4,7 @@ import numpy as np
 
 from kit.judge.wellformed import check_array, check_within, refuse
 from kit.records import DatasetRecord, LossRecord, PredictionRecord, RaggedRecord
+from kit.spec.truth import weight_fault
 from kit.task.answers import LISTED
 from kit.task.scores import decisions_at
 
@@ -33,6 +34,8 @@ def check_dataset(data: DatasetRecord) -> None:
         check_array("weights", data.weights, np.float64, (data.rows,), data.name)
         if not (np.isfinite(data.weights) & (data.weights > 0)).all():
             raise refuse("a weight that is not above 0", data.name)
+        if fault := weight_fault(data.weights):
+            raise refuse(fault, data.name)
     if hidden := [name for name in data.sensitive if name not in data.columns]:
         raise refuse(f"there is no column of the sensitive attribute {hidden[0]}", data.name)
     _check_targets(data)

@@ -227,7 +227,7 @@ def _part(file: DatasetFile, role: PartRole, rows: Rows, tolerate: Collection[Me
     columns = {name: checks.slice_column(rows, name, tolerate) for name in table.slices}
     cluster = checks.column(rows, table.cluster).codes if table.cluster else np.arange(len(labels), dtype=np.int64)
     numbers = truth.check_numbers(rows, table.numbers)
-    weights = truth.check_numbers(rows, [table.weight], is_positive=True)[table.weight] if table.weight else None
+    weights = truth.weights(rows, table.weight) if table.weight else None
     more = [] if targets is None else [("targets", targets.values), ("offsets", targets.offsets)]
     more += [(f"number {name}", numbers[name]) for name in sorted(numbers)]
     more += [] if weights is None else [("weight", weights)]

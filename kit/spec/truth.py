@@ -13,11 +13,17 @@ from kit.spec.text import nearest
 NO_FRAME = -1
 """Truth of a frame that is none, in an array: padding after a recording's end."""
 
+WEIGHTS_WITHIN = 1e-100, 1e100
+"""Weights that can be squared and summed over any rows without overflow or underflow."""
+
+MOST_WEIGHT_RATIO = 1e6
+"""Largest weight of a row, in units of the smallest."""
+
 BOX = ("left", "top", "right", "bottom", "class")
 
 
-def check_numbers(rows: Rows, names: Sequence[str], *, is_positive: bool = False) -> dict[str, Float64Array]:
-    """Columns of one finite number a row, float64 [rows]; positive ones for weights."""
+def check_numbers(rows: Rows, names: Sequence[str]) -> dict[str, Float64Array]:
+    """Columns of one finite number a row, float64 [rows]."""
     found = {}
     for name in names:
         values = rows.numbers[name]
@@ -25,10 +31,32 @@ def check_numbers(rows: Rows, names: Sequence[str], *, is_positive: bool = False
             what = f"its shape is {list(values.shape)}, and it has one number a row"
             raise DatasetError(what, where=f"{rows.path}: column {name}", next_step="save it as [rows]")
         _refuse(rows, name, ~np.isfinite(values), values, "not a finite number")
-        if is_positive:
-            _refuse(rows, name, values <= 0, values, "no weight: a row counts more than 0 times")
         found[name] = values
     return found
+
+
+def weights(rows: Rows, name: str) -> Float64Array:
+    """A column of weights, float64 [rows], that can be reckoned with: see `weight_fault`."""
+    values = check_numbers(rows, [name])[name]
+    _refuse(rows, name, values <= 0, values, "no weight: a row counts more than 0 times")
+    if fault := weight_fault(values):
+        step = "correct the weights, or leave out the rows that hardly count"
+        raise DatasetError(fault, where=place(rows.path, int(values.argmax()), name), next_step=step)
+    return values
+
+
+def weight_fault(values: Float64Array) -> str:
+    """What keeps weights [rows], all finite and above 0, from being reckoned with; empty if nothing does.
+
+    Beside a weight MOST_WEIGHT_RATIO times its own a row says nothing, and squares of weights must not overflow.
+    """
+    least, most = float(values.min()), float(values.max())
+    low, high = WEIGHTS_WITHIN
+    if not low <= least <= most <= high:
+        return f"weights from {least:g} to {most:g}; they are within {low:g} and {high:g}"
+    if most > MOST_WEIGHT_RATIO * least:
+        return f"a weight of {most:g}, and one of {least:g}; the largest is at most {MOST_WEIGHT_RATIO:g} times that"
+    return ""
 
 
 def matrix(rows: Rows, names: Sequence[str]) -> Float64Array:

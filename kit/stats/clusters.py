@@ -129,21 +129,22 @@ def moments(of: Units, group: Int64Array, groups: int, usual: ArrayLike = 0.0) -
     def total(by: Int64Array, amounts: ArrayLike) -> Float64Array:
         return np.bincount(by, amounts, groups).astype(np.float64)
 
-    weight = of.count * of.weight
-    rows, weights = total(group, of.count), total(group, weight)
-    scale = rows / weights
-    mean = total(group, weight * of.value) / weights
+    each = of.weight / of.weight.max(initial=0.0)
+    rows = total(group, of.count)
+    each = each * (rows / total(group, of.count * each))[group]
+    weight = of.count * each
+    mean = total(group, weight * of.value) / rows
     off = of.value - mean[group]
     unusual = of.count * (of.value != np.broadcast_to(usual, groups)[group])
-    kish = total(group, weight * of.weight) * scale**2 / rows
+    kish = total(group, weight * each) / rows
     if of.cluster is None:
         clusters, size, shown = rows, kish, total(group, unusual)
-        residual = total(group, weight * of.weight * off**2)
+        residual = total(group, weight * each * off**2)
     else:
         pair, pair_group = pairs(group, of.cluster)
         clusters = total(pair_group, np.ones(len(pair_group)))
-        size = total(pair_group, np.bincount(pair, weight) ** 2) * scale**2 / rows
+        size = total(pair_group, np.bincount(pair, weight) ** 2) / rows
         residual = total(pair_group, np.bincount(pair, weight * off) ** 2)
         shown = total(pair_group, np.bincount(pair, unusual) > 0)
-    robust = _few(clusters) * residual * (scale / rows) ** 2
-    return Moments(rows, clusters, kish, size, mean, total(group, weight * of.value**2) / weights, robust, shown)
+    robust = _few(clusters) * residual / rows**2
+    return Moments(rows, clusters, kish, size, mean, total(group, weight * of.value**2) / rows, robust, shown)

@@ -52,6 +52,8 @@ def of_variant(*path: str | int) -> Path:
 
 
 REFUSED: tuple[tuple[Path, Callable[[Any], Any], str], ...] = (
+    (("dataset", "weights"), to(np.where(np.arange(420) == 7, 1e7, 1.0)), "and one of 1; the largest is at most"),
+    (("dataset", "weights"), to(np.full(420, 1e200)), "they are within 1e-100 and"),
     (("reference_predictions", "decisions"), lambda d: (d + 1) % 7, "decision of row 0 is not the largest"),
     (of_variant("predictions", "decisions"), lambda d: (d + 1) % 7, "decision of row 0 is not the largest"),
     (of_variant("predictions", "scores"), np.zeros_like, "is not the largest of its scores"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit.stats.clusters import ClusterSums, cluster_sums, design_effect
+from kit.stats.clusters import ClusterSums, Units, cluster_sums, design_effect, effect_of, moments
 
 
 def effect(values: np.ndarray, cluster: np.ndarray, floor: float = 0.05) -> float:
@@ -72,3 +72,22 @@ def test_an_effect_is_at_least_one_and_at_most_the_rows() -> None:
     cluster = np.repeat(np.arange(6), 50)
     values = np.repeat([1, 0, 0, 0, 0, 0], 50)
     assert 1.0 <= effect(values, cluster) <= 6 / 5 * 50 + 1
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e-100, 1e100, 1e160, 1e300])
+@pytest.mark.parametrize("is_clustered", [False, True])
+def test_the_unit_of_weights_does_not_matter(scale: float, is_clustered: bool) -> None:
+    rng = np.random.default_rng(3)
+    weight, value = np.exp(rng.normal(size=600)), (rng.random(600) < 0.1) * 1.0
+    cluster, group = rng.integers(0, 40, 600) if is_clustered else None, rng.integers(0, 3, 600)
+
+    def found(weights: np.ndarray) -> np.ndarray:
+        return effect_of(moments(Units(np.ones(600), value, weights, cluster), group, 3), 0.05)
+
+    assert (found(weight) > 1.5).all()
+    np.testing.assert_allclose(found(weight * scale), found(weight), rtol=1e-9)
+
+
+def test_no_units_in_no_groups_have_no_moments() -> None:
+    none = np.zeros(0)
+    assert moments(Units(none, none, none, None), none.astype(np.int64), 0).mean.shape == (0,)
