@@ -78,7 +78,7 @@ def _share_below_one(value: Any, subject: str) -> float:
 
 _FIELDS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "other_load": ("other_load_w", _number("power")),
-    "reserve": ("reserve_share", _number("share")),
+    "reserve": ("reserve_share", _share_below_one),
     "chemistry": ("chemistry", _chemistry),
     "tolerance": ("capacity_tolerance_share", _share_below_one),
     "other_load_tolerance": ("other_load_tolerance_share", _share_below_one),
@@ -147,10 +147,21 @@ def _battery(options: Mapping[str, Any], beside: BatterySpec | None, folder: Pat
     for key in ("resistance", "cutoff"):
         if getattr(battery, _FIELDS[key][0]) is not None and battery.voltage_v is None:
             raise fail(key, SpecError("means nothing where the voltage is not known", next_step=_EXAMPLE))
+    if battery.cutoff_v is not None and battery.voltage_v is not None:
+        _attempt(lambda key, _: _check_cutoff(key, battery), "cutoff", "cutoff", fail)
     if battery.resistance_ohm is not None and battery.discharge is not None:
         what = "a battery profile has its own resistance, along the discharge"
         raise fail("resistance", SpecError(what, next_step="leave out resistance, or otii"))
     return battery
+
+
+def _check_cutoff(key: str, battery: BatterySpec) -> None:
+    """Raises SpecError where the device would never run: it stops at a voltage that the battery never exceeds."""
+    tables = battery.discharge.tables if battery.discharge else ()
+    highest_v = max((volts for table in tables for volts in table.open_circuit_v), default=battery.voltage_v or 0.0)
+    if battery.cutoff_v is not None and battery.cutoff_v >= highest_v:
+        what = f"{key} of {battery.cutoff_v:g} V leaves nothing: the battery has {highest_v:g} V"
+        raise SpecError(what, next_step="write less than the battery's voltage")
 
 
 def _attempt(parse: Callable[[Any, str], Any], value: Any, key: str, fail: Fail) -> Any:

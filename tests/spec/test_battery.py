@@ -116,6 +116,8 @@ def test_a_broken_profile_is_named_by_its_own_path(tmp_path: Path) -> None:
         ('"90 % to 100 %"', '"90 % to 95 % to 100 %"', 13, "health is a share"),
         ('"80 to 90 %"', '"80 to 190 %"', 17, "out of range"),
         ('tolerance = "3 %"', 'tolerance = "100 %"', 11, "tolerance of 100 % leaves nothing"),
+        ('reserve = "5 %"', 'reserve = "100 %"', 9, "reserve of 100 % leaves nothing"),
+        ('cutoff = "2.0 V"', 'cutoff = "3 V"', 19, "cutoff of 3 V leaves nothing: the battery has 3 V"),
         ('"-10 °C to 30 °C"', '"-10 K to 30 K"', 16, "temperature is a temperature, not"),
         ('"-10 °C to 30 °C"', '"-300 °C"', 16, "out of range"),
         ('"10 Ohm to 30 Ohm"', '"10 V"', 18, 'resistance is a resistance, not "V"'),
@@ -146,7 +148,7 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
     assert (found.health_share, found.other_load_w) == (Range(0.8, 0.8, 0.8), 0.001)
     assert (found.capacity_j, found.cutoff_v) == (beside.capacity_j, 2.0)
     assert battery_of({"capacity": "100 mAh"}, beside).capacity_j == pytest.approx(100 * 3.6 * 3)
-    assert battery_of({"voltage": "1.5 V"}, beside).capacity_j == pytest.approx(beside.capacity_j / 2)
+    assert battery_of({"voltage": "2.4 V"}, beside).capacity_j == pytest.approx(beside.capacity_j * 0.8)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,9 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         ({"other_load": "3 mW"}, "battery", "needs capacity and voltage together"),
         ({"other_load": "3 mW", "capacity": "3 Ah", "energy": "1 Wh"}, "battery", "or energy alone"),
         ({"other_load": "3 mW", "energy": "1 Wh", "cutoff": "2 V"}, "--cutoff", "where the voltage is not known"),
+        ({"other_load": "3 mW", "capacity": "1 Ah", "voltage": "3 V", "cutoff": "5 V"}, "--cutoff", "has 3 V"),
+        ({"other_load": "3 mW", "energy": "1 Wh", "reserve": "100 %"}, "--reserve", "leaves nothing"),
+        ({"other_load": "3 mW", "otii": str(EXAMPLE), "cutoff": "4 V"}, "--cutoff", "cutoff of 4 V leaves nothing"),
         ({"other_load": "3 mW", "otii": "/none"}, "/none", "no such file"),
     ],
 )
