@@ -145,8 +145,8 @@ def _all(looked: _Looked) -> Finding:
     samples = over_all.samples
     details = {**_size(looked), "within": float(over_all.within(limit).sum()), "upper_confidence": over_all.confidence}
     measured = Measured(
-        float(samples.mean[at]), None, float(over_all.uppers[at]), _unit(case), CEILING_METHOD, int(samples.rows[at]),
-        looked.obtained, int(samples.clusters[at]), looked.digests, details,
+        float(samples.mean[at]), looked.differences.least, float(over_all.uppers[at]), _unit(case), CEILING_METHOD,
+        int(samples.rows[at]), looked.obtained, int(samples.clusters[at]), looked.digests, details,
     )  # fmt: skip
     of = finding(case, measured)
     return explained(of, _all_sentence(looked, of), "" if of.verdict is Verdict.PASS else _need(looked))
@@ -186,7 +186,7 @@ def _need(looked: _Looked) -> str:
     case, over_all = looked.case, looked.ceiling
     limit, asked = case.requirement.limit, case.requirement.minimum_rows
     least = over_all.least_rows(limit)
-    claim = "" if least is None else f", or claim less: minimum_rows = {rounded_up(least):,}"
+    claim = "" if least is None else f"; or judge larger slices only, with minimum_rows = {rounded_up(least)}"
     whole = looked.differences.sample(np.ones(len(looked.differences.values), dtype=np.bool_))
     if not looked.differences.are_flips:
         return f"more rows in each slice{claim}"
@@ -195,10 +195,11 @@ def _need(looked: _Looked) -> str:
     rows = rows_that_decide(float((of > 0).mean()), float((of < 0).mean()), limit, critical)
     if rows is None or rows > MOST_ROWS or whole.rows <= 0:
         return f"a variant that changes less{claim}"
-    effect = len(of) / whole.rows
-    each = rounded_up(rows * effect)
-    times = max(1.0, each / max(1, asked))
-    return f"about {count(each, 'row')} in the smallest slice, {times:.2g} times what it may have{claim}"
+    each, smallest = rounded_up(rows * len(of) / whole.rows), int(over_all.samples.rows.min())
+    if each <= smallest:
+        return f"more rows of the slices that change most{claim}"
+    times = f"about {each / smallest:.2g} times as much data"
+    return f"{times}, so that the smallest slice has {count(each, 'row')} and not {smallest:,}{claim}"
 
 
 def _searched(looked: _Looked) -> str:
