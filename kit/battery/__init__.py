@@ -5,10 +5,11 @@ from kit.battery.cell import Cell, Loads, Work, current_a
 from kit.battery.corners import corners, over_corners
 from kit.battery.forecast import Forecast, Model, forecast, likely_life_s, most_often, share_of_life
 from kit.battery.inputs import Inputs, Statement, inputs_of
-from kit.battery.tiers import LEFT, SELF, TIERS, Drained, average_life, regulated_life, stepped_life
+from kit.battery.tiers import LEFT, PEAK, SELF, TIERS, Drained, average_life, regulated_life, stepped_life
 
 __all__ = [
     "LEFT",
+    "PEAK",
     "SELF",
     "TIER",
     "TIERS",

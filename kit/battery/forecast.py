@@ -10,7 +10,7 @@ from kit.battery.bounds import greatest_share, grid, least_share
 from kit.battery.cell import Cell, Loads, Work
 from kit.battery.corners import corners, over_corners
 from kit.battery.inputs import RATED_HOURS, Inputs, Statement, inputs_of
-from kit.battery.tiers import LEFT, Drained, Truths, average_life, regulated_life, stepped_life
+from kit.battery.tiers import LEFT, PEAK, Drained, Truths, average_life, regulated_life, stepped_life
 from kit.records import Float64Array
 from kit.spec.types import BatterySpec, Duty, Range
 
@@ -47,7 +47,7 @@ class Forecast:
 
     parts: where the charge goes with the model, as shares of what can be drawn. by_peak: whether a peak stops
     the device with charge left, likely and in some corner. overloaded: the rate asked cannot be kept; all
-    figures are of the model running always.
+    figures are of the model running always. reserve_share: what of the charge is never drawn.
     """
 
     tier: int
@@ -59,11 +59,14 @@ class Forecast:
     overloaded: bool
     statements: tuple[Statement, ...]
     assumed: tuple[str, ...]
+    reserve_share: float = 0.0
 
     @property
     def dominant(self) -> str:
-        """Where most of the charge goes, likely."""
-        return max((name for name in self.parts if name != LEFT), key=lambda name: self.parts[name].likely)
+        """What most of the charge goes to, likely; a peak where that leaves more of it than anything else takes."""
+        most = max((name for name in self.parts if name != LEFT), key=lambda name: self.parts[name].likely)
+        wasted = self.parts[LEFT].likely - self.reserve_share
+        return PEAK if self.by_peak[0] and wasted > self.parts[most].likely else most
 
 
 def _asked(battery: BatterySpec, model: Model, inputs: Inputs) -> dict[str, Range]:
@@ -178,6 +181,7 @@ def forecast(battery: BatterySpec, model: Model) -> Forecast:
         overloaded=model.is_overloaded,
         statements=box.inputs.statements,
         assumed=box.inputs.assumed,
+        reserve_share=battery.reserve_share,
     )
 
 

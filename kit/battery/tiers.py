@@ -40,6 +40,9 @@ LEAST_A = 1e-60
 SELF, LEFT = "self-discharge", "left in the battery"
 """Parts of the charge that no work takes: what the battery loses, and what is in it at the end."""
 
+PEAK = "peak"
+"""What dominates a life that ends with most of the charge left: a peak that the battery cannot carry."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from kit.battery import LEFT, TIERS, Statement
+from kit.battery import LEFT, PEAK, TIERS, Statement
 from kit.cli.output import emulated_lines, say, tell
 from kit.judge.sentences import how, number, quantity
 from kit.spec.types import BatterySpec, Range
@@ -143,7 +143,8 @@ def _model_text(found: "Answer") -> str:
 def _parts_text(found: "Answer") -> str:
     parts = sorted(found.forecast.parts.items(), key=lambda part: -part[1].likely)
     shown = [f"{name} {quantity(part.likely, 'share')}" for name, part in parts if part.likely >= _SMALL]
-    return f"{', '.join(shown)}: {found.forecast.dominant} dominates"
+    dominant = "the peak" if found.forecast.dominant == PEAK else found.forecast.dominant
+    return f"{', '.join(shown)}: {dominant} dominates"
 
 
 def _budget_text(budget: "Budget", found: "Answer") -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kit.battery import (
     LEFT,
+    PEAK,
     SELF,
     Model,
     battery_life,
@@ -272,6 +273,26 @@ def test_budgets_that_are_always_or_never_met() -> None:
 def test_more_energy_never_allows_a_higher_rate(one: float, two: float, share: float) -> None:
     less, more = (most_often(STATED, Model(exactly(each), 1.0), share=share).likely for each in sorted((one, two)))
     assert more <= less * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("reserve", [0.0, 0.3], ids="reserve {}".format)
+def test_a_peak_that_leaves_most_of_the_charge_dominates(reserve: float) -> None:
+    """7 MW through 10 Ohm: the first inference stops the device, which says nothing of its idle load."""
+    weak = replace(STATED, resistance_ohm=exactly(10.0), cutoff_v=2.0, reserve_share=reserve)
+    assert forecast(weak, Model(exactly(7.0), 0.1, 1e-6)).dominant == PEAK
+    assert forecast(weak, Model(exactly(1e-6), 0.1, 0.01)).dominant == "idle"
+
+
+def test_an_idle_load_that_stops_it_is_no_peak() -> None:
+    found = forecast(replace(STATED, other_load_w=1.0, resistance_ohm=exactly(10.0), cutoff_v=2.0), MODEL)
+    assert (found.life_s.likely, found.by_peak, found.dominant) == (0.0, (False, False), "idle")
+
+
+@pytest.mark.parametrize(("reserve", "blamed"), [(0.0, PEAK), (0.5, "idle")], ids=["wasted", "reserved"])
+def test_what_a_reserve_keeps_is_not_blamed_on_a_peak(reserve: float, blamed: str) -> None:
+    parts = {"idle": exactly(0.3), "inference": exactly(0.1), LEFT: exactly(0.6)}
+    found = replace(forecast(STATED, MODEL), parts=parts, by_peak=(True, True), reserve_share=reserve)
+    assert found.dominant == blamed
 
 
 def test_peukert_is_for_lead_acid_alone() -> None:

@@ -181,6 +181,14 @@ def test_a_budget_that_the_battery_cannot_meet_alone_is_said(home: Path, budget:
     assert ("without the model" in found[1]) == (budget not in ("20 h", "0.1 %"))
 
 
+def test_a_peak_that_stops_it_at_once_is_what_dominates(home: Path) -> None:
+    words = (*COIN, "--resistance", "10 ohm", "--cutoff", "2 V", "--energy-per-inference", "7 J",
+             "--inference-time", "1 us", "--rate", "6 per minute")  # fmt: skip
+    text = " ".join(edgeproof("battery", *words, home=home).stdout.split())
+    assert "left in the battery 100 %: the peak dominates" in text
+    assert asked(home, *words)["dominant"] == "peak"
+
+
 def test_a_life_is_judged_in_the_unit_of_its_limit(home: Path, run: str) -> None:
     (home / "tag.toml").write_text(PROFILE.format(life="24 h"))
     done = edgeproof("battery", "--run", run, "--variant", "int8", "--profile", "./tag.toml", home=home)
