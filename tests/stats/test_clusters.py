@@ -78,7 +78,7 @@ def test_an_effect_is_at_least_one_and_at_most_the_rows() -> None:
 @pytest.mark.parametrize("is_clustered", [False, True])
 def test_the_unit_of_weights_does_not_matter(scale: float, is_clustered: bool) -> None:
     rng = np.random.default_rng(3)
-    weight, value = np.exp(rng.normal(size=600)), (rng.random(600) < 0.1) * 1.0
+    weight, value = np.exp(rng.normal(size=600)), (rng.random(600) < 0.1).astype(np.float64)
     cluster, group = rng.integers(0, 40, 600) if is_clustered else None, rng.integers(0, 3, 600)
 
     def found(weights: np.ndarray) -> np.ndarray:
@@ -89,5 +89,5 @@ def test_the_unit_of_weights_does_not_matter(scale: float, is_clustered: bool) -
 
 
 def test_no_units_in_no_groups_have_no_moments() -> None:
-    none = np.zeros(0)
+    none = np.zeros(0, np.float64)
     assert moments(Units(none, none, none, None), none.astype(np.int64), 0).mean.shape == (0,)
