@@ -26,10 +26,19 @@ def judge_membership(case: Case) -> tuple[Finding, ...]:
         return (absent(case, "points", "no membership attack was made.", _NEED),)
     if not _same_rows(before, after):
         return (absent(case, "points", "the attacks were measured on different rows.", "make both on the same rows"),)
+    if not len(after.member_scores) or not len(after.other_scores):
+        reason = f"NOT TESTED: {_left_out(after) or 'too few rows'}; too few others remain."
+        return (absent(case, "points", reason, "test rows that the model was not trained on"),)
     found = _finding(case, before, after)
     if small := _too_small(case, after):
         return (undecided(found, f"too few rows to judge: {small}.", "more rows of the train or test part"),)
     return (found,)
+
+
+def _left_out(record: MembershipRecord) -> str:
+    """How many test rows were trained on; empty if none."""
+    rows = record.others_left_out
+    return f"{count(rows, 'test row')} left out, which cop{'ies' if rows == 1 else 'y'} the train part" if rows else ""
 
 
 def _same_rows(one: MembershipRecord, two: MembershipRecord) -> bool:
@@ -44,7 +53,8 @@ def _too_small(case: Case, record: MembershipRecord) -> str:
         clusters = len(np.unique(cluster))
         if len(cluster) < max(1, asked.minimum_rows) or clusters < max(2, asked.minimum_clusters):
             least = f"minimum {asked.minimum_rows:,} in {asked.minimum_clusters:,}"
-            return f"{count(len(cluster), 'row')} of {name} in {count(clusters, 'cluster')}; {least}"
+            less = f" ({_left_out(record)})" if name == "others" and record.others_left_out else ""
+            return f"{count(len(cluster), 'row')} of {name}{less} in {count(clusters, 'cluster')}; {least}"
     return ""
 
 
@@ -84,6 +94,7 @@ def _details(record: MembershipRecord, itself: Bounded, before: Bounded, area: B
         "members_at_1_percent_of_others": members_at(record, LOW_RATE),
         "members": float(len(record.member_scores)),
         "others": float(len(record.other_scores)),
+        **({"others_left_out": float(record.others_left_out)} if record.others_left_out else {}),
     }
 
 
@@ -103,7 +114,8 @@ def _sentence(
         f"{interval(itself.lower, itself.upper, 'points')}, on the reference ({before.attack}) "
         f"{quantity(before_itself.estimate, 'points')}"
     )
-    allowed = f"allowed {quantity(found.limit, 'points')} more"
+    less = f"; {_left_out(after)}" if after.others_left_out else ""
+    allowed = f"allowed {quantity(found.limit, 'points')} more{less}"
     if found.verdict is Verdict.PASS and found.upper is not None:
         end = f"(upper end, {percent(found.confidence)} confidence)"
         return f"{attack}: at most {quantity(found.upper, 'points')} more {end}; {allowed}."

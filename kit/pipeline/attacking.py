@@ -7,8 +7,9 @@ import numpy as np
 from kit.device.base import Device, Progress
 from kit.errors import UsageError
 from kit.model.rehearse import predict_limited
+from kit.quality.copies import copied_from
 from kit.quality.membership import Answers, audit
-from kit.quality.parts import drawn
+from kit.quality.parts import BoolArray, drawn
 from kit.records import Float32Array, MembershipRecord, PredictionRecord
 from kit.spec.types import Dataset, DatasetPart
 from kit.task.base import Rows, taken
@@ -68,21 +69,30 @@ def membership(
 ) -> MembershipRecord | None:
     """The audit of one model by its scores on `members` and its predictions on the test part.
 
-    `reference` has those of the reference: an attacker may have both models. None where there are too few clusters.
+    `reference` has those of the reference: an attacker may have both models. Test rows with the inputs of a row of the
+    train part are left out. None where there are too few clusters anyhow.
     """
-    ours = _answers(members, member_scores), _answers(dataset.test, predictions.scores)
-    if min(len(np.unique(answers.cluster)) for answers in ours) < 2:
+    mine, others = members.record.cluster, _others(dataset)
+    if min(len(np.unique(each)) for each in (mine, dataset.test.record.cluster)) < 2:
         return None
-    before = None
-    if reference is not None:
-        before = _answers(members, reference[0]), _answers(dataset.test, reference[1].scores)
-    return audit(
-        *ours,
-        model_digest=predictions.model_digest,
-        data_digest=predictions.data_digest,
-        seed=seed,
-        reference=before,
-    )
+    digests, left_out = (predictions.model_digest, predictions.data_digest), int((~others).sum())
+    if len(np.unique(dataset.test.record.cluster[others])) < 2:
+        none, nobody = np.zeros(0, np.float64), np.zeros(0, np.int64)
+        return MembershipRecord(*digests, "none", none, none, nobody, nobody, left_out)
+
+    def both(scores: Float32Array, said: PredictionRecord) -> tuple[Answers, Answers]:
+        return _answers(members, scores), _answers(dataset.test, said.scores).of(others)
+
+    before = None if reference is None else both(*reference)
+    ours = both(member_scores, predictions)
+    record = audit(*ours, model_digest=digests[0], data_digest=digests[1], seed=seed, reference=before)
+    return replace(record, others_left_out=left_out)
+
+
+def _others(dataset: Dataset) -> BoolArray:
+    """Test rows whose inputs are not those of a row of the train part: the model did not meet them."""
+    test, train = dataset.test.inputs, dataset.train
+    return np.ones(len(test), dtype=np.bool_) if train is None else ~copied_from(test, train.inputs)
 
 
 def _answers(part: DatasetPart, scores: Float32Array) -> Answers:

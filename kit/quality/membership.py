@@ -29,6 +29,10 @@ class Answers:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def of(self, rows: BoolArray) -> "Answers":
+        """Those of some rows."""
+        return Answers(self.probabilities[rows], self.labels[rows], self.cluster[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class _Both:

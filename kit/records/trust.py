@@ -36,7 +36,8 @@ class MembershipRecord:
     """An attack that tells rows the model was trained on: its score of each row, the higher the more likely a member.
 
     member_scores float64 [m] of rows that were trained on, other_scores float64 [n] of rows that were not; clusters
-    int64 beside each. Both of one model.
+    int64 beside each. Both of one model. others_left_out: test rows that copy a row of the train part, so that they are
+    no others. Where too few others are left nothing is attacked: the arrays are empty.
     """
 
     model_digest: str
@@ -46,6 +47,7 @@ class MembershipRecord:
     other_scores: Float64Array
     member_cluster: Int64Array
     other_cluster: Int64Array
+    others_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
