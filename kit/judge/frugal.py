@@ -108,5 +108,6 @@ def _need(case: Case, sample: Sample, mask: BoolArray) -> str:
         return f"more than {MOST_TIMES} times these rows, if they go on as they began"
     rows = count(rounded_up(more * sample.design_effect), "more row")
     if more * sample.design_effect > left:
-        return f"about {rows}, if they go on as they began: {f'{left:,} are left' if left else 'none is left'}"
+        ran = f"{left:,} of those held out were not run" if left else "all that are held out were run"
+        return f"hold out about {rows}, if they go on as these ({ran}), or allow more"
     return f"about {rows}, if they go on as they began"

@@ -16,7 +16,7 @@ from kit.stats.orders import next_look, random_order
 Wanted = Callable[[SampleRecord], NDArray[np.bool_]]
 """Which rows [rows] of the part are still needed, given those that came; none of them once all is decided."""
 
-DECIDED, SPENT, UNDER_WAY = "every requirement decided", "all rows spent", "under way"
+DECIDED, SPENT, UNDER_WAY = "what rows can decide is decided", "all rows spent", "under way"
 """What `SampleRecord.stopped` says."""
 
 

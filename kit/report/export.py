@@ -69,7 +69,7 @@ def _row(variant: str, finding: Finding) -> ExportRow:
         requirement=finding.requirement,
         metric=finding.metric,
         slice=finding.subject,
-        verdict=finding.verdict.value,
+        verdict=sentences.status(finding),
         tested=not sentences.is_untested(finding) and finding.estimate is not None,
         rows=finding.rows,
         clusters=finding.clusters,

@@ -55,7 +55,7 @@ def is_whole(finding: Finding) -> bool:
 def subject_text(finding: Finding) -> str:
     """The slice in words (``side: left``), or nothing for the whole."""
     parts = (part.replace("=", ": ", 1) for part in finding.subject.split(" & "))
-    return "" if is_whole(finding) else clean(" & ".join(parts))
+    return "" if is_whole(finding) else clean(" & ".join(parts), 160)
 
 
 def status(finding: Finding) -> str:

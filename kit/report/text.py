@@ -13,7 +13,7 @@ from kit.report.view import View
 _COLOURS = {"PASS": "32", "FAIL": "31", "INCONCLUSIVE": "35"}
 _ASCII = str.maketrans(
     {"✓": "+", "✕": "x", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "−": "-", "µ": "u", "→": "->",
-     "…": "...", "∞": "inf", "×": "x", "›": ">",
+     "…": "...", "≈": "~", "∞": "inf", "×": "x", "›": ">",
      "°": "", "’": "'"}
 )  # fmt: skip
 _INDENT = 9

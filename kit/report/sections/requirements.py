@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from kit.records import Finding, Judgement, VariantJudgement, Verdict
 from kit.report import sentences
 from kit.report.figures import clean, count
+from kit.spec.measures import MEASURES
 from kit.spec.types import Profile, Requirement
 
 SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", sentences.NOT_TESTED: "–"}
+_NOUNS = {"data": "look", "fairness": "comparison", "explanation": "figure", "privacy": "attack"}
+"""What several findings of one requirement are, by the first word of its metric; of all others they are slices."""
+
 _ORDER = {"FAIL": 0, "INCONCLUSIVE": 1, sentences.NOT_TESTED: 2, "PASS": 3}
 
 
@@ -87,8 +91,8 @@ def _row(
     word = group_status(findings)
     return RequirementRow(
         id=worst.requirement,
-        label=label_of(worst, len(findings)),
-        subject=sentences.subject_text(worst),
+        label=label_of(worst, len(findings), asked),
+        subject=subject_of(worst),
         status=word,
         sign=SIGNS[word],
         limit=sentences.limit_text(worst),
@@ -107,22 +111,42 @@ def _row(
     )
 
 
-def label_of(finding: Finding, findings: int) -> str:
-    """What is required, in a few words."""
+def label_of(finding: Finding, findings: int, asked: Requirement | None) -> str:
+    """What is required, in a few words; the measure is named where the requirement names one."""
     label = sentences.LABELS.get(finding.metric, clean(finding.metric))
-    by_slice = finding.metric.startswith("accuracy") and (findings > 1 or not sentences.is_whole(finding))
+    if asked is not None and asked.measure:
+        return _with_measure(finding.metric, label, asked.measure)
+    by_slice = findings > 1 or not sentences.is_whole(finding)
     return "worst slice" if by_slice and finding.metric == "accuracy.drop" else label
 
 
+def _with_measure(metric: str, label: str, measure: str) -> str:
+    """``auc lost``, ``log-loss increase``, ``ratio of groups, error-rate``; a function of the user's by its name."""
+    name = clean(measure.rpartition(":")[2], 40)
+    if metric == "quality.value":
+        return name
+    if metric == "quality.loss":
+        known = MEASURES.get(measure)
+        return f"{name} {'lost' if known is not None and known.better == 'higher' else 'increase'}"
+    return label if measure == "accuracy" else f"{label}, {name}"
+
+
+def subject_of(finding: Finding) -> str:
+    """What a figure is of, in words; looks at the data that found nothing have no worst one."""
+    nothing = finding.metric.startswith("data.") and finding.estimate == 0
+    return "" if nothing else sentences.subject_text(finding)
+
+
 def slices_text(findings: Sequence[Finding]) -> str:
-    """``11 of 13 slices pass, 2 not tested``; nothing for a single finding."""
+    """``11 of 13 slices pass, 2 not tested``, ``4 of 4 looks pass``; nothing for a single finding."""
     if len(findings) < 2:
         return ""
     words = [sentences.status(f) for f in findings]
     passing = sum(word == Verdict.PASS for word in words)
     untested = sum(word == sentences.NOT_TESTED for word in words)
     rest = f", {untested} not tested" if untested else ""
-    return f"{passing} of {count(len(findings), 'slice')} pass{rest}"
+    noun = _NOUNS.get(findings[0].metric.partition(".")[0], "slice")
+    return f"{passing} of {count(len(findings), noun)} pass{rest}"
 
 
 def _dot(finding: Finding) -> Dot | None:

@@ -46,6 +46,7 @@ class SliceRow:
     all_high: float | None = None
     to_wrong: str = ""
     to_right: str = ""
+    in_points: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,18 @@ class SliceTable:
         return self.shown + self.rest
 
 
-def build_table(findings: Sequence[Finding], cluster_name: str) -> SliceTable:
-    """The table of one requirement's findings on one variant; the whole dataset, where it is among them, first."""
+def build_table(findings: Sequence[Finding], cluster_name: str, title: str) -> SliceTable:
+    """The table of one requirement's findings on one variant; the whole dataset, where it is among them, first.
+
+    `title`: what is required, in a few words.
+    """
     first = findings[0]
     scale = _scale(findings)
     ordered = sorted(findings, key=lambda f: (not sentences.is_whole(f), sentences.worst_first(f)))
     rows = tuple(_row(finding, scale) for finding in ordered)
     change = first.metric in CHANGES
     return SliceTable(
-        title=sentences.LABELS.get(first.metric, clean(first.metric)),
+        title=clean(title),
         figure=f"{'change' if change else 'measured'}, {'points' if scale.suffix == 'pp' else scale.suffix}".strip(
             ", "
         ),
@@ -140,6 +144,7 @@ def _row(finding: Finding, scale: Scale) -> SliceRow:
         all_high=both[1],
         to_wrong=_count(details.get("flips_to_wrong")),
         to_right=_count(details.get("flips_to_right")),
+        in_points=turn and finding.unit == "points",
     )
 
 

@@ -6,7 +6,15 @@ from kit.records import Evidence, Finding, Judgement, Recipe, VariantEvidence, V
 from kit.report import sentences
 from kit.report.figures import Scale, clean, count, percent, points, quantity, scale_for
 from kit.report.sections.numerics import NONE_SO_FAR
-from kit.report.sections.requirements import SIGNS, findings_of, group_status, label_of, requirement_ids, slices_text
+from kit.report.sections.requirements import (
+    SIGNS,
+    findings_of,
+    group_status,
+    label_of,
+    requirement_ids,
+    slices_text,
+    subject_of,
+)
 from kit.report.sections.slices import accuracy
 from kit.spec.types import Profile
 
@@ -88,7 +96,7 @@ def build_variants(evidence: Evidence, judgement: Judgement, profile: Profile) -
         headline=f"{passing} of {count(len(ordered), 'variant')} meet{'s' * (passing == 1)} every requirement.",
         why_chosen=_why_chosen(judgement),
         tag=tag_of(judgement),
-        columns=tuple(_column(i, ordered) for i in ids),
+        columns=tuple(_column(i, ordered, profile) for i in ids),
         limits=tuple(limits),
         rows=tuple(_row(v, known.get(v.variant), evidence, judgement.chosen, ids) for v in ordered),
         cost_name={"B": "size", "s": "latency", "J": "energy"}.get(ordered[0].cost_unit if ordered else "", "cost"),
@@ -120,7 +128,8 @@ def _other(judged: VariantJudgement, profile: Profile) -> OtherView:
     reasons = [sentences.capitalized(sentences.reason(f)) for f in open_[:MOST_REASONS]]
     if len(open_) > MOST_REASONS:
         reasons.append(f"And {count(len(open_) - MOST_REASONS, 'more slice')}.")
-    label = label_of(findings[0], len(findings))
+    asked = {each.id: each for each in profile.requirements}.get(findings[0].requirement)
+    label = label_of(findings[0], len(findings), asked)
     return OtherView(clean(judged.variant, 40), wanted, SIGNS[wanted], label, tuple(reasons))
 
 
@@ -139,9 +148,10 @@ def _first(requirement: str, variants: list[VariantJudgement]) -> list[Finding]:
     return next((found for v in variants if (found := findings_of(v, requirement))), [])
 
 
-def _column(requirement: str, variants: list[VariantJudgement]) -> str:
+def _column(requirement: str, variants: list[VariantJudgement], profile: Profile) -> str:
     found = _first(requirement, variants)
-    return label_of(found[0], len(found)) if found else clean(requirement, 40)
+    asked = next((each for each in profile.requirements if each.id == requirement), None)
+    return label_of(found[0], len(found), asked) if found else clean(requirement, 40)
 
 
 def _limit(requirement: str, variants: list[VariantJudgement]) -> str:
@@ -154,8 +164,12 @@ def _row(
 ) -> VariantRow:
     whole = next((f for f in judged.findings if f.metric == "accuracy.drop" and sentences.is_whole(f)), None)
     share = accuracy(known.predictions, evidence.dataset) if known and known.predictions else None
+    drop = whole.estimate if share is None and whole is not None else None
     before = accuracy(evidence.reference_predictions, evidence.dataset)
     change = share - before if share is not None and before is not None else None
+    about = ""
+    if drop is not None and before is not None:
+        share, change, about = before - drop, -drop, "≈ "
     return VariantRow(
         name=clean(judged.variant, 40),
         chosen=judged.variant == chosen,
@@ -166,11 +180,11 @@ def _row(
         size=quantity(known.variant.model.size_bytes, "B") if known else "",
         cost=judged.cost,
         cost_text=quantity(judged.cost, judged.cost_unit),
-        accuracy=percent(share),
+        accuracy=about + percent(share),
         change=change,
         change_low=-whole.upper if whole and whole.upper is not None else None,
         change_high=-whole.lower if whole and whole.lower is not None else None,
-        change_text=points(change),
+        change_text=about + points(change),
         cells=tuple(_cell(findings_of(judged, i), known) for i in ids),
     )
 
@@ -215,7 +229,7 @@ def _cell(findings: list[Finding], known: VariantEvidence | None) -> Cell:
     word = group_status(findings)
     worst = findings[0]
     text = sentences.finding_scale(worst).text(worst.estimate)
-    subject = sentences.subject_text(worst) if len(findings) > 1 else ""
+    subject = subject_of(worst) if len(findings) > 1 else ""
     if worst.metric == "numerics.processor_flips" and word == "INCONCLUSIVE" and worst.estimate == 0:
         subject = NONE_SO_FAR if known is not None and known.variant.saturation.can_saturate else ""
     note = slices_text(findings)
