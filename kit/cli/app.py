@@ -10,6 +10,7 @@ import click
 
 from kit import __version__
 from kit.cli.output import show_error
+from kit.cli.signals import ending_as_interrupts
 from kit.cli.streams import open_closed_streams
 from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
@@ -99,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     as_json = "--json" in words
     verbose = "-v" in words or "--verbose" in words
     try:
-        code = cli.main(args=words, prog_name="edgeproof", standalone_mode=False)
+        with ending_as_interrupts():
+            code = cli.main(args=words, prog_name="edgeproof", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -108,8 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = show_error(_usage_error(error), as_json=as_json)
     except EdgeproofError as error:
         code = show_error(error, as_json=as_json, verbose=verbose)
-    except (KeyboardInterrupt, click.Abort):
-        code = show_error(InterruptError("interrupted"), as_json=as_json)
+    except (KeyboardInterrupt, click.Abort) as interrupt:
+        told = str(interrupt.__cause__ or interrupt)  # an Abort is click's for a KeyboardInterrupt
+        code = show_error(InterruptError(told or "interrupted"), as_json=as_json)
     except (BrokenPipeError, SystemExit):  # commands return their code; click exits only for a broken pipe
         # The reader of our output went away (a pager, head): nothing to say and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -47,7 +47,7 @@ def command(model: Path, device: str, quiet: bool, as_json: bool, verbose: bool)
 
             done = deploy(model, spec, progress)
     except KeyboardInterrupt as interrupt:
-        raise InterruptError("interrupted", kept=_kept(transfer, again)) from interrupt
+        raise InterruptError(str(interrupt) or "interrupted", kept=_kept(transfer, again)) from interrupt
     except EdgeproofError as error:
         error.kept = error.kept or _kept(transfer, again)
         raise

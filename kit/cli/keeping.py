@@ -26,4 +26,4 @@ def keeping(kept: Callable[[], str], place: Path, next_step: str = "") -> Iterat
             kept=kept(),
         ) from error
     except KeyboardInterrupt as interrupt:
-        raise InterruptError("interrupted", next_step=next_step, kept=kept()) from interrupt
+        raise InterruptError(str(interrupt) or "interrupted", next_step=next_step, kept=kept()) from interrupt

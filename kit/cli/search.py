@@ -57,7 +57,7 @@ def run(
             error.kept = error.kept or _kept(folder, words)
         raise
     except KeyboardInterrupt as interrupt:
-        raise InterruptError("interrupted", kept=_kept(folder, words)) from interrupt
+        raise InterruptError(str(interrupt) or "interrupted", kept=_kept(folder, words)) from interrupt
     finally:
         progress.close()
         folder.release()

@@ -283,12 +283,18 @@ def test_rows_that_do_not_fit_the_model_are_refused(
     assert "does not take rows of shape" in refused(edgeproof, case.model, "--data", watch / "watch.toml", cwd=tmp_path)
 
 
+def heed() -> None:
+    """A test run in the background, or under nohup, ignores what is to be heeded here."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
+
+
 def start(folder: Path, model: Path) -> subprocess.Popen[str]:
     words = ["bench", model, "--window-time", "1s", "--windows", "8", "--no-memory", "--no-energy", "--no-audit"]
     return subprocess.Popen(
         [sys.executable, "-m", "kit", *map(str, words)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+        preexec_fn=heed,
         env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
@@ -327,6 +333,21 @@ def test_what_was_measured_outlives_any_end(case: Case, tmp_path: Path, edgeproo
     assert len(windows(tmp_path)) == 8
     after = run_of(tmp_path).steps
     assert {step: after[step] for step in before} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_to_end_is_heeded_as_ctrl_c_is(case: Case, tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, case.model)
+    wait_for(lambda: agents_of(process) or process.poll() is not None)
+    agents = agents_of(process)
+    wait_for(lambda: run_of(tmp_path).path.exists())
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith(f"error[interrupted]: interrupted by {number.name}\n")
+    assert "edgeproof bench --resume " in err
+    psutil.wait_procs(agents, timeout=10)
+    assert not any(each.is_running() for each in agents)
 
 
 def test_a_run_in_use_is_not_gone_on_with(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
