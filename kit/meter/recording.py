@@ -24,6 +24,7 @@ from kit.meter.series import breaks_of, gaps_at
 from kit.records import Float64Array, Int64Array, MeterAccuracy, Obtained
 
 MAX_FILE_BYTES = 1 << 30
+_MOST_LOST_PER_S = 1e7  # more samples than any meter here takes
 _MAX_LINE = 16 << 20  # our own files have all gaps in one
 _DAMAGED: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -124,7 +125,7 @@ def _recording(
         voltage_v=_blank(volts, is_gap),
         trigger=None if trigger is None else np.nan_to_num(trigger).astype(np.int64),
         gaps_ns=gaps_at(t_ns, is_gap),
-        lost_samples=_lost(header, t_ns, is_broken),
+        lost_samples=_lost(header, t_ns, is_broken, where),
         meter=meter,
         obtained=obtained if meter and obtained in ("measured", "emulated") else "estimated",
         accuracy=_accuracy(header.get("accuracy"), meter),
@@ -147,10 +148,16 @@ def _times(path: Path, t_s: Float64Array) -> Int64Array:
     return t_ns
 
 
-def _lost(header: Mapping[str, Any], t_ns: Int64Array, is_broken: NDArray[np.bool_]) -> int:
-    """What the file says was lost, else what is missing in its gaps at the usual rate."""
+def _lost(header: Mapping[str, Any], t_ns: Int64Array, is_broken: NDArray[np.bool_], where: str) -> int:
+    """What the file says was lost, else what is missing in its gaps at the usual rate.
+
+    Raises MeasurementError for more than a meter takes in so long.
+    """
     stated = header.get("lost_samples")
-    if isinstance(stated, int) and 0 <= stated < 1 << 63:
+    if isinstance(stated, int) and not isinstance(stated, bool):
+        if not 0 <= stated <= max(1.0, int(t_ns[-1]) / 1e9) * _MOST_LOST_PER_S:
+            what = f"lost_samples is {str(stated)[:40]}, and the trace is {int(t_ns[-1]) / 1e9:.3g} s long"
+            raise MeasurementError(what, where=where, next_step="write how many samples were lost, or leave it out")
         return stated
     step_ns = np.diff(t_ns)
     return int(np.rint(step_ns[is_broken] / np.median(step_ns) - 1).sum())

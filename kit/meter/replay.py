@@ -13,7 +13,7 @@ from kit.errors import MeasurementError
 from kit.meter.base import PowerTrace, Watched
 from kit.meter.polling import stated_accuracy
 from kit.meter.recording import read_recording
-from kit.records import MeterRecord
+from kit.records import Int64Array, MeterRecord
 from kit.spec.types import MeterSpec
 
 
@@ -53,11 +53,11 @@ class ReplayMeter:
             what = f"{played_ns / 1e9:.3g} s of the trace were played, less than two samples"
             raise MeasurementError(what, where="meter replay", next_step="measure longer")
         is_over = played_ns > whole.t_ns[-1] + 2 * float(np.median(np.diff(whole.t_ns)))
-        gaps_ns = whole.gaps_ns[whole.gaps_ns[:, 1] <= whole.t_ns[count - 1]]
+        gaps_ns = played_gaps(whole.gaps_ns, int(whole.t_ns[count - 1]))
         return PowerTrace(
             t_ns=whole.t_ns[:count] + start_ns,
             power_w=whole.power_w[:count],
-            lost_samples=round(whole.lost_samples * count / len(whole.t_ns)),
+            lost_samples=round(whole.lost_samples * self._lost_share(count, gaps_ns)),
             current_a=None if whole.current_a is None else whole.current_a[:count],
             voltage_v=None if whole.voltage_v is None else whole.voltage_v[:count],
             trigger=None if whole.trigger is None else whole.trigger[:count],
@@ -66,6 +66,18 @@ class ReplayMeter:
             ended=(whole.ended or "the recorded trace is over") if is_over else "",
         )
 
+    def _lost_share(self, count: int, gaps_ns: Int64Array) -> float:
+        """How much of what was lost was played: what is lost is lost in the gaps, if there are any."""
+        whole = self._recording
+        if not len(whole.gaps_ns):
+            return count / len(whole.t_ns)
+        return float(np.diff(gaps_ns).sum() / np.diff(whole.gaps_ns).sum())
+
     def close(self) -> None:
         """See Meter."""
         self._start_ns = None
+
+
+def played_gaps(gaps_ns: Int64Array, last_ns: int) -> Int64Array:
+    """int64 [gaps, 2]: those that began before the last sample that was played, and until it."""
+    return np.minimum(gaps_ns[gaps_ns[:, 0] < last_ns], last_ns)

@@ -302,10 +302,14 @@ class TestWrong:
         with pytest.raises(MeasurementError, match="no voltage"):
             read_recording(write(tmp_path, "b.csv", f"# voltage_v: {huge}\nt_s,current_a\n0,1\n1,1\n"))
         accuracy = f'{{"gain_share": {huge}, "offset_w": 0, "resolution_w": 0}}'
-        header = f"# meter: x\n# obtained: measured\n# accuracy: {accuracy}\n# lost_samples: {'9' * 40}\n"
+        header = f"# meter: x\n# obtained: measured\n# accuracy: {accuracy}\n"
         found = read_recording(write(tmp_path, "c.csv", f"{header}t_s,power_w\n0,1\n1,1\n"))
         assert found.accuracy is None
-        assert found.lost_samples == 0
+
+    @pytest.mark.parametrize("lost", [-1, 9 * 10**18, int("9" * 40)], ids=["negative", "9e18", "1e40"])
+    def test_more_lost_than_a_meter_takes(self, tmp_path, lost):
+        with pytest.raises(MeasurementError, match=r"lost_samples is .* the trace is 1 s long"):
+            read_recording(write(tmp_path, "t.csv", f"# lost_samples: {lost}\nt_s,power_w\n0,1\n1,1\n"))
 
     @pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
     def test_only_plain_files_are_read(self, tmp_path, suffix):
@@ -378,6 +382,18 @@ class TestPlaying:
         meter.start()
         with pytest.raises(MeasurementError, match="less than two samples"):
             meter.stop()
+
+    @pytest.mark.parametrize(("play_s", "lost", "gaps"), [(0.1, 0, 0), (0.45, 19, 1), (0.8, 38, 2)])
+    def test_what_was_lost_where_it_was_not_played_is_not_told(self, tmp_path, monkeypatch, play_s, lost, gaps):
+        """Two holes of nineteen samples each: from 0.2 to 0.4 s, and from 0.5 to 0.7 s."""
+        rows = "".join(f"{k / 100},1\n" for k in range(100) if not 20 < k < 40 and not 50 < k < 70)
+        meter = open_meter(MeterSpec("replay", {}, {"file": str(write(tmp_path, "t.csv", "t_s,power_w\n" + rows))}),
+                           Watched())  # fmt: skip
+        clock = iter([0, int(play_s * 1e9)])
+        monkeypatch.setattr(time, "monotonic_ns", lambda: next(clock))
+        meter.start()
+        trace = meter.stop()
+        assert (trace.lost_samples, len(trace.gaps_ns)) == (lost, gaps)
 
     def test_what_it_says_of_itself(self, path):
         record = open_meter(MeterSpec("replay", {}, {"file": str(path)}), Watched()).describe()
