@@ -1,5 +1,6 @@
 """Columns of a recorded trace: what their names say of quantity and unit, and the numbers below them."""
 
+import contextlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping
@@ -82,27 +83,27 @@ def read_table(path: Path, lines: Iterable[str], first: int) -> tuple[list[str],
             mark = next((each for each in ("\t", ";") if each in text), ",")
             names = [name.strip() for name in text.split(mark)]
         elif text.strip():
-            values.extend(_numbers(path, number, text.split(mark), names))
+            values.extend(_numbers(f"{path}:{number}", text.split(mark), names, is_plain="_" not in text))
     return names, np.array(values, np.float64).reshape(-1, len(names))
 
 
-def _numbers(path: Path, line: int, cells: list[str], names: list[str]) -> list[float]:
-    where = f"{path}:{line}"
+def _numbers(where: str, cells: list[str], names: list[str], *, is_plain: bool) -> list[float]:
+    """One row; is_plain: nothing in it is a number to Python alone, such as 2_0."""
     if len(cells) != len(names):
         what = f"it has {len(cells)} values, and there are {len(names)} columns"
         raise MeasurementError(
             what, where=where, next_step="was the file cut off, or is the mark between them another?"
         )
-    try:
-        return [float(cell) if cell.strip() else np.nan for cell in cells]
-    except ValueError:
-        return [_cell(where, name, cell) for name, cell in zip(names, cells, strict=True)]
+    if is_plain:
+        with contextlib.suppress(ValueError):
+            return [float(cell) if cell.strip() else np.nan for cell in cells]
+    return [_cell(where, name, cell) for name, cell in zip(names, cells, strict=True)]
 
 
 def _cell(where: str, name: str, cell: str) -> float:
     """One value; what is no number in a column that is not used is NaN."""
     try:
-        return float(cell) if cell.strip() else np.nan
+        return float(cell.replace("_", "no number")) if cell.strip() else np.nan
     except ValueError:
         if column_of(name) is None:
             return np.nan

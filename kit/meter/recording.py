@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -238,8 +239,10 @@ def _json(path: Path, stream: BinaryIO) -> Read:
 
     def values_of(name: str) -> Float64Array:
         try:
+            if not {*map(type, lists[name])} <= {int, float, NoneType}:  # true and "2" are no numbers, if numpy's
+                raise TypeError
             return np.array([np.nan if each is None else each for each in lists[name]], np.float64)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, OverflowError):
             step = "write a list of numbers, null where one is not known"
             raise MeasurementError(f"{name} holds what is no number", where=str(path), next_step=step) from None
 

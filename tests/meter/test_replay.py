@@ -219,8 +219,10 @@ class TestWrong:
             ("# meter: x\n\nt_s,power_w\n0,1\n1,2,3\n", 5, "it has 3 values"),
             ("t_s,power_w\n0,1\n1,'=cmd'\n", 3, "no number"),
             ("", 1, "its columns are"),
+            ("t_s,power_w\n0,1\n1,2_0\n", 3, "power_w is '2_0', which is no number"),
+            ("t_s,power_w\n0,1\n1_0,2\n", 3, "t_s is '1_0'"),
         ],
-        ids=["text", "short", "long", "formula", "empty"],
+        ids=["text", "short", "long", "formula", "empty", "underscore", "underscore in time"],
     )
     def test_the_line_is_named(self, tmp_path, text, line, why):
         path = write(tmp_path, "t.csv", text)
@@ -228,6 +230,18 @@ class TestWrong:
             read_recording(path)
         assert caught.value.where == f"{path}:{line}"
         assert caught.value.next_step
+
+    def test_an_underscore_in_a_column_that_is_not_used(self, tmp_path):
+        found = read_recording(write(tmp_path, "t.csv", "t_s,power_w,note\n0,1,a\n1,20,1_0\n"))
+        assert found.power_w[1] == 20.0
+
+    @pytest.mark.parametrize("value", ["true", '"2"', "[2]", "{}"])
+    @pytest.mark.parametrize("column", ["t_s", "power_w"])
+    def test_json_that_only_looks_like_a_number(self, tmp_path, column, value):
+        columns = {"t_s": "[0, 1, 2]", "power_w": "[1, 1, 1]", column: f"[0, {value}, 2]"}
+        text = ", ".join(f'"{name}": {values}' for name, values in columns.items())
+        with pytest.raises(MeasurementError, match=f"{column} holds what is no number"):
+            read_recording(write(tmp_path, "t.json", f"{{{text}}}"))
 
     @pytest.mark.parametrize(
         ("rows", "why"),
