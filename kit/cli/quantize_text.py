@@ -120,7 +120,8 @@ def _accuracy(assessment: "Assessment") -> list[tuple[str, str]]:
 def _lost(found: Finding) -> str:
     drop = found.estimate or 0.0
     moved = f"lost {quantity(drop, 'points')}" if drop > 0 else f"gained {quantity(-drop, 'points')}"
-    rows = count(found.rows, "row") + (f", {count(found.clusters, 'cluster')}" if found.clusters else "")
+    known = found.clusters not in (None, 0, found.rows)
+    rows = count(found.rows, "row") + (f", {count(found.clusters or 0, 'cluster')}" if known else "")
     return f"{moved if drop else 'did not change'}, as a drop {interval(found.lower, found.upper, 'points')}, {rows}"
 
 

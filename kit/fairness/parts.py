@@ -6,7 +6,7 @@ decisions, and weighted rows are no counts: those go by each row's influence (`k
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,13 +21,17 @@ from kit.stats.proportions import PairedCounts, Successes
 
 @dataclass(frozen=True, slots=True)
 class GroupFigures:
-    """One group's figure before and after, and after less before, of `rows` rows in `clusters` clusters."""
+    """One group's figure before and after, and after less before, of `rows` rows in `clusters` clusters.
+
+    cluster: int64 [clusters], which they are; None where each row is its own.
+    """
 
     before: Bounded
     after: Bounded
     change: Bounded
     rows: int
     clusters: int
+    cluster: Int64Array | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def _clustered(
     if not len(rows):
         return None
     assert of.cluster is not None
-    _, place = np.unique(of.cluster[rows], return_inverse=True)
+    known, place = np.unique(of.cluster[rows], return_inverse=True)
     code = place.reshape(-1) * 4 + before[rows].view(np.uint8) * np.uint8(2) + after[rows].view(np.uint8)
     tables = np.bincount(code, minlength=4 * (int(place.max()) + 1)).reshape(-1, 2, 2).astype(np.float64)
     effects = [_share_effect(tables.sum(axis=axis), of.icc_floor) for axis in (2, 1)]
@@ -166,7 +170,8 @@ def _clustered(
     )  # fmt: skip
     effect = float(design_effect(moved, of.icc_floor))
     whole = tables.sum(axis=0).astype(np.int64)
-    return _figures(whole, effects[0], effects[1], effect, len(tables) - 1, len(tables))
+    found = _figures(whole, effects[0], effects[1], effect, len(tables) - 1, len(tables))
+    return None if found is None else replace(found, cluster=known)
 
 
 def _share_effect(table: Float64Array, icc_floor: float) -> float:
@@ -208,7 +213,8 @@ def figures_of(
     cluster = rows if of.cluster is None else of.cluster[rows]
     was, became = (influence_counts(each, cluster, of.icc_floor, *ends)[0] for each in (before, after))
     moved = influence_counts(change, cluster, of.icc_floor, *change_ends)[0]
-    return GroupFigures(was, became, moved, len(rows), len(np.unique(cluster)))
+    known = np.unique(cluster)
+    return GroupFigures(was, became, moved, len(rows), len(known), None if of.cluster is None else known)
 
 
 def _precision(of: Answers, rows: Int64Array, positive: int) -> GroupFigures | None:
@@ -236,7 +242,8 @@ def _precision(of: Answers, rows: Int64Array, positive: int) -> GroupFigures | N
     else:
         was, became = (influence_counts(side, cluster, of.icc_floor, 0.0, 1.0)[0] for side in sides)
     moved = influence_counts(change, cluster, of.icc_floor, -1.0, 1.0)[0]
-    return GroupFigures(was, became, moved, int(fewest.sum()), len(np.unique(cluster[fewest])))
+    known = np.unique(cluster[fewest])
+    return GroupFigures(was, became, moved, int(fewest.sum()), len(known), None if of.cluster is None else known)
 
 
 def _share(of: Answers, rows: Int64Array, so: BoolArray) -> Bounded:

@@ -185,16 +185,22 @@ def measured(
     case: Case, predictions: PredictionRecord, answer: Answer, bounds: Bounds, details: dict[str, float]
 ) -> Measured:
     """A figure over the groups that are compared, with what it rests on."""
-    rows = [sum(each.figures(k).rows for k in each.tested) for each in answer.comparisons]
+    rows, clusters = max(_size(each) for each in answer.comparisons)
     chosen = {k for each in answer.comparisons for k in each.tested}
-    among = np.isin(answer.groups.codes, list(chosen))
     return Measured(
         bounds.estimate, bounds.lower, bounds.upper, unit_of(case, answer.question.measure),
         METHOD if all(each.apart.all() for each in answer.comparisons) else SHARED,
-        max(rows), predictions.obtained, len(np.unique(case.evidence.dataset.cluster[among])),
+        rows, predictions.obtained, clusters,
         case.digests(predictions, case.evidence.reference_predictions),
         {**details, "groups": float(len(chosen)), "groups_not_tested": float(len(answer.groups.names) - len(chosen))},
     )  # fmt: skip
+
+
+def _size(of: Comparison) -> tuple[int, int]:
+    """Rows of the groups that are compared, and the clusters that those rows are in."""
+    figures = [of.figures(k) for k in of.tested]
+    rows, known = sum(each.rows for each in figures), [each.cluster for each in figures if each.cluster is not None]
+    return rows, len(np.unique(np.concatenate(known))) if known else rows
 
 
 def _change(case: Case, predictions: PredictionRecord, answer: Answer) -> Finding:

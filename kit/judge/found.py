@@ -184,7 +184,7 @@ def _unconfirmed(looked: _Looked) -> str:
 def _need(looked: _Looked) -> str:
     """How many rows a slice needs, that flips as all rows do; and what can be claimed of larger slices."""
     case, over_all = looked.case, looked.ceiling
-    limit, asked = case.requirement.limit, case.requirement.minimum_rows
+    limit = case.requirement.limit
     least = over_all.least_rows(limit)
     claim = "" if least is None else f"; or judge larger slices only, with minimum_rows = {rounded_up(least)}"
     whole = looked.differences.sample(np.ones(len(looked.differences.values), dtype=np.bool_))

@@ -238,6 +238,26 @@ def test_clusters_widen_the_bounds() -> None:
     assert other.clusters == 120
 
 
+@pytest.mark.parametrize("measure", ["equal-opportunity", "predictive-parity", "demographic-parity", "calibration"])
+@pytest.mark.parametrize("metric", ["fairness.gap", "fairness.gap_change"])
+def test_clusters_are_those_of_the_rows_that_count(metric: Metric, measure: str) -> None:
+    """Of the positives alone, where only those count; groups that share a cluster count it once."""
+    given = world(600)
+    data, record = given.dataset, given.variants[0].predictions
+    assert record is not None
+    plain = only(given, ask(metric, 0.2, measure=measure))
+    assert plain.clusters == plain.rows
+    pairs = replace(given, dataset=replace(data, cluster=np.arange(600) // 2, cluster_column="pair"))
+    found = only(pairs, ask(metric, 0.2, measure=measure))
+    counted = data.labels == 1 if measure == "equal-opportunity" else np.ones(600, np.bool_)
+    if measure == "predictive-parity":
+        sides = [record.decisions == 1, given.reference_predictions.decisions == 1]
+        groups = [data.columns["sex"].codes == code for code in (0, 1)]
+        fewer = [min((side & group for side in sides), key=lambda mask: int(mask.sum())) for group in groups]
+        counted = fewer[0] | fewer[1]
+    assert (found.rows, found.clusters) == (counted.sum(), len(set((np.flatnonzero(counted) // 2).tolist())))
+
+
 def test_calibration_is_signed_and_has_no_ratio() -> None:
     given = world()
     found = only(given, ask("fairness.gap", 0.2, measure="calibration"))
