@@ -1,13 +1,20 @@
 """Losses by name, and by a user's own function beside the profile."""
 
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kit.errors import UsageError
+from kit.measure import own
 from kit.measure.losses import losses_of
-from kit.records import LossRecord
+from kit.records import LossRecord, RaggedRecord
+from kit.task import rows_of
 from tests import builders
 
 EVIDENCE = builders.evidence((builders.FP32, builders.INT8_REDUCED), rows=300)
@@ -50,8 +57,14 @@ def test_a_function_of_the_user_s(tmp_path: Path) -> None:
         ("raise RuntimeError('no such thing')", "it fails: RuntimeError: no such thing"),
         ("raise SystemExit(3)", "it fails: SystemExit: 3"),
         ("return ['a'] * len(truth)", "it fails: ValueError"),
+        ("return [1e308] * len(truth)", r"the loss of row 0 \(from 0\) is 1e\+308, beyond 1e\+100"),
+        ("raise KeyboardInterrupt", "it fails: KeyboardInterrupt"),
+        ("import os; os._exit(0)", r"it ended its process \(exit code 0\)"),
+        ("import os; os.abort()", "its process was ended by SIGABRT"),
+        ("return np.ones(1 << 40)", r"it needs more than 307\d MiB"),
+        ("return loss(truth, predictions, rows)", "it fails: RecursionError"),
     ],
-    ids=["short", "nan", "raises", "exits", "text"],
+    ids=["short", "nan", "raises", "exits", "text", "huge", "interrupts", "ends", "crashes", "memory", "recursion"],
 )
 def test_what_a_function_may_not_do(tmp_path: Path, body: str, what: str) -> None:
     name = write(tmp_path, body)
@@ -73,3 +86,54 @@ def test_only_a_function_of_a_file_beside_the_profile_is_run(tmp_path: Path) -> 
     (tmp_path / "broken.py").write_text("def loss(:\n")
     with pytest.raises(UsageError, match="it fails: SyntaxError"):
         losses(tmp_path, "broken.py:loss")
+
+
+def test_what_a_function_prints_is_not_its_answer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    name = write(tmp_path, 'print(\'{"what": "no"}\', flush=True); return truth')
+    np.testing.assert_array_equal(losses(tmp_path, name)[name].losses, EVIDENCE.dataset.labels)
+    assert capfd.readouterr().out == ""
+
+
+def test_truth_and_answers_of_lists_reach_the_function(tmp_path: Path) -> None:
+    targets = RaggedRecord(np.arange(5.0)[:, None], np.array([0, 2, 2, 5]))
+    items = RaggedRecord(np.arange(12.0).reshape(6, 2), np.array([0, 1, 4, 6]))
+    rows = replace(
+        rows_of(EVIDENCE.dataset, EVIDENCE.reference_predictions, EVIDENCE.reference_predictions),
+        task="detection", targets=targets, items=items, weights=np.ones(3),
+    )  # fmt: skip
+    name = write(tmp_path, "return [one.sum() + 100 * two.shape[0] for one, two in zip(truth, predictions)]")
+    assert own.own_losses(name, tmp_path, rows).tolist() == [101.0, 300.0, 209.0]
+
+
+SLEEPS = "import os, time; open('ID', 'w').write(str(os.getpid())); time.sleep(60)"
+
+
+def gone(file: Path) -> bool:
+    """Whether the process that wrote its number into `file` has ended."""
+    try:
+        os.kill(int(file.read_text()), 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_function_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "LIMIT_S", 1.5)
+    name = write(tmp_path, SLEEPS.replace("ID", str(tmp_path / "id")))
+    with pytest.raises(UsageError, match=r"it takes more than 1.5 s"):
+        losses(tmp_path, name)
+    assert gone(tmp_path / "id")
+
+
+def test_an_interrupt_ends_the_function(tmp_path: Path) -> None:
+    name = write(tmp_path, SLEEPS.replace("ID", str(tmp_path / "id")))
+
+    def interrupt() -> None:
+        while not (tmp_path / "id").exists() or not (tmp_path / "id").read_text():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        losses(tmp_path, name)
+    assert gone(tmp_path / "id")
