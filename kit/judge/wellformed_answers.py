@@ -4,7 +4,7 @@ import numpy as np
 
 from kit.judge.wellformed import check_array, check_within, refuse
 from kit.records import DatasetRecord, LossRecord, PredictionRecord, RaggedRecord
-from kit.spec.truth import weight_fault
+from kit.spec.weights import weight_fault
 from kit.task.answers import LISTED
 from kit.task.scores import decisions_at
 
