@@ -35,6 +35,11 @@ SLOW = (
     "test_convert_torch.py::test_a_branch*",
     "test_convert_torch.py::test_a_network_with_dict*",
     "test_hostile.py::*saved-model-[!r]*",
+    "test_stopping.py::test_loadgen_s_own_search*",
+    "test_simultaneous.py::test_all_bounds_hold_together*",
+    "test_records.py::*test_an_emulated_processor_has_no_method*",
+    "test_consistency.py::test_no_records_at_all*",
+    "test_search.py::test_a_scan_sees_every_conjunction*",
 )
 """Tests of 10 s to a minute that are proofs, where others of their module show the same in less: `make proofs`."""
 
