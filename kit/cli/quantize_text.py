@@ -12,6 +12,7 @@ from kit.cli.output import columns, emulated_lines, say, tell
 from kit.judge.gaps import Untested
 from kit.judge.sentences import count, interval, percent, quantity, slice_name
 from kit.records import Finding, SearchGap, VariantRecord
+from kit.spec.measures import USUAL_MEASURES
 from kit.stats.gap import excess, is_met
 
 if TYPE_CHECKING:
@@ -65,11 +66,19 @@ def _row(made: "Made") -> None:
     record, assessment = made.record, made.assessment
     inside = "/".join(map(str, products(record) or ()))
     share = record.model.size_bytes / (record.parent_size_bytes or record.model.size_bytes)
-    lost = f"{100 * (assessment.drop.estimate or 0.0):.1f} pp".replace("-", "−") if assessment else ""
+    lost = _short(assessment.drop) if assessment else ""
     worst = assessment.worst_slice if assessment else None
-    slices = f"{slice_name(worst.subject)} {100 * (worst.estimate or 0.0):.1f} pp".replace("-", "−") if worst else ""
+    slices = f"{slice_name(worst.subject)} {_short(worst)}" if worst else ""
     size = bytes_text(record.model.size_bytes)
     table_row("  ", record.recipe.name, 26, f" {size:>8} {100 * share:>3.0f} % {inside:>10} {lost:>7}  ", slices)
+
+
+def _short(found: Finding) -> str:
+    """A loss in the width of a column: points, or the measure's own unit."""
+    if found.estimate is None:
+        return "-"
+    text = f"{100 * found.estimate:.1f} pp" if found.unit == "points" else f"{found.estimate:.3g}"
+    return text.replace("-", "−")
 
 
 def table_row(mark: str, name: str, width: int, figures: str, last: str) -> None:
@@ -90,7 +99,8 @@ def _lines(outcome: "Outcome", made: "Made", files: Mapping[str, Path]) -> list[
 
     record, lines = made.record, list[tuple[str, str]]()
     if made.assessment:
-        lines += _accuracy(made.assessment)
+        dataset = outcome.material.dataset
+        lines += _accuracy(made.assessment, USUAL_MEASURES.get(dataset.task, "accuracy") if dataset else "accuracy")
     if made.agreement:
         lines.append(("agreement", _agreement(made)))
     if made.latency_s is not None:
@@ -108,10 +118,10 @@ def _lines(outcome: "Outcome", made: "Made", files: Mapping[str, Path]) -> list[
     return [*lines, ("file", str(path)), ("record", str(record_path(path)))]
 
 
-def _accuracy(assessment: "Assessment") -> list[tuple[str, str]]:
+def _accuracy(assessment: "Assessment", name: str) -> list[tuple[str, str]]:
     drop, worst = assessment.drop, assessment.worst_slice
     sure = f"(each end at {percent(drop.confidence)})"
-    lines = [("accuracy", f"{_lost(drop)} {sure}")]
+    lines = [(name, drop.reason if drop.estimate is None else f"{_lost(drop)} {sure}")]
     if worst is not None:
         lines.append(("worst slice", f"{slice_name(worst.subject)} {_lost(worst)}"))
     return lines
@@ -119,10 +129,10 @@ def _accuracy(assessment: "Assessment") -> list[tuple[str, str]]:
 
 def _lost(found: Finding) -> str:
     drop = found.estimate or 0.0
-    moved = f"lost {quantity(drop, 'points')}" if drop > 0 else f"gained {quantity(-drop, 'points')}"
+    moved = f"lost {quantity(drop, found.unit)}" if drop > 0 else f"gained {quantity(-drop, found.unit)}"
     known = found.clusters not in (None, 0, found.rows)
     rows = count(found.rows, "row") + (f", {count(found.clusters or 0, 'cluster')}" if known else "")
-    return f"{moved if drop else 'did not change'}, as a drop {interval(found.lower, found.upper, 'points')}, {rows}"
+    return f"{moved if drop else 'did not change'}, as a drop {interval(found.lower, found.upper, found.unit)}, {rows}"
 
 
 def _agreement(made: "Made") -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
-from kit.judge.rows import BoolArray, more_rows, outcomes
+from kit.judge.rows import BoolArray, measures_instead, more_rows, outcomes
 from kit.judge.sentences import count, interval, quantity
 from kit.records import Finding, Obtained, PredictionRecord, Verdict
+from kit.task.decisions import are_equal, changed_rows
 
 OTHER = "x86 without VNNI"
 PROVEN = "pair sums bounded from the weights (a proof for every input), and decisions compared row by row"
@@ -48,6 +49,8 @@ def judge_processor_flips(case: Case) -> tuple[Finding, ...]:
     if exact is None or own is None or "absent" in (exact.obtained, own.obtained):
         missing = "with exact arithmetic" if exact is None or exact.obtained == "absent" else "on the device"
         return (absent(case, "share", f"predictions {missing} were not obtained.", f"run the dataset {missing}"),)
+    if changed_rows(case.evidence.dataset, exact, own) is None:
+        return (_undecided_task(case, own, exact),)
     both = [_flips(case, "this device", own, exact)]
     if case.variant.saturating_predictions is not None:
         both.append(_flips(case, OTHER, case.variant.saturating_predictions, exact))
@@ -59,11 +62,22 @@ def _float(case: Case) -> Finding:
     return explained(finding(case, measured), "the model has no int8 operator, so no processor saturates it.")
 
 
+def _undecided_task(case: Case, own: PredictionRecord, exact: PredictionRecord) -> Finding:
+    """A task that decides nothing passes by the proof alone, with answers that equal exact arithmetic's."""
+    saturation, task = case.variant.variant.saturation, case.evidence.dataset.task
+    if saturation.can_saturate or not are_equal(own, exact):
+        reason = f"a model of the task {task} makes no decision that could depend on the processor."
+        return absent(case, "share", reason, f"{measures_instead(case)}, or a variant that cannot saturate")
+    measured = Measured(0.0, 0.0, 0.0, "share", PROVEN, case.evidence.dataset.rows, "computed")
+    bound = f"largest pair sum {abs(saturation.worst_pair):,} of {saturation.limit:,}"
+    reason = f"no input can saturate it on any processor ({bound}), and every answer is that of exact arithmetic."
+    return explained(finding(case, measured), reason)
+
+
 def _flips(case: Case, where: str, predictions: PredictionRecord, exact: PredictionRecord) -> Flips:
-    labels = case.evidence.dataset.labels
+    rows = outcomes(replace(case, evidence=replace(case.evidence, reference_predictions=exact)), predictions)
     return Flips(
-        where, np.asarray(predictions.decisions != exact.decisions),
-        float((predictions.decisions == labels).mean()), float((exact.decisions == labels).mean()),
+        where, rows.decision_changed, float(rows.optimized_right.mean()), float(rows.reference_right.mean()),
         predictions.obtained, predictions,
     )  # fmt: skip
 
@@ -128,7 +142,8 @@ def _story(case: Case, flips: Flips) -> str:
     why = ", whose 16-bit pair sums saturate," if flips.where == OTHER else ""
     change = f"on {flips.where}{why} {flips.count:,} of {count(rows, 'decision')} change"
     accuracy = f"accuracy {quantity(flips.accuracy, 'share')} instead of {quantity(flips.exact_accuracy, 'share')}"
-    return f"{change}; {accuracy}; most often {_most_hit(case, flips)}"
+    hit = f"; most often {_most_hit(case, flips)}" if len(flips.predictions.decisions) else ""
+    return f"{change}; {accuracy}{hit}"
 
 
 def _most_hit(case: Case, flips: Flips, names: int = 2) -> str:

@@ -43,13 +43,15 @@ _USE_ANOTHER = "use a model that fits an edge device, or export it without what 
 _RANDOM = "export it for inference: without dropout, random operators and state"
 
 
-def rehearse(data: bytes, row: Array, output: str | None, *, limit_s: float = LIMIT_S) -> None:
+def rehearse(data: bytes, row: Array, output: str | None, *, every: bool = False, limit_s: float = LIMIT_S) -> None:
     """Load the model in `data` and run `row` [1, *shape] through it, in a limited child process.
+
+    every: all values of an output of any shape are taken, not scores [1, classes] alone.
 
     Raises:
         ModelError: it does not load or run, takes too long or too much memory, or kills the process.
     """
-    predict_limited(data, row, output, limit_s=limit_s)
+    (outputs_limited if every else predict_limited)(data, row, output, limit_s=limit_s)
 
 
 def predict_limited(

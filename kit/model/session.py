@@ -64,12 +64,13 @@ class HostSession:
                 next_step="export it again, with an older opset if the message speaks of one",
             ) from None
 
-    def run(self, feeds: Array | Feeds, progress: Progress | None = None) -> dict[str, Array]:
+    def run(self, feeds: Array | Feeds, progress: Progress | None = None, *, flat: bool = False) -> dict[str, Array]:
         """Every output of every row, any number of inputs and outputs.
 
         Args:
             feeds: rows by input name, as `as_feeds` takes them; one array goes to the only input.
             progress: called after every batch.
+            flat: give each output's values one after another, [values], so that its shape may differ between rows.
 
         Returns:
             By output name: [rows, *shape].
@@ -87,6 +88,11 @@ class HostSession:
             if progress is not None:
                 progress(done, total)
         columns = zip(*parts, strict=True)
+        if flat:
+            return {
+                each.name: np.concatenate([np.ravel(p) for p in c])
+                for each, c in zip(self.outputs, columns, strict=True)
+            }
         return {each.name: joined_rows(c, counts, each) for each, c in zip(self.outputs, columns, strict=True)}
 
     def predict(

@@ -13,6 +13,7 @@ from kit.pipeline.checks import (
     check_cost,
     check_float,
     check_frugal,
+    check_looks,
     check_runs_models,
     check_slices,
     check_trusted,
@@ -23,6 +24,7 @@ from kit.records import ModelRecord, PredictionRecord, Recipe
 from kit.spec import load_dataset, load_device, load_profile
 from kit.spec.recipe import parse_recipe
 from kit.spec.types import Dataset, DeviceSpec, Profile
+from kit.task.answers import LISTED, outputs_asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,15 @@ def read_inputs(order: Order) -> Inputs:
         Path(order.model),
         rows=dataset.test.inputs,
         options=Options(trust_pickle=order.trust_pickle),
-        output=dataset.output_name,
+        output=outputs_asked(dataset.task, dataset.output_name, dataset.output)[0],
+        lists=dataset.task in LISTED,
     )
     source = converted.conversion.source if converted.conversion else converted.reference
     check_float(converted, recipes)
     if not order.rows_only:
         check_cost(profile, device)
     check_slices(profile, dataset)
+    check_looks(profile, as_loaded)
     made = {each.recipe.name: make_added(each, converted.model, dataset) for each in order.added}
     made |= given_variants(order.given, converted.model, dataset)
     recipes |= {name: variant.record.recipe for name, variant in made.items()}

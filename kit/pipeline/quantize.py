@@ -12,7 +12,7 @@ import numpy as np
 
 from kit.device import Device, open_device
 from kit.errors import ConversionError, DeviceError, LinkError, MeasurementError
-from kit.judge.gaps import Untested
+from kit.judge.gaps import BY_ROWS, Untested, gap_of
 from kit.measure import measure_latency
 from kit.model.convert.verify import Comparison, compare, deciding_output
 from kit.model.feeds import Feeds, as_feeds, row_count
@@ -22,10 +22,11 @@ from kit.model.rehearse import predict_limited
 from kit.model.session import HostSession
 from kit.pipeline.material import Material
 from kit.pipeline.objective import Yardstick, not_estimated, other_gaps
-from kit.pipeline.target import Bench, DeviceBench, HostBench, host_target
+from kit.pipeline.target import PLAIN, Bench, DeviceBench, HostBench, host_target
 from kit.pipeline.watcher import Watcher, waiting_for
 from kit.records import DeviceRecord, Finding, ModelRecord, SearchGap, VariantRecord
 from kit.spec import load_device
+from kit.spec.measures import USUAL_MEASURES
 from kit.spec.types import Dataset, DeviceSpec, MeasurePlan, Profile, Requirement
 from kit.stats.gap import is_met
 
@@ -155,7 +156,10 @@ def _yardstick(material: Material) -> Yardstick | None:
 
 def _asked(profile: Profile | None, dataset: Dataset) -> Profile:
     """The profile's requirements, and what is looked at anyway."""
-    drop = Requirement(DROP, "accuracy.drop", "at_most", 0.0, "", CONFIDENCE)
+    measure = USUAL_MEASURES.get(dataset.task, "")
+    drop = Requirement(
+        DROP, "quality.loss" if measure else "accuracy.drop", "at_most", 0.0, "", CONFIDENCE, measure=measure
+    )
     own = [drop, Requirement(FLIPS, "numerics.processor_flips", "at_most", 0.0, "", CONFIDENCE)]
     if dataset.slice_columns:
         own.append(replace(drop, id=SLICES, by=dataset.slice_columns))
@@ -185,12 +189,13 @@ def _variants(material: Material, watcher: Watcher) -> tuple[list[Variant], dict
 def _bench(material: Material, watcher: Watcher) -> Iterator[Bench]:
     """The device, opened, or this host with exact sums."""
     output = material.dataset.output_name if material.dataset else None
+    reading = material.dataset.output if material.dataset else PLAIN
     if material.spec is None:
-        yield HostBench(host_target(None, everywhere=False), output)
+        yield HostBench(host_target(None, everywhere=False), output, reading)
         return
     watcher.start(waiting_for(material.spec))
     with closing(open_device(material.spec)) as device:
-        yield DeviceBench(device, material.spec, output)
+        yield DeviceBench(device, material.spec, output, reading=reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +263,15 @@ def _assessed(material: Material, variant: Variant, on: Yardstick, bench: Bench,
     rest = tuple(each for each in found if each.requirement not in ours)
     asked = replace(on, profile=material.profile)
     rows = np.arange(on.part.record.rows)
-    of_rows = asked.row_gaps(1.0)
-    gaps = (*of_rows(evidence.predictions.decisions, rows), *other_gaps(rest, evidence, len(rows)))
+    untested: tuple[Untested, ...] = ()
+    if len(on.predictions.decisions):
+        of_rows = asked.row_gaps(1.0)
+        gaps, untested = of_rows(evidence.predictions.decisions, rows), of_rows.untested()
+    else:  # answers that are no class a row are judged as a whole, and not counted again
+        gaps = tuple(gap for each in rest if each.metric in BY_ROWS and (gap := gap_of(each)))
     whole = replace(
-        plain, requirements=rest, gaps=gaps, not_estimated=not_estimated(material.profile, rest),
-        not_tested=of_rows.untested(),
+        plain, requirements=rest, gaps=(*gaps, *other_gaps(rest, evidence, len(rows))),
+        not_estimated=not_estimated(material.profile, rest), not_tested=untested,
     )  # fmt: skip
     return replace(whole, state=_state(whole))
 

@@ -4,7 +4,7 @@ On this host sums are exact (what ARM and x86 with VNNI compute) or saturating, 
 processor happens to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import fields
 from typing import Any, Protocol
@@ -23,8 +23,10 @@ from kit.model.session import HostSession, score_output
 from kit.model.weights import file_sizes
 from kit.pipeline.watched import watched_on
 from kit.records import Arithmetic, DeviceRecord, Float32Array, PredictionRecord, VariantEvidence
-from kit.spec.types import DatasetPart, DeviceSpec, Metric, Profile
+from kit.spec.types import DatasetPart, DeviceSpec, Metric, OutputSpec, Profile
+from kit.task.answers import LISTED, Answers, MisfitError, Outputs, listed_answers, outputs_asked, table_answers
 
+PLAIN = OutputSpec()
 _ENERGY_METRICS: tuple[Metric, ...] = ("battery.share", "battery.life")
 
 X86 = ("x86_64", "amd64", "i386", "i686")
@@ -76,14 +78,14 @@ class Bench(Protocol):
 class HostBench:
     """Tries variants on this host, sums exact or saturating as `target` says; obtains no latency, memory or energy.
 
-    `output` names the output that holds the scores, None where there is one alone.
+    `output` names the output that holds the scores, None where there is one alone; `reading` is how outputs are read.
     """
 
     is_device = False
     spec = THIS_HOST
 
-    def __init__(self, target: Target, output: str | None) -> None:
-        self.target, self.output, self.device = target, output, this_host()
+    def __init__(self, target: Target, output: str | None, reading: OutputSpec = PLAIN) -> None:
+        self.target, self.output, self.reading, self.device = target, output, reading, this_host()
 
     def scores(self, variant: Variant, part: DatasetPart, progress: Progress | None = None) -> Float32Array:
         """See Bench."""
@@ -95,13 +97,27 @@ class HostBench:
         self, variant: Variant, part: DatasetPart, profile: Profile, progress: Progress | None = None
     ) -> VariantEvidence:
         """See Bench."""
-        own = _predictions(variant, part, self.scores(variant, part, progress), self.target.arithmetic)
         exact = saturating = None
+        if part.record.task in LISTED:
+            own = exact = self._listed(variant, part, progress)
+            return VariantEvidence(variant.record, None, None, None, own, exact, None)
+        own = _predictions(variant, part, self.scores(variant, part, progress), self.target.arithmetic)
         if _asks(profile, ("numerics.processor_flips",)):
             scores = HostSession(variant.data, exact=True).predict(part.inputs, self.output)
             exact = _predictions(variant, part, scores, "exact")
             saturating = _saturating(variant, part, self.output, self.device)
         return VariantEvidence(variant.record, None, None, None, own, exact, saturating)
+
+    def _listed(self, variant: Variant, part: DatasetPart, progress: Progress | None) -> PredictionRecord:
+        """Answers that are a list a row, sums exact: what saturating sums make of them is not computed."""
+        session, names = (
+            HostSession(variant.data, exact=True),
+            outputs_asked(part.record.task, self.output, self.reading),
+        )
+        found = [Outputs(*session.every_output(part.inputs, name, progress)) for name in names]
+        return _record(
+            variant, part, "exact", _fitting(variant, lambda: listed_answers(part.record, self.reading, found))
+        )
 
 
 class DeviceBench:
@@ -109,8 +125,11 @@ class DeviceBench:
 
     is_device = True
 
-    def __init__(self, device: Device, spec: DeviceSpec, output: str | None, *, everywhere: bool = False) -> None:
-        self.opened, self.spec, self.output = device, spec, output
+    def __init__(
+        self, device: Device, spec: DeviceSpec, output: str | None, *, everywhere: bool = False,
+        reading: OutputSpec = PLAIN,
+    ) -> None:  # fmt: skip
+        self.opened, self.spec, self.output, self.reading = device, spec, output, reading
         self.device = device.identify()
         arithmetic: Arithmetic = "saturating" if saturates(self.device) else "exact"
         words = {"saturating": "x86 without VNNI, whose int8 sums saturate", "exact": "int8 sums are exact"}
@@ -146,8 +165,9 @@ class DeviceBench:
     ) -> PredictionRecord:
         digest = self.opened.deploy(variant.data)
         return predict_part(
-            self.opened, digest, part, output=self.output, exact=exact, spec=self.spec, progress=progress
-        )
+            self.opened, digest, part, output=self.output, exact=exact, spec=self.spec, progress=progress,
+            reading=self.reading,
+        )  # fmt: skip
 
 
 def host_target(arithmetic: Arithmetic | None, *, everywhere: bool) -> Target:
@@ -189,7 +209,7 @@ def saturating_scores(variant: Variant, part: DatasetPart, output: str | None, h
 
 def _saturating(variant: Variant, part: DatasetPart, output: str | None, host: DeviceRecord) -> PredictionRecord | None:
     """The computed predictions for what can saturate; None where nothing can or it cannot be computed."""
-    if not variant.record.saturation.can_saturate:
+    if not variant.record.saturation.can_saturate or part.record.task in LISTED:
         return None
     try:
         return _predictions(variant, part, saturating_scores(variant, part, output, host), "saturating")
@@ -202,12 +222,25 @@ def _asks(profile: Profile, metrics: Iterable[Metric]) -> bool:
 
 
 def _predictions(variant: Variant, part: DatasetPart, scores: Float32Array, arithmetic: Arithmetic) -> PredictionRecord:
+    return _record(variant, part, arithmetic, _fitting(variant, lambda: table_answers(part.record, scores)))
+
+
+def _fitting(variant: Variant, answers: Callable[[], Answers]) -> Answers:
+    try:
+        return answers()
+    except MisfitError as error:
+        where = f"{variant.record.model.name} {error.where}".strip()
+        raise ModelError(error.what, where=where, next_step=error.next_step) from None
+
+
+def _record(variant: Variant, part: DatasetPart, arithmetic: Arithmetic, answers: Answers) -> PredictionRecord:
     return PredictionRecord(
         model_digest=variant.record.model.digest,
         data_digest=part.record.data_digest,
         where="host",
         arithmetic=arithmetic,
-        scores=scores,
-        decisions=scores.argmax(axis=1).astype(np.int64),
+        scores=answers.scores,
+        decisions=answers.decisions,
+        items=answers.items,
         obtained="computed" if arithmetic == "saturating" else "measured",
     )

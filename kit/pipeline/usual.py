@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kit.digest import digest_bytes, short
 from kit.errors import StoreError
+from kit.spec.measures import USUAL_MEASURES
 from kit.spec.types import Dataset
 from kit.store import write_atomically
 
@@ -21,15 +22,18 @@ confidence = 0.95   # each verdict is wrong at most once in twenty
 
 [[require]]
 id = "accuracy"
-metric = "accuracy.drop"
+metric = "{drop}"{measure}
 at_most = "{whole}"
-why = "As a whole, the optimized model may be wrong on so many rows in a hundred more than the reference."
+why = "{meaning}"
 """
+
+WRONG = "As a whole, the optimized model may be wrong on so many rows in a hundred more than the reference."
+LOST = "As a whole, the optimized model may be so much worse than the reference, by {}."
 
 SLICES = """
 [[require]]
 id = "slices"
-metric = "accuracy.drop"
+metric = "{drop}"{measure}
 by = [{columns}]
 at_most = "{slices}"
 why = "No value of any column may pay for the optimization."
@@ -38,7 +42,7 @@ why = "No value of any column may pay for the optimization."
 FOUND = """
 [[require]]
 id = "found"
-metric = "slices.found"
+metric = "slices.found"{measure}
 at_most = "{slices}"
 minimum_rows = {least}   # of a combination: fewer rows cannot show so little
 why = "Nor any combination of up to three columns that nobody thought to name."
@@ -47,10 +51,10 @@ why = "Nor any combination of up to three columns that nobody thought to name."
 GROUPS = """
 [[require]]
 id = "fairness"
-metric = "fairness.gap_change"
+metric = "fairness.gap_change"{measure}
 by = [{columns}]
 at_most = "{slices}"
-why = "The gap in accuracy between groups of people may not widen by more."
+why = "The gap between groups of people may not widen by more."
 """
 
 
@@ -62,12 +66,18 @@ def usual_text(dataset: Dataset, whole: str, slices: str, *, frugal: bool = Fals
     columns, sensitive = dataset.slice_columns, dataset.test.record.sensitive
     parts = [SLICES] * bool(columns) + [FOUND] * (not frugal) + [GROUPS] * (bool(sensitive) and not frugal)
     rows = dataset.test.record.rows
-    text = HEAD.format(name=dataset.name, whole=whole)
+    measure = USUAL_MEASURES.get(dataset.task, "")
+    asked = {"drop": "quality.loss" if measure else "accuracy.drop", "measure": ""}
+    if measure:
+        asked["measure"] = f'\nmeasure = "{measure}"'
+    text = HEAD.format(name=dataset.name, whole=whole, meaning=LOST.format(measure) if measure else WRONG, **asked)
     for part in parts:
         names = sensitive if part is GROUPS else columns
         text += part.format(
-            columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices, least=max(LEAST_ROWS, rows // 10)
-        )
+            columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices,
+            least=max(LEAST_ROWS, rows // 10),
+            **asked,
+        )  # fmt: skip
     return text
 
 

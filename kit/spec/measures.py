@@ -10,12 +10,16 @@ LABELLED: tuple[TaskName, ...] = ("classification", "anomaly")
 
 @dataclass(frozen=True, slots=True)
 class MeasureRule:
-    """A measure's words and unit: a "share" is 0 to 1, a "number" is in the target's own unit (or nats)."""
+    """A measure's words and unit: a "share" is 0 to 1, a "number" is in the target's own unit (or nats).
+
+    has_end: whether something bounds what one row can lose; if not, only a requirement's `largest` does.
+    """
 
     subject: str
     better: Literal["higher", "lower"]
     kind: Literal["share", "number"]
     tasks: tuple[TaskName, ...]
+    has_end: bool = True
 
 
 MEASURES: dict[str, MeasureRule] = {
@@ -32,10 +36,10 @@ MEASURES: dict[str, MeasureRule] = {
     "average-precision": MeasureRule("an average precision", "higher", "share", LABELLED),
     "eer": MeasureRule("an equal error rate", "lower", "share", LABELLED),
     "miss-rate-at-1%": MeasureRule("a miss rate at 1 % false alarms", "lower", "share", LABELLED),
-    "mae": MeasureRule("a mean absolute error", "lower", "number", ("regression",)),
-    "rmse": MeasureRule("a root mean square error", "lower", "number", ("regression",)),
-    "r2": MeasureRule("a coefficient of determination", "higher", "share", ("regression",)),
-    "wer": MeasureRule("a word error rate", "lower", "share", ("sequence",)),
+    "mae": MeasureRule("a mean absolute error", "lower", "number", ("regression",), has_end=False),
+    "rmse": MeasureRule("a root mean square error", "lower", "number", ("regression",), has_end=False),
+    "r2": MeasureRule("a coefficient of determination", "higher", "share", ("regression",), has_end=False),
+    "wer": MeasureRule("a word error rate", "lower", "share", ("sequence",), has_end=False),
     "frame-accuracy": MeasureRule("a frame accuracy", "higher", "share", ("frames",)),
     "frame-f1": MeasureRule("a frame F1 score", "higher", "share", ("frames",)),
     "cosine": MeasureRule("a cosine similarity to the reference", "higher", "share", ("embedding",)),
@@ -44,6 +48,16 @@ MEASURES: dict[str, MeasureRule] = {
     "map-50": MeasureRule("a mean average precision at IoU 0.50", "higher", "share", ("detection",)),
 }
 """By name; ``file.py:function`` names a user's own."""
+
+USUAL_MEASURES: dict[TaskName, str] = {
+    "multilabel": "hamming-loss",
+    "regression": "r2",
+    "anomaly": "auc",
+    "frames": "frame-accuracy",
+    "embedding": "cosine",
+    "detection": "map-50",
+}
+"""What is looked at where nobody says what: a share, by task; of the others accuracy."""
 
 FAIRNESS_MEASURES = (
     "accuracy",
@@ -64,3 +78,8 @@ HARMS: dict[str, tuple[str, ...]] = {
     "representation": ("demographic-parity", "false-positive-rate", "false-negative-rate"),
 }
 """Kinds of harm (K. Crawford, NIPS 2017 keynote; S. Bird and others, Fairlearn, 2020), and what shows each."""
+
+
+def has_end(measure: str) -> bool:
+    """Whether something bounds what a row can lose under `measure`; nothing does under a function of the user's."""
+    return ".py:" not in measure and (measure not in MEASURES or MEASURES[measure].has_end)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kit.records import RaggedRecord
-from kit.task.base import BoolArray, Rows, UndefinedError
+from kit.records import DatasetRecord, PredictionRecord, RaggedRecord
+from kit.task.base import BoolArray, Rows, UndefinedError, rows_of
 from kit.task.scores import decided, is_yes, true_labels
 
 DECIDING = ("classification", "multilabel", "anomaly", "sequence", "frames")
@@ -31,6 +31,38 @@ def is_right(rows: Rows) -> BoolArray:
     if rows.items is not None and rows.targets is not None:
         return ~_differ(rows.targets, rows.items, ignore=-1.0 if rows.task == "frames" else None)
     return np.asarray(decided(rows) == rows.labels)
+
+
+def changed_rows(
+    data: DatasetRecord, first: PredictionRecord | None, second: PredictionRecord | None
+) -> BoolArray | None:
+    """bool [rows]: what `first` and `second` decide differently; None where either is absent or nothing is decided."""
+    if first is None or second is None or "absent" in (first.obtained, second.obtained):
+        return None
+    try:
+        return is_changed(rows_of(data, first, first), rows_of(data, second, first))
+    except UndefinedError:
+        return None
+
+
+def right_rows(data: DatasetRecord, found: PredictionRecord | None) -> BoolArray | None:
+    """bool [rows]: what is answered right as a whole; None where it is absent or no answer is right or wrong."""
+    if found is None or found.obtained == "absent":
+        return None
+    try:
+        return is_right(rows_of(data, found, found))
+    except UndefinedError:
+        return None
+
+
+def are_equal(first: PredictionRecord, second: PredictionRecord) -> bool:
+    """Whether two models answer the same in every number."""
+    if (first.items is None) != (second.items is None) or not np.array_equal(first.scores, second.scores):
+        return False
+    if first.items is None or second.items is None:
+        return True
+    same = np.array_equal(first.items.offsets, second.items.offsets)
+    return same and np.array_equal(first.items.values, second.items.values)
 
 
 def _refuse(rows: Rows) -> None:

@@ -145,10 +145,14 @@ def reference_of(
     options: Options | None = None,
     output: str | None = None,
     watcher: Watcher | None = None,
+    lists: bool = False,
 ) -> Converted:
-    """The float reference of a model: an ONNX file as it is, anything else converted; raises as `convert` does."""
+    """The float reference of a model: an ONNX file as it is, anything else converted; raises as `convert` does.
+
+    lists: the answers that are wanted are a list a row, so that an output of any shape will do.
+    """
     if isinstance(converter_for(path), OnnxConverter):
-        return _as_it_is(path, rows, output)
+        return _as_it_is(path, rows, output, lists=lists)
     return convert(path, rows=rows, options=options, output=output, watcher=watcher)
 
 
@@ -174,11 +178,11 @@ def _exported(source: RemoteSource, path: Path) -> bytes:
         ) from None
 
 
-def _as_it_is(path: Path, rows: Array, output: str | None) -> Converted:
+def _as_it_is(path: Path, rows: Array, output: str | None, *, lists: bool) -> Converted:
     """An ONNX file is its own reference; one row, run under limits, shows that it is safe to run."""
     model = load_onnx(path)
     try:
-        rehearse(model.data, rows[:1], output)
+        rehearse(model.data, rows[:1], output, every=lists)
     except ModelError as error:
         where = f"{path}: {error.where}" if error.where else str(path)
         raise ModelError(error.what, where=where, next_step=error.next_step) from None

@@ -209,7 +209,7 @@ class VariantMaker:
             session = HostSession(data)
             if self.feeds is not None:
                 rows = spread_rows(self.feeds, _CHECKED_ROWS)
-                self._check_finite(session.run(rows), rows)
+                self._check_finite(session.run(rows, flat=True), rows)
         except ModelError as error:
             self._check_reference()
             raise ConversionError(
@@ -224,7 +224,7 @@ class VariantMaker:
         try:
             session = HostSession(self.reference.data)
             if self.feeds is not None:
-                session.run(spread_rows(self.feeds, _CHECKED_ROWS))
+                session.run(spread_rows(self.feeds, _CHECKED_ROWS), flat=True)
         except ModelError as error:
             raise ModelError(
                 f"the float model itself does not run on the calibration rows: {error}",
@@ -236,9 +236,10 @@ class VariantMaker:
         """What overflows in fewer bits would be no number, or infinite: never a score. Raises ModelError."""
         floats = {name: values for name, values in outputs.items() if values.dtype.kind == "f"}
         broken = [name for name, values in floats.items() if not np.isfinite(values).all()]
-        parents = HostSession(self.reference.data).run(rows) if broken else {}
+        parents = HostSession(self.reference.data).run(rows, flat=True) if broken else {}
         for name in broken:
-            if (~np.isfinite(outputs[name]) & np.isfinite(parents[name])).any():
+            ours, theirs = np.isfinite(outputs[name]), np.isfinite(parents[name])
+            if theirs.all() or (ours.shape == theirs.shape and (~ours & theirs).any()):
                 raise ModelError(f"output {name!r} is not finite, where the float model's is")
 
 

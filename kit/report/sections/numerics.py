@@ -9,6 +9,7 @@ from kit.records import DatasetRecord, Evidence, PredictionRecord, SaturationRec
 from kit.report.figures import clean, count, listed, percent
 from kit.report.sections.requirements import SIGNS
 from kit.report.sections.slices import accuracy
+from kit.task.decisions import changed_rows, right_rows
 
 TOP_ROWS = 8
 TOP_PAIRS = 6
@@ -86,18 +87,11 @@ def build_numerics(evidence: Evidence, chosen: str) -> NumericsView:
     )
 
 
-def differing(first: PredictionRecord | None, second: PredictionRecord | None) -> NDArray[np.bool_] | None:
-    """Rows whose decisions differ; None where either was not obtained or they are of different rows."""
-    if first is None or second is None or first.decisions.shape != second.decisions.shape:
-        return None
-    return np.asarray(first.decisions != second.decisions)
-
-
-def processor_flips(variant: VariantEvidence) -> NDArray[np.bool_] | None:
+def processor_flips(variant: VariantEvidence, data: DatasetRecord) -> NDArray[np.bool_] | None:
     """Rows whose decision differs between exact and saturating sums; none at all where a proof excludes saturation."""
-    found = differing(variant.exact_predictions, variant.saturating_predictions)
+    found = changed_rows(data, variant.exact_predictions, variant.saturating_predictions)
     if found is None and not variant.variant.saturation.can_saturate and variant.predictions is not None:
-        return np.zeros(len(variant.predictions.decisions), dtype=np.bool_)
+        return np.zeros(data.rows, dtype=np.bool_)
     return found
 
 
@@ -106,11 +100,12 @@ def story(variant: VariantEvidence, evidence: Evidence) -> str:
     name, saturation = clean(variant.variant.recipe.name, 40), variant.variant.saturation
     if not saturation.quantized_nodes:
         return ""
-    flips = differing(evidence.reference_predictions, variant.exact_predictions or variant.predictions)
+    given = variant.exact_predictions or variant.predictions
+    flips = changed_rows(evidence.dataset, evidence.reference_predictions, given)
     changed = "not compared"
     if flips is not None:
         changed = f"{count(int(flips.sum()), 'decision')} of {len(flips):,} differ from the reference"
-    depends = processor_flips(variant)
+    depends = processor_flips(variant, evidence.dataset)
     if not saturation.can_saturate:
         safe = f"its largest possible pair sum is {abs(saturation.worst_pair):,}, within {saturation.limit:,}"
         return f"{name}: {changed}; none can depend on the processor, because {safe} (proved from its weights)."
@@ -135,7 +130,7 @@ def _percent(predictions: PredictionRecord | None, evidence: Evidence) -> str:
 
 
 def _processor_row(variant: VariantEvidence, evidence: Evidence, chosen: str) -> ProcessorRow:
-    depends = processor_flips(variant)
+    depends = processor_flips(variant, evidence.dataset)
     saturation = variant.variant.saturation
     word, told = _depends(depends, saturation)
     proof, detail = _proof(saturation)
@@ -174,9 +169,9 @@ def _proof(saturation: SaturationRecord) -> tuple[str, str]:
 
 
 def _cell(predictions: PredictionRecord | None, evidence: Evidence, missing: str) -> ArithmeticCell:
-    flips = differing(evidence.reference_predictions, predictions)
+    flips = changed_rows(evidence.dataset, evidence.reference_predictions, predictions)
     if predictions is None or flips is None:
-        return ArithmeticCell(missing, "", None)
+        return ArithmeticCell(missing if predictions is None else "no decisions", "", None)
     share = accuracy(predictions, evidence.dataset)
     return ArithmeticCell(percent(share), f"{int(flips.sum()):,}", share)
 
@@ -189,7 +184,10 @@ def _detailed(evidence: Evidence, chosen: str) -> tuple[FlipsView, ...]:
         name = clean(chosen, 40)
         title = f"{name} on this device, against the reference"
         views.append(_flips(title, evidence.reference_predictions, mine.predictions, evidence))
-    counts = [(0 if (found := processor_flips(v)) is None else int(found.sum()), v) for v in evidence.variants]
+    counts = [
+        (0 if (found := processor_flips(v, evidence.dataset)) is None else int(found.sum()), v)
+        for v in evidence.variants
+    ]
     most, worst = max(counts, key=lambda pair: pair[0], default=(0, None))
     if most and worst is not None and worst.exact_predictions and worst.saturating_predictions:
         title = f"{clean(worst.variant.recipe.name, 40)} on x86 without VNNI, against the same file with exact sums"
@@ -198,11 +196,11 @@ def _detailed(evidence: Evidence, chosen: str) -> tuple[FlipsView, ...]:
 
 
 def _flips(title: str, before: PredictionRecord, after: PredictionRecord, evidence: Evidence) -> FlipsView | None:
-    flips = differing(before, after)
-    if flips is None:
-        return None
     data = evidence.dataset
-    was, now = before.decisions == data.labels, after.decisions == data.labels
+    flips, was, now = changed_rows(data, before, after), right_rows(data, before), right_rows(data, after)
+    if flips is None or was is None or now is None:
+        return None
+    named = len(before.decisions) == data.rows  # each row has one class; lists and sets of classes are only counted
     cells = [[int((a & b).sum()) for b in (now, ~now)] for a in (was, ~was)]
     where = _where(flips, data)
     most = f" Most in {listed(name for name, *_ in where[:2])}." if where and flips.any() else ""
@@ -211,9 +209,9 @@ def _flips(title: str, before: PredictionRecord, after: PredictionRecord, eviden
         title=title,
         total=f"{count(int(flips.sum()), 'decision')} of {len(flips):,} flipped ({share}).{most}",
         table=((f"{cells[0][0]:,}", f"{cells[0][1]:,}"), (f"{cells[1][0]:,}", f"{cells[1][1]:,}")),
-        pairs=_pairs(flips, before, after, data),
+        pairs=_pairs(flips, before, after, data) if named else (),
         slices=where,
-        rows=_rows(flips, before, after, data),
+        rows=_rows(flips, before, after, data) if named else (),
     )
 
 

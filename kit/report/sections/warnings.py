@@ -5,7 +5,9 @@ import numpy as np
 from kit.records import Evidence, Finding, VariantEvidence, VariantJudgement
 from kit.report import sentences
 from kit.report.figures import clean, count, listed, percent
+from kit.report.sections.slices import ELSEWHERE
 from kit.spec.types import DeviceSpec
+from kit.task.decisions import changed_rows, right_rows
 
 MOST_NOTES = 3
 """Most notes on how the variant was made that are shown."""
@@ -31,8 +33,10 @@ def find_warnings(evidence: Evidence, device: DeviceSpec, judged: VariantJudgeme
 
 def _worth_comparing(evidence: Evidence) -> list[str]:
     """A reference that is no better than a constant makes every comparison with it empty."""
-    labels = evidence.dataset.labels
-    right = float((evidence.reference_predictions.decisions == labels).mean())
+    labels, rights = evidence.dataset.labels, right_rows(evidence.dataset, evidence.reference_predictions)
+    if rights is None or not _has_labels(evidence):
+        return []
+    right = float(rights.mean())
     constant = float(np.bincount(labels, minlength=1).max()) / len(labels)
     if right > constant:
         return []
@@ -42,8 +46,14 @@ def _worth_comparing(evidence: Evidence) -> list[str]:
     ]
 
 
+def _has_labels(evidence: Evidence) -> bool:
+    """Whether each row has one class as its truth; of other tasks no constant answer is known."""
+    return evidence.dataset.task in ("classification", "anomaly")
+
+
 def _one_answer(evidence: Evidence, shown: VariantEvidence | None) -> list[str]:
-    if shown is None or shown.predictions is None or len(set(evidence.dataset.labels.tolist())) < 2:
+    several = _has_labels(evidence) and len(set(evidence.dataset.labels.tolist())) > 1
+    if shown is None or shown.predictions is None or not several:
         return []
     answers = set(shown.predictions.decisions.tolist())
     return ["On the device it gives every row the same answer."] if len(answers) == 1 else []
@@ -54,8 +64,9 @@ def _float_differs(evidence: Evidence) -> list[str]:
     for variant in evidence.variants:
         predictions = variant.predictions
         same_file = variant.variant.model.digest == evidence.reference.digest
-        if same_file and predictions is not None:
-            differing = int((predictions.decisions != evidence.reference_predictions.decisions).sum())
+        changed = changed_rows(evidence.dataset, evidence.reference_predictions, predictions) if same_file else None
+        if changed is not None:
+            differing = int(changed.sum())
             if differing > 0.001 * evidence.dataset.rows:
                 rows = count(differing, "row")
                 return [f"The float model itself decides {rows} differently on the device than on this machine."]
@@ -97,5 +108,6 @@ def _not_made(evidence: Evidence) -> list[str]:
 
 
 def _untested(findings: tuple[Finding, ...]) -> list[str]:
-    untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in findings)
+    slices = [f for f in findings if not f.metric.startswith(ELSEWHERE)]
+    untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in slices)
     return [f"{count(untested, 'slice')} had too few rows to be tested."] if untested else []
