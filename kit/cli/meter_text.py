@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kit.cli.figures import duration, percent
 from kit.cli.output import wrapped
 from kit.judge.sentences import MINUS, count, number, quantity
+from kit.meter.base import FLOWS_BACK
 
 if TYPE_CHECKING:
     from kit.pipeline.meter import Look, Recorded, Stretch
@@ -69,6 +70,7 @@ def look_lines(seen: "Look | None") -> Iterator[str]:
     rate = "" if seen.rate_hz is None else f"{number(seen.rate_hz, 3)} per second, "
     yield from _rows([("samples", f"{rate}{_losses(seen.lost_samples, seen.gaps)}"), *_power_rows(seen.seen)])
     yield from _rows([("not seen", _unseen(seen.seen, seen.ended))])
+    yield from _rows([("warning", each) for each in _back(seen.seen)])
 
 
 def show_object(row: "DriverRow", keys: Sequence["KeyRow"], seen: "Look | None") -> dict[str, Any]:
@@ -95,7 +97,7 @@ def record_lines(found: "Recorded", output: Path | None) -> Iterator[str]:
         yield from _rows([("idle", _idle(found.idle)), ("above idle", _above(found))])
     samples = f"{count(len(trace.t_ns), 'sample')}, {_losses(trace.lost_samples, len(trace.gaps_ns))}"
     yield from _rows([("samples", samples), ("not seen", _unseen(whole, trace.ended))])
-    yield from _rows([("warning", each) for each in _warnings(trace.lost_samples, len(trace.t_ns))])
+    yield from _rows([("warning", each) for each in _warnings(trace.lost_samples, len(trace.t_ns), whole)])
     yield from _rows([("trace", "" if output is None else str(output))])
 
 
@@ -117,7 +119,7 @@ def record_object(found: "Recorded", output: Path | None) -> dict[str, Any]:
         "lost_samples": trace.lost_samples,
         "gaps": len(trace.gaps_ns),
         "meter_ended": trace.ended,
-        "warnings": _warnings(trace.lost_samples, len(trace.t_ns)),
+        "warnings": _warnings(trace.lost_samples, len(trace.t_ns), found.whole),
         "trace": None if output is None else str(output),
     }
 
@@ -189,14 +191,15 @@ def _losses(lost: int, gaps: int) -> str:
     return f"{count(lost, 'lost sample')}, {count(gaps, 'gap')}"
 
 
-def _warnings(lost: int, samples: int) -> list[str]:
-    """What a reader of the figures must not miss: that the meter lost more than one of 20 samples."""
+def _warnings(lost: int, samples: int, whole: "Stretch") -> list[str]:
+    """What a reader of the figures must not miss: current that flows back, and one of 20 samples or more lost."""
     share = lost / max(1, lost + samples)
-    if share <= _FEW_LOST_SHARE:
-        return []
-    return [
-        f"{percent(share)} of the samples were lost: short peaks were not seen; free the machine, or sample less often"
-    ]
+    few = "of the samples were lost: short peaks were not seen; free the machine, or sample less often"
+    return _back(whole) + ([f"{percent(share)} {few}"] if share > _FEW_LOST_SHARE else [])
+
+
+def _back(seen: "Stretch") -> list[str]:
+    return [FLOWS_BACK] if seen.mean_power_w is not None and seen.mean_power_w < 0 else []
 
 
 def _ended(words: str, whole: "Stretch") -> str:

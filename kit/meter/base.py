@@ -11,6 +11,9 @@ from kit.records import Float64Array, Int64Array, MeterRecord
 
 CpuTime = Callable[[], int]
 
+FLOWS_BACK = "the mean power is negative: current flows the other way; are the meter's leads swapped?"
+"""What is said of one: no device that works gives its supply more than it takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:

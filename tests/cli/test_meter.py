@@ -149,6 +149,16 @@ def test_many_lost_samples_are_a_warning(lost: int, warned: bool) -> None:
         assert told[0].startswith("5.9" if lost == 6 else "91")
 
 
+def test_current_that_flows_back_is_a_warning(tmp_path: Path) -> None:
+    rows = "".join(f"{k / 1000},-0.5\n" for k in range(5000))
+    (tmp_path / "back.csv").write_text(f"# meter: x\n# obtained: measured\nt_s,power_w\n{rows}")
+    words = ("meter", "record", "--meter", "replay", "file=back.csv")
+    done = edgeproof(*words, "--", "sleep", "0.1", home=tmp_path)
+    assert "warning the mean power is negative" in " ".join(done.stdout.split())
+    (told,) = json.loads(edgeproof(*words, "--json", "--", "sleep", "0.1", home=tmp_path).stdout)["warnings"]
+    assert "leads swapped?" in told
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_figures_are_told_where_the_trace_cannot_be_written(options: tuple[str, ...], tmp_path: Path) -> None:
     """The command takes the place while it runs."""
