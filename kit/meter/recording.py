@@ -115,18 +115,20 @@ def _recording(
         raise MeasurementError("its power is nowhere known, or infinite", where=where, next_step="record it again")
     states_gaps = isinstance(header.get("gaps_s"), list)  # then what is far apart may be a slow meter's
     is_broken = np.zeros(len(t_ns) - 1, np.bool_) if states_gaps else breaks_of(t_ns)
+    lost = _lost(header, t_ns, power_w, is_broken, where)
     power_w = np.concatenate([[np.nan], np.where(is_broken, np.nan, power_w[1:])])
-    is_gap = np.isnan(power_w[1:])
     trigger = columns.get("trigger")
+    t_ns, power_w, current_a, volts, trigger = _without_hollow(t_ns, power_w, columns.get("current"), volts, trigger)
+    is_gap = np.isnan(power_w[1:])
     meter, obtained = str(header.get("meter") or "")[:100], header.get("obtained")
     return Recording(
         t_ns=t_ns,
         power_w=power_w,
-        current_a=_blank(columns.get("current"), is_gap),
+        current_a=_blank(current_a, is_gap),
         voltage_v=_blank(volts, is_gap),
         trigger=None if trigger is None else np.nan_to_num(trigger).astype(np.int64),
         gaps_ns=gaps_at(t_ns, is_gap),
-        lost_samples=_lost(header, t_ns, is_broken, where),
+        lost_samples=lost,
         meter=meter,
         obtained=obtained if meter and obtained in ("measured", "emulated") else "estimated",
         accuracy=_accuracy(header.get("accuracy"), meter),
@@ -149,8 +151,27 @@ def _times(path: Path, t_s: Float64Array) -> Int64Array:
     return t_ns
 
 
-def _lost(header: Mapping[str, Any], t_ns: Int64Array, is_broken: NDArray[np.bool_], where: str) -> int:
-    """What the file says was lost, else what is missing in its gaps at the usual rate.
+def _without_hollow(
+    t_ns: Int64Array,
+    power_w: Float64Array,
+    current_a: Float64Array | None,
+    voltage_v: Float64Array | None,
+    trigger: Float64Array | None,
+) -> tuple[Int64Array, Float64Array, Float64Array | None, Float64Array | None, Float64Array | None]:
+    """The same without samples that have no power and none after: a hole is one gap, to the last of its samples."""
+    is_blank = np.isnan(power_w)
+    is_kept = ~(is_blank & np.append(is_blank[1:], False))
+    is_kept[0] = True
+    current_a, voltage_v, trigger = (
+        None if each is None else each[is_kept] for each in (current_a, voltage_v, trigger)
+    )
+    return t_ns[is_kept], power_w[is_kept], current_a, voltage_v, trigger
+
+
+def _lost(
+    header: Mapping[str, Any], t_ns: Int64Array, power_w: Float64Array, is_broken: NDArray[np.bool_], where: str
+) -> int:
+    """What the file says was lost, else samples without power and what is missing in its gaps at the usual rate.
 
     Raises MeasurementError for more than a meter takes in so long.
     """
@@ -161,7 +182,8 @@ def _lost(header: Mapping[str, Any], t_ns: Int64Array, is_broken: NDArray[np.boo
             raise MeasurementError(what, where=where, next_step="write how many samples were lost, or leave it out")
         return stated
     step_ns = np.diff(t_ns)
-    return int(np.rint(step_ns[is_broken] / np.median(step_ns) - 1).sum())
+    missing = np.rint(step_ns[is_broken] / np.median(step_ns) - 1).sum()
+    return int(missing + np.isnan(power_w[1:]).sum())
 
 
 def _blank(values: Float64Array | None, is_gap: NDArray[np.bool_]) -> Float64Array | None:

@@ -204,6 +204,14 @@ class TestOtherTools:
         assert found.lost_samples == 500
         assert np.isnan(found.power_w[20])
 
+    @pytest.mark.parametrize("far", [0, 500], ids=["near", "and nothing for 0.5 s"])
+    def test_samples_without_power_are_one_gap(self, tmp_path, far):
+        rows = "".join(f"{k + (far if k > 43 else 0)},{'' if 40 <= k < 44 else 1}\n" for k in range(100))
+        found = read_recording(write(tmp_path, "t.csv", f"t_ms,power_w\n{rows}"))
+        assert found.gaps_ns.tolist() == [[39_000_000, (43 if not far else 44 + far) * 1_000_000]]
+        assert found.lost_samples == (504 if far else 4)
+        assert energy_j(check_trace(found)) == pytest.approx((94 if far else 95) * 1e-3)
+
     def test_json_of_lists(self, tmp_path):
         found = read_recording(write(tmp_path, "t.json", json.dumps({"t_s": [0, 1, 2], "power_w": [1, None, 3]})))
         assert np.isnan(found.power_w[1])
