@@ -6,7 +6,7 @@ windows; accuracy, resolution and alignment as standard uncertainties times the 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,7 +68,11 @@ def above_idle_bounds(record: EnergyRecord, confidence: float) -> MeanBounds:
 
 
 def gross_bounds(record: EnergyRecord, confidence: float) -> MeanBounds:
-    """Mean gross energy of an inference, J, from at least 3 windows: errors of gain and of offset both count."""
+    """Mean gross energy of an inference, J, from at least 3 windows: errors of gain and of offset both count.
+
+    What a device draws is not below 0, and nor is the lower bound; unless the estimate itself is, as of a meter whose
+    leads are swapped.
+    """
     random = batch_mean_bounds(gross_per_inference_j(record), confidence)
     accuracy, known = record.meter.accuracy, record.uncertainty
     each_s = float(record.window_s.mean() / np.maximum(record.window_inferences, 1).mean())
@@ -79,7 +83,8 @@ def gross_bounds(record: EnergyRecord, confidence: float) -> MeanBounds:
     if known is not None and known.alignment_share is not None:
         parts_j.append(known.alignment_share * float(energy_per_inference_j(record).mean()))
     systematic = normal_quantile(confidence) * math.hypot(*parts_j)
-    return _widened(record, random, math.hypot(random.upper - random.estimate, systematic))
+    bounds = _widened(record, random, math.hypot(random.upper - random.estimate, systematic))
+    return bounds if bounds.estimate < 0 else replace(bounds, lower=max(0.0, bounds.lower))
 
 
 def energy_figures(record: EnergyRecord, confidence: float) -> EnergyFigures:

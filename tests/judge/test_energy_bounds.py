@@ -62,6 +62,15 @@ def test_gross_bounds_cover_with_gain_and_offset() -> None:
     assert np.mean([bounds.lower <= true_j for bounds in found]) >= 0.94
 
 
+def test_no_bound_of_gross_energy_is_below_what_a_device_can_draw() -> None:
+    spread = replace(record(np.random.default_rng(0)), window_energy_j=np.array([0.001, 0.001, 0.4]),
+                     window_s=np.full(3, 0.3), window_inferences=np.full(3, 10))  # fmt: skip
+    found = gross_bounds(spread, 0.95)
+    assert 0.0 == found.lower < found.estimate < found.upper
+    swapped = gross_bounds(replace(spread, window_energy_j=-spread.window_energy_j), 0.95)
+    assert (swapped.lower, swapped.estimate) == (-found.upper, -found.estimate), "leads that are swapped are not hidden"
+
+
 def test_an_offset_widens_gross_energy_and_not_what_is_above_idle() -> None:
     steady, shifted = (
         energy_figures(replace(one, meter=replace(one.meter, accuracy=replace(ACCURACY, offset_w=offset_w))), 0.95)
