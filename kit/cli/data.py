@@ -22,7 +22,7 @@ def check(manifest: Path, as_json: bool, verbose: bool) -> None:
 
     del verbose
     dataset = load_dataset(manifest)
-    parts = [part for part in (dataset.test, dataset.calibration, dataset.selection) if part is not None]
+    parts = [part for part in (dataset.test, dataset.calibration, dataset.selection, dataset.train) if part is not None]
     if as_json:
         print_json(
             {

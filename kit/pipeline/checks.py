@@ -9,6 +9,7 @@ from kit.judge.sampled import SAMPLED
 from kit.model.convert import Converted, converter_for, start_of
 from kit.model.convert.onnx import OnnxConverter
 from kit.model.saturation import saturation_record
+from kit.quality.lag import nothing_to_look_at
 from kit.records import Recipe
 from kit.slicing.declared import declared, named_rows
 from kit.spec.types import Dataset, DeviceSpec, Profile
@@ -80,6 +81,23 @@ def check_slices(profile: Profile, dataset: Dataset) -> None:
     for asked in profile.requirements:
         found = partial(declared, asked, data, profile.slices, profile.bins)
         _placed(f"requirement {asked.id!r}", profile, asked.line, found)
+
+
+def check_looks(profile: Profile, dataset: Dataset) -> None:
+    """What a look at the data compares must be there. Raises UsageError with the profile's line."""
+    usual = dataset.train or dataset.calibration
+    for asked in profile.requirements:
+        why = ""
+        if asked.metric == "data.lagged":
+            why = nothing_to_look_at(dataset.test, usual)
+        elif asked.metric == "data.shifted" and usual is None:
+            why = "there is no train or calibration part to compare with"
+        if why:
+            raise UsageError(
+                f"requirement {asked.id!r}: {asked.metric} of dataset {dataset.name} can never be decided: {why}",
+                where=f"{profile.path}:{asked.line}",
+                next_step="take the requirement out" + ("" if usual else ", or add such a part to the dataset"),
+            )
 
 
 def _placed(what: str, profile: Profile, line: int, check: Callable[[], object]) -> None:

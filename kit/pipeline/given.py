@@ -8,6 +8,7 @@ from kit.model.load import LoadedModel, load_onnx
 from kit.model.predict import run_limited
 from kit.model.quantize import Variant
 from kit.model.saturation import saturation_record
+from kit.pipeline.added import read_added
 from kit.records import ModelRecord, Recipe, VariantRecord
 from kit.spec.types import Dataset
 
@@ -27,7 +28,7 @@ def given_variants(files: Iterable[str], reference: LoadedModel, dataset: Datase
         _check_interface(model.record, reference.record, file)
         run_limited(model.data, dataset, dataset.test.inputs[:1])
         name = _free(Path(file).stem[:80] or "given", made)
-        made[name] = _variant(name, model, reference)
+        made[name] = _variant(name, model, reference, _says(Path(file), reference, dataset))
     return made
 
 
@@ -36,7 +37,24 @@ def _free(name: str, taken: dict[str, Variant]) -> str:
     return next(each for each in names if each not in taken)
 
 
-def _variant(name: str, model: LoadedModel, reference: LoadedModel) -> Variant:
+def _says(file: Path, reference: LoadedModel, dataset: Dataset) -> str:
+    """What is known of how a file was made: nothing, or what it says of itself, which anyone may have written."""
+    try:
+        added = read_added(file)
+    except UsageError:  # it carries no recipe, or none of this tool's
+        return _NOTE
+    parent = "this reference" if added.parent == reference.record.digest else "another model"
+    part = dataset.calibration
+    if not added.calibration:
+        rows = ""
+    elif part is not None and added.calibration == part.record.data_digest:
+        rows = ", calibrated on this dataset's calibration part"
+    else:
+        rows = ", calibrated on other rows"
+    return f"its file says of itself, unchecked: made by {added.recipe.name} from {parent}{rows}"
+
+
+def _variant(name: str, model: LoadedModel, reference: LoadedModel, note: str) -> Variant:
     same = model.record.digest == reference.record.digest
     saturation = saturation_record(model.proto)
     record = VariantRecord(
@@ -48,7 +66,7 @@ def _variant(name: str, model: LoadedModel, reference: LoadedModel) -> Variant:
         left_in_float=(),
         saturation=saturation,
         parent_size_bytes=reference.record.size_bytes,
-        notes=() if same else (_NOTE,),
+        notes=() if same else (note,),
     )
     return Variant(model.data, record)
 

@@ -42,6 +42,26 @@ def lagged(test: DatasetPart, other: DatasetPart, rng: np.random.Generator) -> t
     return (*channels, *stamps) if channels[0].share is not None or not stamps else stamps
 
 
+def nothing_to_look_at(test: DatasetPart, other: DatasetPart | None) -> str:
+    """Why no delay could be seen whatever the rows hold, as a clause; empty where one might be."""
+    if other is None:
+        return "there is no train or calibration part to show what is usual"
+    if _recordings(test, other) is not None or len(_stamp_names(test.record, other)) > 1:
+        return ""
+    return f"{_NO_CHANNELS}, nor have two time stamps"
+
+
+_NO_CHANNELS = "rows are not recordings of two or more channels"
+
+
+def _recordings(test: DatasetPart, other: DatasetPart) -> tuple[NDArray[np.generic], NDArray[np.generic]] | None:
+    """Rows of both parts as [rows, steps, channels], two channels or more; None where they are no such recordings."""
+    ours, theirs = channels_last(test.inputs), channels_last(other.inputs)
+    if ours is None or theirs is None or ours.shape[1:] != theirs.shape[1:] or ours.shape[2] < 2:
+        return None
+    return ours, theirs
+
+
 def _unseen(test: DatasetPart, why: str) -> tuple[DataCheck, ...]:
     return (DataCheck("data.lagged", "channels", None, test.record.rows, (), f"Not looked at: {why}."),)
 
@@ -56,9 +76,10 @@ class _Shapes:
 
 
 def _channels(test: DatasetPart, other: DatasetPart, rng: np.random.Generator) -> tuple[DataCheck, ...]:
-    ours, theirs = channels_last(test.inputs), channels_last(other.inputs)
-    if ours is None or theirs is None or ours.shape[1:] != theirs.shape[1:] or ours.shape[2] < 2:
-        return _unseen(test, "rows are not recordings of two or more channels")
+    both = _recordings(test, other)
+    if both is None:
+        return _unseen(test, _NO_CHANNELS)
+    ours, theirs = both
     pairs = _pairs(ours.shape[2], rng)
     usual = _shapes(theirs, other.record, pairs, rng)
     if len(usual.mean) < LEAST_GROUPS:
@@ -184,8 +205,7 @@ def _moves(shapes: Float64Array, usual: Float64Array) -> Float64Array:
 
 def _stamps(test: DatasetRecord, other: DatasetPart) -> tuple[DataCheck, ...]:
     """Columns of time stamps: how late one is against another, held against the other part."""
-    usual = other.record.numbers
-    names = sorted(name for name in test.numbers.keys() & usual.keys() if _TIME.search(name))
+    usual, names = other.record.numbers, _stamp_names(test, other)
     checks = []
     for index, one in enumerate(names):
         for two in names[index + 1 :]:
@@ -193,6 +213,11 @@ def _stamps(test: DatasetRecord, other: DatasetPart) -> tuple[DataCheck, ...]:
             if len(theirs) >= LEAST_GROUPS and np.isfinite(theirs).any():
                 checks.append(_late(one, two, ours, theirs, other))
     return tuple(checks)
+
+
+def _stamp_names(test: DatasetRecord, other: DatasetPart) -> list[str]:
+    """Columns of numbers, of both parts, whose names say that they are times."""
+    return sorted(name for name in test.numbers.keys() & other.record.numbers.keys() if _TIME.search(name))
 
 
 def _late(one: str, two: str, ours: Float64Array, theirs: Float64Array, other: DatasetPart) -> DataCheck:

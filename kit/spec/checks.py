@@ -106,13 +106,16 @@ def refuse_leak(test: Rows, other: Rows, use: str) -> None:
     `use` says what the other part's rows do: "calibrate the model".
     """
     seen = {digest: row for row, digest in enumerate(_row_digests(other.inputs))}
-    for row, digest in enumerate(_row_digests(test.inputs)):
-        if digest in seen:
-            raise DatasetError(
-                f"the same inputs {use}: row {seen[digest]} (from 0) of {other.path.name}",
-                where=f"{test.path}: row {row} (from 0)",
-                next_step="take it out of one of the two parts",
-            )
+    both = [(row, seen[digest]) for row, digest in enumerate(_row_digests(test.inputs)) if digest in seen]
+    if not both:
+        return
+    row, there = both[0]
+    many = f"{len(both):,} of {len(test.inputs):,} test rows"
+    raise DatasetError(
+        f"the same inputs {use}, of {many}; the first is row {there} (from 0) of {other.path.name}",
+        where=f"{test.path}: row {row} (from 0)",
+        next_step="take them out of one of the two parts, or limit data.leaked in the profile, which then decides",
+    )
 
 
 def refuse_copies(test: Rows, cluster: Int64Array) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.cli.app import COMMANDS
+from tests.spec.bundle import Bundle, columns
 
 HEAVY = ("numpy", "onnx", "onnxruntime", "pandas", "jinja2", "msgspec", "psutil", "serial", "sklearn")
 
@@ -182,3 +183,58 @@ def test_a_closed_stream_drops_what_is_printed_and_the_work_is_done(
     if words == RECORD:
         assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
         assert not {"ran", "yes"} & set((tmp_path / "trace.csv").read_text().splitlines())
+
+
+def test_a_profile_is_shown_whole(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(
+        """
+[profile]
+name = "own"
+description = "All keys."
+[bins]
+age = 4
+[[slice]]
+name = "old"
+where = "age >= 60"
+why = "They fall."
+[[require]]
+id = "auc"
+metric = "quality.loss"
+measure = "auc"
+by = ["side", "sex"]
+cross = 2
+slices = ["old"]
+minimum_rows = 70
+at_most = "2 points"
+[[require]]
+id = "groups"
+metric = "fairness.gap"
+measure = "equal-opportunity"
+positive = "yes"
+by = ["sex"]
+at_most = "5 points"
+[[require]]
+id = "harm"
+metric = "fairness.gap"
+harm = "allocation"
+by = ["sex"]
+at_most = "5 points"
+"""
+    )
+    shown = " ".join(edgeproof("profiles", "show", str(path)).stdout.split())
+    assert "quality.loss of auc for each side, sex, crossed up to 2, and on old at most 2 points" in shown
+    assert "at least 70 rows and 5 clusters in each" in shown
+    assert "positive: yes" in shown
+    assert "harm: allocation" in shown
+    assert "slice old: age >= 60. They fall." in shown
+    assert "bins: age in 4" in shown
+
+
+def test_all_parts_of_a_dataset_are_listed(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path)
+    bundle.parts["train"] = columns(9, 3)
+    path = bundle.write()
+    assert "train        9 rows" in edgeproof("data", "check", str(path)).stdout
+    parts = json.loads(edgeproof("data", "check", str(path), "--json").stdout)["parts"]
+    assert [part["role"] for part in parts] == ["test", "calibration", "train"]

@@ -92,6 +92,10 @@ def test_data_worst_first_with_verdicts_where_they_were_asked_for(run):
     assert view.headline == "2 faults in 5 looks at the data; 1 look could not be taken."
     assert len(data_lines(view)) == 3
     html = page("data.html.j2", data=view)
+    before, folded = html.split("<details>")
+    assert "2 looks found nothing" in folded
+    assert [each.name for each in view.silent] == ["missing", "shifted"]
+    assert all(word in before for word in ("leaked", "stuck", "channels"))
     assert HOSTILE not in html
     assert "&lt;script&gt;" in html
     assert "4.00" in html

@@ -265,7 +265,15 @@ def test_rows_that_select_must_not_judge(bundle: Bundle) -> None:
     bundle.parts["selection"]["x"][7] = bundle.parts["test"]["x"][2]
     error = refused(bundle)
     assert error.where == f"{bundle.part_path()}: row 2 (from 0)"
-    assert error.what == f"the same inputs select the variant: row 7 (from 0) of selection.{bundle.kind}"
+    where = f"the first is row 7 (from 0) of selection.{bundle.kind}"
+    assert error.what == f"the same inputs select the variant, of 1 of 12 test rows; {where}"
+    assert "limit data.leaked in the profile" in (error.next_step or "")
+
+
+def test_all_rows_in_both_parts_are_counted(bundle: Bundle) -> None:
+    bundle.parts["selection"] = columns(9, 3)
+    bundle.parts["selection"]["x"][:5] = bundle.parts["test"]["x"][3:8]
+    assert "of 5 of 12 test rows; the first is row 0 (from 0)" in refused(bundle).what
 
 
 def test_rows_may_both_calibrate_and_select(bundle: Bundle) -> None:

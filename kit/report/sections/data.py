@@ -20,6 +20,7 @@ class CheckRow:
     share: str
     chance: str
     sentence: str
+    nothing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,16 @@ class DataView:
 
     headline: str
     rows: tuple[CheckRow, ...]
+
+    @property
+    def told(self) -> tuple[CheckRow, ...]:
+        """Looks that found something, could not be taken, or whose verdict is none of PASS."""
+        return tuple(row for row in self.rows if not row.nothing)
+
+    @property
+    def silent(self) -> tuple[CheckRow, ...]:
+        """Looks that found nothing, which are folded away."""
+        return tuple(row for row in self.rows if row.nothing)
 
 
 def build_data(evidence: Evidence, judged: VariantJudgement | None) -> DataView | None:
@@ -65,6 +76,7 @@ def _row(check: DataCheck, finding: Finding | None) -> CheckRow:
         share=percent(check.share, 2),
         chance="" if check.chance is None else percent(check.chance, 2),
         sentence=clean(check.sentence, 600),
+        nothing=status in ("", "PASS") and not is_fault(check),
     )
 
 
