@@ -31,9 +31,10 @@ MOST_ROWS = 1e8
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A search with what it rests on. columns: how many were searched."""
+    """A search with what it rests on. columns: how many were searched. unit: of what rows lose."""
 
     case: Case
+    unit: str
     differences: Differences
     obtained: Obtained
     digests: tuple[str, ...]
@@ -63,7 +64,7 @@ def judge_found(case: Case) -> tuple[Finding, ...]:
         seed=case.profile.measure.seed,
     )
     over_all = ceiling(found.family, differences, asked.minimum_clusters, case.confidence)
-    looked = _Looked(case, differences, obtained, digests, len(columns), found, over_all)
+    looked = _Looked(case, _unit(case), differences, obtained, digests, len(columns), found, over_all)
     if found.confirmed:
         return tuple(certifying(case, _confirmed(looked, each)) for each in found.confirmed)
     if not len(over_all):
@@ -88,9 +89,11 @@ def _differences(case: Case) -> tuple[Differences, Obtained, tuple[str, ...]] | 
 
 
 def _unit(case: Case) -> str:
-    """Points of what is a share; otherwise the measure's own numbers."""
-    rule = MEASURES.get(case.requirement.measure)
-    own = rule is None and bool(case.requirement.measure)
+    """Points of what is a share; otherwise the measure's own numbers, be it asked for or the only one there is."""
+    pair = None if _decides(case.evidence.reference_predictions) else _losses(case)
+    measure = case.requirement.measure or ("" if pair is None else pair[1].measure)
+    rule = MEASURES.get(measure)
+    own = rule is None and bool(measure)
     return "1" if own or (rule is not None and rule.kind == "number") else "points"
 
 
@@ -126,14 +129,16 @@ def _confirmed(looked: _Looked, of: Candidate) -> Finding:
     lower, upper = of.counts.bounds(of.bound_confidence)
     details = {"candidates": float(len(looked.found.candidates)), "p_value": of.p_value, **_size(looked)}
     measured = Measured(
-        of.counts.estimate, max(lower, case.requirement.limit), upper, _unit(case), METHOD, of.rows, looked.obtained,
+        of.counts.estimate, max(lower, case.requirement.limit), upper, looked.unit, METHOD, of.rows, looked.obtained,
         of.clusters, looked.digests, details,
     )  # fmt: skip
     stated = replace(finding(case, measured, subject=of.subject), verdict=Verdict.FAIL)
-    lost = f"lost {quantity(of.counts.estimate, 'points')}{how(looked.obtained)} {interval(lower, upper, 'points')}"
+    lost = (
+        f"lost {quantity(of.counts.estimate, looked.unit)}{how(looked.obtained)} {interval(lower, upper, looked.unit)}"
+    )
     reason = (
         f"{slice_name(of.subject)} {lost} on {_rows(case, of)} that did not find it; allowed "
-        f"{quantity(case.requirement.limit, 'points')}; searched {_searched(looked)}."
+        f"{quantity(case.requirement.limit, looked.unit)}; searched {_searched(looked)}."
     )
     return explained(stated, reason)
 
@@ -145,7 +150,7 @@ def _all(looked: _Looked) -> Finding:
     samples = over_all.samples
     details = {**_size(looked), "within": float(over_all.within(limit).sum()), "upper_confidence": over_all.confidence}
     measured = Measured(
-        float(samples.mean[at]), looked.differences.least, float(over_all.uppers[at]), _unit(case), CEILING_METHOD,
+        float(samples.mean[at]), looked.differences.least, float(over_all.uppers[at]), looked.unit, CEILING_METHOD,
         int(samples.rows[at]), looked.obtained, int(samples.clusters[at]), looked.digests, details,
     )  # fmt: skip
     of = finding(case, measured)
@@ -155,11 +160,11 @@ def _all(looked: _Looked) -> Finding:
 def _all_sentence(looked: _Looked, of: Finding) -> str:
     case, over_all = looked.case, looked.ceiling
     asked, surely = case.requirement, f"(all at once, {percent(case.confidence)} confidence)"
-    allowed = f"allowed {quantity(asked.limit, 'points')}"
+    allowed = f"allowed {quantity(asked.limit, looked.unit)}"
     worst = slice_name(_name(looked, over_all.highest))
     assert of.upper is not None
     if of.verdict is Verdict.PASS:
-        most = f"drops by more than {quantity(max(0.0, of.upper), 'points')}"
+        most = f"drops by more than {quantity(max(0.0, of.upper), looked.unit)}"
         return f"none of {_searched(looked)} {most}{how(of.obtained)} {surely}; {allowed}; least sure of {worst}."
     beyond = int((~over_all.within(asked.limit)).sum())
     least = over_all.least_rows(asked.limit)
@@ -167,7 +172,7 @@ def _all_sentence(looked: _Looked, of: Finding) -> str:
     unconfirmed = _unconfirmed(looked)
     return (
         f"nothing was confirmed, but {beyond:,} of {_searched(looked)} may drop by more than "
-        f"{quantity(asked.limit, 'points')}{how(of.obtained)}{large}; least sure of {worst}{unconfirmed}."
+        f"{quantity(asked.limit, looked.unit)}{how(of.obtained)}{large}; least sure of {worst}{unconfirmed}."
     )
 
 
@@ -177,7 +182,7 @@ def _unconfirmed(looked: _Looked) -> str:
     if not pointed:
         return ""
     first = min(pointed, key=lambda each: each.chance)
-    lost = f"{quantity(first.counts.estimate, 'points')} on {count(first.rows, 'other row')}"
+    lost = f"{quantity(first.counts.estimate, looked.unit)} on {count(first.rows, 'other row')}"
     return f"; one half of the rows pointed to {slice_name(first.subject)}, which lost {lost}: not enough to confirm"
 
 

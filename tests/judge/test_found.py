@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from kit.judge import judge
+from kit.judge.base import Case
+from kit.judge.found import judge_found
 from kit.records import ColumnRecord, Evidence, Finding, LossRecord, Verdict
 from kit.slicing.columns import searched_columns
 from kit.spec.profile import load_profile
@@ -180,9 +182,20 @@ def with_losses(measure: str, harm: float) -> Evidence:
 def test_losses_of_any_measure_are_searched(measure: str, unit: str) -> None:
     (found,) = findings(with_losses(measure, 0.2), 0.1, measure=measure)
     assert (found.verdict, found.subject, found.unit) == (Verdict.FAIL, "side=right", unit)
+    assert ("points" in found.reason) == (unit == "points")
     (found,) = findings(with_losses(measure, 0.0), 0.3, measure=measure, minimum_rows=1000)
+    assert ("points" in found.reason) == (unit == "points")
     bounded = measure != "wer"  # nothing bounds how many words are wrong, so a mean may hide a rare row
     assert found.verdict is (Verdict.PASS if bounded else Verdict.INCONCLUSIVE)
+
+
+def test_the_only_measure_there_is_says_the_unit() -> None:
+    of = with_losses("mae", 0.2)
+    undecided = replace(of.reference_predictions, decisions=np.zeros(0, np.int64))
+    asked, run = requirement("slices.found", 0.1), replace(of, reference_predictions=undecided)
+    (found,) = judge_found(Case(asked, run.variants[0], run, profile([asked]), device()))
+    assert (found.subject, found.unit) == ("side=right", "1")
+    assert "points" not in found.reason
 
 
 def test_a_profile_may_say_how_small_a_slice_may_be(tmp_path: Path) -> None:
