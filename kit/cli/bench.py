@@ -23,6 +23,9 @@ Examples:
   edgeproof bench --resume 20260101
 """
 
+LEAST_ENERGY_WINDOW_S = 0.05
+"""In a shorter one, the first inferences after a pause and one turn of other work are most of what is measured."""
+
 SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
 
 
@@ -50,7 +53,8 @@ SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
               help="Fresh processes for memory.  [default: 7]")  # fmt: skip
 @click.option("--energy-windows", type=click.IntRange(1, 10_000), metavar="N",
               help="Busy windows that the meter watches.  [default: 10]")  # fmt: skip
-@click.option("--energy-window-time", metavar="TIME", help="Time of each of those.  [default: 0.5s]")
+@click.option("--energy-window-time", metavar="TIME",
+              help="Time of each of those, 50ms to 1h.  [default: 0.5s]")  # fmt: skip
 @click.option("--cold", is_flag=True, help="Also fresh processes, from nothing to the first answer.")
 @click.option("--operators", is_flag=True, help="Also the time of each operator, in runs of their own.")
 @click.option("--audit/--no-audit", default=True, help="Check that what is timed is what is scored.  [default: audit]")
@@ -127,11 +131,11 @@ def _order(ctx: click.Context, /, **options: Any) -> "BenchOrder":
         window_s=window_s,
         patience_s=_seconds(options["patience"] or "60s", "--patience"),
         min_count=options["min_count"] or _usual_count(workload, window_s),
-        audit_s=_optional_seconds(ctx, "audit_time"),
+        audit_s=_optional_seconds(ctx, "audit_time", least_s=0.01),
         **_given(
             memory_sessions=options["memory_sessions"],
             energy_windows=options["energy_windows"],
-            energy_window_s=_optional_seconds(ctx, "energy_window_time"),
+            energy_window_s=_optional_seconds(ctx, "energy_window_time", least_s=LEAST_ENERGY_WINDOW_S),
         ),
         **{name: options[name] for name in ("memory", "energy", "cold", "operators", "audit", "stable", "seed")},
     )
@@ -185,13 +189,13 @@ def _seconds(text: str, name: str) -> float:
     return parse(text, "time", name)
 
 
-def _optional_seconds(ctx: click.Context, name: str) -> float | None:
+def _optional_seconds(ctx: click.Context, name: str, *, least_s: float) -> float | None:
     text = ctx.params[name]
     if text is None:
         return None
     found = _seconds(text, "--" + name.replace("_", "-"))
-    if not 0.01 <= found <= 3600:
-        raise click.UsageError(f"--{name.replace('_', '-')} is from 10ms to 1h, not {text}.", ctx)
+    if not least_s <= found <= 3600:
+        raise click.UsageError(f"--{name.replace('_', '-')} is from {1000 * least_s:g}ms to 1h, not {text}.", ctx)
     return found
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from kit.judge.energy import inference_s
 from kit.judge.energy_stability import energy_stability
 from kit.judge.sentences import count, quantity
 from kit.judge.stability import Cause
+from kit.meter.base import FLOWS_BACK
 from kit.pipeline.bench_figures import NOT_YET, ORDINARY, BenchReport, LatencyFigures, ModelFigures, Window
 
 SPREAD = 0.10
@@ -13,6 +15,9 @@ SPREAD = 0.10
 
 COARSE_CLOCK = 0.02
 """A clock's step is said where it is more than this share of a median."""
+
+FAR_PACE = 1.5
+"""Energy windows whose inferences take this many times what they took when they were timed, or as many times less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ def _warnings(report: BenchReport, model: ModelFigures) -> Iterator[str]:
         yield from _of_latency(report, model.latency)
     if model.energy is not None:
         yield from _of_energy(model)
+        yield from _of_pace(model)
     yield from (f"{kind} was not obtained: {why}" for kind, why in model.absent.items() if why not in ORDINARY)
 
 
@@ -111,6 +117,8 @@ def _of_energy(model: ModelFigures) -> Iterator[str]:
     assert record is not None
     if record.obtained == "estimated":
         yield f"energy is an estimate and certifies nothing: {record.meter.description}"
+    if float(sum(record.window_energy_j)) < 0:
+        yield FLOWS_BACK
     if (stability := energy_stability(record)).state == "unstable":
         yield f"its energy windows are unstable: {stability.why}"
     gaps = 0 if record.gaps_ns is None else len(record.gaps_ns)
@@ -121,6 +129,24 @@ def _of_energy(model: ModelFigures) -> Iterator[str]:
         yield f"the meter ended early: {record.ended}"
     if record.obtained == "measured" and record.meter.accuracy is None:
         yield "the meter's accuracy is not stated, so energy may be off by more than its interval"
+
+
+def _of_pace(model: ModelFigures) -> Iterator[str]:
+    """Energy is of the pace that inferences had under the meter: short windows and other work make another of it.
+
+    Against the median, which other work in the latency run hardly moves; a batch and streams have no such pace.
+    """
+    found, energy = model.latency, model.energy
+    if found is None or energy is None or found.record.workload.batch > 1 or found.record.workload.streams > 1:
+        return
+    median_s, pace_s = found.percentiles[0].estimate, inference_s(energy)
+    if pace_s is None or median_s <= 0 or 1 / FAR_PACE <= pace_s / median_s <= FAR_PACE:
+        return
+    took = f"an inference took {quantity(pace_s, 's')} under the meter and {quantity(median_s, 's')} (p50) when timed"
+    if pace_s > median_s:
+        yield f"{took}: its energy holds pauses or other work; try a longer --energy-window-time, or a calmer device"
+    else:
+        yield f"{took}: its energy is of inferences back to back, which the latency run's were not"
 
 
 def _of_conditions(report: BenchReport) -> Iterator[str]:

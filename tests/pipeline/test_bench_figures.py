@@ -419,14 +419,52 @@ def test_energy_that_changed_its_level_is_said(tmp_path: Path) -> None:
     each_j = np.r_[np.full(5, 1e-3), np.full(5, 1.5e-3)] * np.random.default_rng(0).lognormal(0, 0.01, 10)
     meter = MeterRecord("ppk2", "measured", "a meter", {}, MeterAccuracy(0.01, 0.0, 0.0, "stated"))
     record = EnergyRecord(
-        variant_digest="sha256:1", meter=meter, window_energy_j=100 * each_j, window_s=np.full(10, 0.5),
-        window_inferences=np.full(10, 100), idle_power_w=0.001, trace_t_ns=np.arange(3), trace_power_w=np.ones(3),
+        variant_digest="sha256:1", meter=meter, window_energy_j=500 * each_j, window_s=np.full(10, 0.5),
+        window_inferences=np.full(10, 500), idle_power_w=0.001, trace_t_ns=np.arange(3), trace_power_w=np.ones(3),
         obtained="measured", windows_ns=np.arange(20).reshape(10, 2),
     )  # fmt: skip
     run = with_record(write_run(tmp_path, replace(ORDER, energy=True), {"net.onnx": 10**6}), "energy/1", record)
     (told,) = trust_of(read_report(run)).warnings
     assert told.startswith("its energy windows are unstable: an inference took 1")
     assert "up to window 5 and" in told
+
+
+def test_energy_that_flows_back_is_said(tmp_path: Path) -> None:
+    meter = MeterRecord("ppk2", "measured", "a meter", {}, MeterAccuracy(0.01, 0.0, 0.0, "stated"))
+    record = EnergyRecord(
+        variant_digest="sha256:1", meter=meter, window_energy_j=np.full(10, -0.01), window_s=np.full(10, 0.5),
+        window_inferences=np.full(10, 500), idle_power_w=-0.01, trace_t_ns=np.arange(3), trace_power_w=-np.ones(3),
+        obtained="measured",
+    )  # fmt: skip
+    run = with_record(write_run(tmp_path, replace(ORDER, energy=True), {"net.onnx": 10**6}), "energy/1", record)
+    assert any(told.startswith("the mean power is negative") for told in trust_of(read_report(run)).warnings)
+
+
+@pytest.mark.parametrize(
+    ("median_ns", "workload", "says"),
+    [
+        (1_000_000, Workload(), ""),
+        (700_000, Workload(), ""),
+        (600_000, Workload(), "pauses or other work; try a longer --energy-window-time"),
+        (1_600_000, Workload("periodic", 10**8), "is of inferences back to back"),
+        (100_000_000, Workload("offline", batch=64), ""),
+    ],
+    ids=["the same", "near", "slower", "faster", "a batch"],
+)
+def test_energy_of_another_pace_than_the_latency_s_is_said(
+    median_ns: int, workload: Workload, says: str, tmp_path: Path
+) -> None:
+    order = replace(ORDER, energy=True, workload=workload)
+    meter = MeterRecord("ppk2", "measured", "a meter", {}, MeterAccuracy(0.01, 0.0, 0.0, "stated"))
+    record = EnergyRecord(
+        variant_digest="sha256:1", meter=meter, window_energy_j=np.full(10, 0.1), window_s=np.full(10, 0.5),
+        window_inferences=np.full(10, 500), idle_power_w=0.001, trace_t_ns=np.arange(3), trace_power_w=np.ones(3),
+        obtained="measured", windows_ns=np.arange(20).reshape(10, 2),
+    )  # fmt: skip
+    run = with_record(write_run(tmp_path, order, {"net.onnx": median_ns}), "energy/1", record)
+    told = [each for each in trust_of(read_report(run)).warnings if "under the meter" in each]
+    assert len(told) == bool(says)
+    assert not told or (told[0].startswith("an inference took 1 ms under the meter and ") and says in told[0])
 
 
 def test_a_longer_audit_is_advised_where_only_times_are_not_sure(tmp_path: Path) -> None:
