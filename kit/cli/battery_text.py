@@ -72,7 +72,7 @@ def answer_object(found: "Answer") -> dict[str, Any]:
         "dominant": forecast.dominant,
         "by_peak": dict(zip(("likely", "at_worst"), forecast.by_peak, strict=True)),
         "overloaded": forecast.overloaded,
-        "budgets": [asdict(each) | {"rate_hz": _ends(each.rate_hz)} for each in found.budgets],
+        "budgets": [_budget_object(each, found) for each in found.budgets],
         "inputs": [
             {"name": each.name, "value": _ends(each.value), "unit": each.unit, "source": each.source}
             for each in forecast.statements
@@ -91,6 +91,11 @@ def answer_object(found: "Answer") -> dict[str, Any]:
             for each in found.judged
         ],
     }
+
+
+def _budget_object(budget: "Budget", found: "Answer") -> dict[str, Any]:
+    duty = _duty(budget.rate_hz, found)
+    return asdict(budget) | {"rate_hz": _ends(budget.rate_hz), "duty_share": None if duty is None else _ends(duty)}
 
 
 def ranged(value: Range, unit: str) -> str:
@@ -158,10 +163,21 @@ def _budget_text(budget: "Budget", found: "Answer") -> str:
         return f"met at no rate{short}"
     met = "surely" if asked_hz <= rate.low else "likely" if asked_hz <= rate.likely else "likely not"
     met = "surely not" if asked_hz > rate.high else met
-    upto = f"met up to {ranged(rate, '1/s')}"
+    duty, asked = _duty(rate, found), _duty(Range(asked_hz, asked_hz, asked_hz), found)
+    upto = f"met up to {ranged(rate, '1/s')}" + (f", which is {ranged(duty, 'share')} of the time" if duty else "")
     if rate.likely <= 0:
-        upto = f"likely met at no rate, at best up to {_figure(rate.high, '1/s')}"
-    return f"{upto}; {_figure(asked_hz, '1/s')}: {met}{short}"
+        busy = f", {quantity(duty.high, 'share')} of the time" if duty else ""
+        upto = f"likely met at no rate, at best up to {_figure(rate.high, '1/s')}{busy}"
+    at = f" ({quantity(asked.likely, 'share')} of the time)" if asked else ""
+    return f"{upto}; {_figure(asked_hz, '1/s')}{at}: {met}{short}"
+
+
+def _duty(rate_hz: Range, found: "Answer") -> Range | None:
+    """The share of time in which the model runs at a rate, at most all; None where an inference's time is not known."""
+    time_s = found.energy.inference_s
+    if not time_s or math.isinf(rate_hz.high):
+        return None
+    return Range(*(min(1.0, each * time_s) for each in (rate_hz.low, rate_hz.likely, rate_hz.high)))
 
 
 def _life_as(life_s: Range, text: str) -> str:

@@ -153,6 +153,20 @@ def test_the_rate_that_a_budget_allows_meets_it(home: Path) -> None:
     assert budget["share"] is None
 
 
+def test_a_budget_is_also_told_as_a_duty_cycle_where_an_inference_s_time_is_known(home: Path) -> None:
+    words = ("--device", "tag", *MODEL, "--budget", "20 %")
+    (budget,) = asked(home, *words, "--inference-time", "8 ms")["budgets"]
+    for end in ("low", "likely", "high"):
+        assert budget["duty_share"][end] == pytest.approx(budget["rate_hz"][end] * 0.008)
+    text = " ".join(edgeproof("battery", *words, "--inference-time", "8 ms", home=home).stdout.split())
+    assert re.search(
+        r"met up to [^;]+\], which is 0\.[\d]+ % \[[^]]+\] of the time; 6 per minute \(0\.08 % of the time\)", text
+    )
+    (budget,) = asked(home, *words)["budgets"]
+    assert budget["duty_share"] is None
+    assert "of the time" not in edgeproof("battery", *words, home=home).stdout
+
+
 @pytest.mark.parametrize(
     ("budget", "said"),
     [
