@@ -23,8 +23,10 @@ from kit.errors import MeasurementError
 from kit.meter.columns import Column, column_of, columns_of, in_si, read_table
 from kit.meter.series import breaks_of, gaps_at
 from kit.records import Float64Array, Int64Array, MeterAccuracy, Obtained
+from kit.spec.units import UNITS
 
 MAX_FILE_BYTES = 1 << 30
+MOST_W = UNITS["power"].most
 _MOST_LOST_PER_S = 1e7  # more samples than any meter here takes
 _MAX_LINE = 16 << 20  # our own files have all gaps in one
 _DAMAGED: tuple[type[Exception], ...] = (
@@ -113,6 +115,9 @@ def _recording(
         power_w = columns["current"] * volts
     if np.isinf(power_w).any() or not np.isfinite(power_w[1:]).any():
         raise MeasurementError("its power is nowhere known, or infinite", where=where, next_step="record it again")
+    if (highest := float(np.nanmax(np.abs(power_w)))) > MOST_W:
+        what = f"its power reaches {highest:.3g} W, and {MOST_W:g} W is the most that is read"
+        raise MeasurementError(what, where=where, next_step="check the unit in the column's name")
     states_gaps = isinstance(header.get("gaps_s"), list)  # then what is far apart may be a slow meter's
     is_broken = np.zeros(len(t_ns) - 1, np.bool_) if states_gaps else breaks_of(t_ns)
     lost = _lost(header, t_ns, power_w, is_broken, where)
@@ -131,7 +136,7 @@ def _recording(
         lost_samples=lost,
         meter=meter,
         obtained=obtained if meter and obtained in ("measured", "emulated") else "estimated",
-        accuracy=_accuracy(header.get("accuracy"), meter),
+        accuracy=_accuracy(header.get("accuracy"), meter, where),
         ended=str(header.get("ended") or "")[:500],
     )
 
@@ -198,12 +203,21 @@ def _number(*values: object) -> float | None:
     return None
 
 
-def _accuracy(stated: object, meter: str) -> MeterAccuracy | None:
+def _accuracy(stated: object, meter: str, where: str) -> MeterAccuracy | None:
+    """What the file says of the meter that it names; None where it says nothing whole.
+
+    Raises MeasurementError for what no meter has.
+    """
     if not isinstance(stated, dict) or not meter:
         return None
-    shares = [_number(stated.get(name)) for name in ("gain_share", "offset_w", "resolution_w")]
-    gain, offset, step = shares
-    if gain is None or offset is None or step is None or min(gain, offset, step) < 0:
+    figures = {name: stated.get(name) for name in ("gain_share", "offset_w", "resolution_w")}
+    for name, most in zip(figures, (1.0, MOST_W, MOST_W), strict=True):
+        value = _number(figures[name])
+        if figures[name] is not None and (value is None or not 0 <= value <= most):
+            what = f"accuracy has {name} {str(figures[name])[:40]}, which is not from 0 to {most:g}"
+            raise MeasurementError(what, where=where, next_step="write what the meter's maker states, or leave it out")
+    gain, offset, step = (_number(value) for value in figures.values())
+    if gain is None or offset is None or step is None:
         return None
     return MeterAccuracy(gain, offset, step, str(stated.get("source") or meter)[:200])
 

@@ -127,7 +127,7 @@ class TestWhatItIsWorth:
         named = write(tmp_path, "a.csv", f"# meter: x\n# accuracy: {accuracy}\n{table}")
         assert read_recording(named).accuracy == MeterAccuracy(0.01, 0.0, 0.001, "manual")
         assert read_recording(write(tmp_path, "b.csv", f"# accuracy: {accuracy}\n{table}")).accuracy is None
-        for wrong in ('{"gain_share": -1, "offset_w": 0, "resolution_w": 0}', '{"gain_share": 1}', "[]", "NaN"):
+        for wrong in ('{"gain_share": 1}', "{}", "[]", "NaN"):
             assert (
                 read_recording(write(tmp_path, "c.csv", f"# meter: x\n# accuracy: {wrong}\n{table}")).accuracy is None
             )
@@ -323,10 +323,26 @@ class TestWrong:
             read_recording(write(tmp_path, "a.json", f'{{"t_s": [0, 1, 2], "power_w": [1, {huge}, 1]}}'))
         with pytest.raises(MeasurementError, match="no voltage"):
             read_recording(write(tmp_path, "b.csv", f"# voltage_v: {huge}\nt_s,current_a\n0,1\n1,1\n"))
-        accuracy = f'{{"gain_share": {huge}, "offset_w": 0, "resolution_w": 0}}'
-        header = f"# meter: x\n# obtained: measured\n# accuracy: {accuracy}\n"
-        found = read_recording(write(tmp_path, "c.csv", f"{header}t_s,power_w\n0,1\n1,1\n"))
-        assert found.accuracy is None
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("gain_share", "5"), ("gain_share", "-1"), ("gain_share", "1" + "0" * 400), ("offset_w", "1e300"),
+         ("offset_w", "1e999"), ("resolution_w", "true"), ("resolution_w", '"1"')],
+        ids=["gain 5", "negative", "huge", "offset 1e300", "infinite", "true", "text"],
+    )  # fmt: skip
+    def test_an_accuracy_that_no_meter_has(self, tmp_path, name, value):
+        figures = {"gain_share": "0.01", "offset_w": "0", "resolution_w": "0", name: value}
+        stated = ", ".join(f'"{key}": {text}' for key, text in figures.items())
+        header = f"# meter: x\n# obtained: measured\n# accuracy: {{{stated}}}\n"
+        with pytest.raises(MeasurementError, match=f"accuracy has {name}"):
+            read_recording(write(tmp_path, "t.csv", f"{header}t_s,power_w\n0,1\n1,1\n"))
+
+    @pytest.mark.parametrize("table", ["t_s,power_w\n0,1\n1,{}\n", "t_s,current_a,voltage_v\n0,1,1\n1,{},1\n"])
+    def test_a_power_that_no_device_draws(self, tmp_path, table):
+        for power in ("100001", "-1e6", "1e300"):
+            with pytest.raises(MeasurementError, match="100000 W is the most"):
+                read_recording(write(tmp_path, "t.csv", table.format(power)))
+        assert read_recording(write(tmp_path, "t.csv", table.format("1e5"))).power_w[1] == 1e5
 
     @pytest.mark.parametrize("lost", [-1, 9 * 10**18, int("9" * 40)], ids=["negative", "9e18", "1e40"])
     def test_more_lost_than_a_meter_takes(self, tmp_path, lost):
