@@ -56,6 +56,8 @@ def _measured(row: RequirementRow) -> str:
     """Figure, interval, how it was obtained when not measured, and the slice (its column is named below)."""
     origin = f"({row.obtained})" if row.obtained in {"emulated", "estimated"} else ""
     where = row.subject if " & " in row.subject else row.subject.rpartition(": ")[2]
+    if where and row.label.endswith(where):  # the measure, which the label names: the groups are what is new
+        where = row.subject.partition(": ")[0]
     return " ".join(part for part in (row.estimate, row.interval, origin, where) if part)
 
 

@@ -1,6 +1,7 @@
 """Manifests of every task: the truth as records, from each kind of file, and what is refused of it."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -387,3 +388,23 @@ def test_keys_that_do_not_fit_the_task_are_refused_at_their_line(
 def test_one_target_as_a_text_is_told_as_a_list(tmp_path: Path) -> None:
     error = refused(bundle(tmp_path, "npz", {"task": "regression", "targets": "y"}, y=np.zeros(ROWS, np.float32)))
     assert error.next_step == 'write targets = ["NAME"]'
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+EXAMPLES = tomllib.loads(DOCS.partition("# tasks\n")[2].partition("```")[0])
+
+
+@pytest.mark.parametrize(
+    "task", ["multilabel", "regression", "anomaly", "sequence", "frames", "embedding", "detection"]
+)
+def test_the_example_of_each_task_is_what_a_manifest_takes(tmp_path: Path, task: str) -> None:
+    said = dict(EXAMPLES[task])
+    output = said.pop("output", {})
+    truth = {
+        "is_red": np.arange(ROWS) % 2, "is_round": np.arange(ROWS) % 3 % 2, "y": np.arange(ROWS) / 2,
+        "state": np.array(["normal", "worn"] * (ROWS // 2)), "text": np.array(["h i | h"] * ROWS),
+        "mask": np.zeros((ROWS, 3), np.int64), "boxes": np.zeros((0, 5)), "boxes_offsets": np.zeros(ROWS + 1, np.int64),
+    }  # fmt: skip
+    dataset = load(bundle(tmp_path, "npz", {"task": task, **said}, **truth), output)
+    assert dataset.task == task
+    assert dataset.output_name == output.get("name")
