@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.cli.figures import duration, percent
+from kit.judge.energy import INTERVAL_WINDOWS, EnergyBounds
 from kit.judge.sentences import count, interval, quantity
 from kit.judge.sentences import percent as confidence_percent
 from kit.records import EnergyRecord, MeterRecord
@@ -31,15 +32,18 @@ def energy_rows(model: "ModelFigures") -> Iterator[tuple[str, str]]:
     if record is None or found is None:
         return
     windows = count(len(record.window_energy_j), "window")
-    gross = f"{quantity(found.gross.estimate, 'J')} {interval(found.gross.lower, found.gross.upper, 'J')} gross"
-    above = (
-        f"{quantity(found.above_idle.estimate, 'J')} {interval(found.above_idle.lower, found.above_idle.upper, 'J')}"
-    )
-    yield "energy", f"{above} above idle, {gross}, an inference; {record.obtained}, {windows}"
+    windows += f" (bounds need {INTERVAL_WINDOWS})" if found.gross.lower is None else ""
+    above, gross = _bounded(found.above_idle), _bounded(found.gross)
+    yield "energy", f"{above} above idle, {gross} gross, an inference; {record.obtained}, {windows}"
     yield "power", _power(record)
     if any(phase.mean_current_a is not None for phase in record.phases):
         yield "current", "; ".join(_current(record))
     yield "", _quality(record)
+
+
+def _bounded(energy: EnergyBounds) -> str:
+    ends = "" if energy.lower is None else f" {interval(energy.lower, energy.upper, 'J')}"
+    return quantity(energy.estimate, "J") + ends
 
 
 def _power(record: EnergyRecord) -> str:

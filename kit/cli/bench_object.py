@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kit.judge.energy import INTERVAL_WINDOWS
 from kit.judge.energy_stability import energy_stability
 from kit.pipeline.bench_figures import CONFIDENCE
 from kit.records import ColdStartRecord, EnergyRecord, Int64Array, MemoryRecord, OperatorProfile
@@ -148,8 +149,14 @@ def _memory(record: MemoryRecord) -> Object:
 
 
 def _median(values: Int64Array) -> Object:
+    """With the bounds, null where there are fewer sessions than `minimum_sessions`."""
     bounds = quantile_bounds(values.astype(np.float64), 0.5, CONFIDENCE)
-    return {"median_bytes": bounds.estimate, "lower_bytes": bounds.lower, "upper_bytes": bounds.upper}
+    return {
+        "median_bytes": bounds.estimate,
+        "lower_bytes": bounds.lower,
+        "upper_bytes": bounds.upper,
+        "minimum_sessions": bounds.minimum_count,
+    }
 
 
 def _energy(model: "ModelFigures", record: EnergyRecord) -> Object:
@@ -157,6 +164,7 @@ def _energy(model: "ModelFigures", record: EnergyRecord) -> Object:
         "obtained": record.obtained,
         "meter": asdict(record.meter),
         "per_inference_j": None if model.energy_figures is None else asdict(model.energy_figures),
+        "minimum_windows": INTERVAL_WINDOWS,
         "stability": asdict(energy_stability(record)),
         "idle_power_w": record.idle_power_w,
         "windows": len(record.window_energy_j),

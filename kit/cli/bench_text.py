@@ -215,7 +215,9 @@ def _cold(record: ColdStartRecord) -> str:
 
 def _memory(record: MemoryRecord) -> Iterator[Row]:
     origin = "" if record.obtained == "measured" else f", {record.obtained}"
-    sessions = count(len(record.peak_bytes), "fresh session")
+    least = quantile_bounds(record.peak_bytes.astype(np.float64), 0.5, CONFIDENCE).minimum_count
+    few = f" (bounds need {least})" if len(record.peak_bytes) < least else ""
+    sessions = count(len(record.peak_bytes), "fresh session") + few
     yield "memory", (f"peak {_bytes(record.peak_bytes)}, steady {_bytes(record.steady_bytes)}, above the runtime's "
                      f"{bytes_text(record.baseline_bytes)}, {sessions}{origin}")  # fmt: skip
     phases = {
@@ -232,9 +234,10 @@ def _memory(record: MemoryRecord) -> Iterator[Row]:
 
 
 def _bytes(values: Int64Array) -> str:
-    """The median of sessions with its bounds."""
+    """The median of sessions with its bounds, where there are sessions enough."""
     bounds = quantile_bounds(values.astype(np.float64), 0.5, CONFIDENCE)
-    return f"{bytes_text(bounds.estimate)} {interval(bounds.lower, bounds.upper, 'B')}"
+    ends = "" if bounds.upper is None else f" {interval(bounds.lower, bounds.upper, 'B')}"
+    return bytes_text(bounds.estimate) + ends
 
 
 def _tell_operators(profile: OperatorProfile, latency: "LatencyFigures | None") -> None:

@@ -306,8 +306,23 @@ def test_too_few_windows_of_energy_have_no_interval(tmp_path: Path, windows: int
         window_inferences=np.full(windows, 5000, np.int64),
     )  # fmt: skip
     run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), "energy/1", record)
-    assert "190 µJ [–, –] above idle" in said(run)
-    assert parsed(run)["models"][0]["energy"]["per_inference_j"]["above_idle"]["lower"] is None
+    text, found = said(run), parsed(run)["models"][0]["energy"]
+    assert "190 µJ above idle, 200 µJ gross, an inference; measured" in text
+    assert f"{windows} window{'s' * (windows > 1)} (bounds need 3)" in text
+    assert found["per_inference_j"]["above_idle"]["lower"] is None
+    assert found["minimum_windows"] == 3
+
+
+@pytest.mark.parametrize(("sessions", "is_few"), [(4, True), (5, False)], ids=["few", "enough"])
+def test_too_few_sessions_of_memory_say_how_many_bound_it(tmp_path: Path, sessions: int, is_few: bool) -> None:
+    peaks = np.full(sessions, 3_000_000, np.int64)
+    record = MemoryRecord("sha256:1", peaks, peaks, 41_000_000, "VmHWM of fresh processes", "measured")
+    run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), "memory/1", record)
+    text, found = said(run), parsed(run)["models"][0]["memory"]["peak"]
+    assert (f"{sessions} fresh sessions (bounds need 5)" in text) is is_few
+    assert "[–, –]" not in text
+    assert (found["lower_bytes"] is None) is is_few
+    assert found["minimum_sessions"] == 5
 
 
 @pytest.mark.parametrize(
