@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kit.records import ColumnRecord, Int64Array
+from kit.spec.subjects import JOINED, named_part
 from kit.stats.cells import BoolArray, group_codes
 from kit.stats.groups import renumbered
 
@@ -31,7 +32,7 @@ class Groups:
     @property
     def subject(self) -> str:
         """The columns as a finding names them."""
-        return " & ".join(self.columns)
+        return JOINED.join(self.columns)
 
 
 def groupings(by: tuple[str, ...], cross: int) -> Iterator[tuple[str, ...]]:
@@ -44,11 +45,11 @@ def grouped(columns: Mapping[str, ColumnRecord]) -> Groups:
     """The groups of some columns (at least one), the last one's values changing fastest."""
     sizes = [len(column.values) for column in columns.values()]
     codes = np.asarray(group_codes([column.codes for column in columns.values()], sizes), dtype=np.int64)
-    texts = [[f"{name}={value}" for value in column.values] for name, column in columns.items()]
+    texts = [[named_part(name, value) for value in column.values] for name, column in columns.items()]
     if len(sizes) == 1:
         return Groups(tuple(columns), tuple(texts[0]), codes, 0)
     present = np.unique(codes)
-    names = [" & ".join(text[k] for text, k in zip(texts, place, strict=True)) for place in _places(present, sizes)]
+    names = [JOINED.join(text[k] for text, k in zip(texts, place, strict=True)) for place in _places(present, sizes)]
     return Groups(tuple(columns), tuple(names), renumbered(codes, math.prod(sizes))[0], math.prod(sizes) - len(names))
 
 

@@ -16,6 +16,7 @@ from kit.slicing.columns import searched_columns
 from kit.slicing.confirm import Candidate, Found, search
 from kit.slicing.differences import Differences
 from kit.spec.measures import MEASURES
+from kit.spec.subjects import JOINED, named_part
 
 METHOD = (
     "exact search of conjunctions; two random halves of whole clusters, what one finds tested on the other, both ways "
@@ -224,7 +225,7 @@ def _rows(case: Case, of: Candidate) -> str:
 
 def _name(looked: _Looked, at: int) -> str:
     where = looked.found.family.where(int(looked.ceiling.number[at]))
-    return " & ".join(f"{column}={value}" for column, value in where)
+    return JOINED.join(named_part(column, value) for column, value in where)
 
 
 def _size(looked: _Looked) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Figures and sentences for people: plain words, units, true minus signs, the interval beside the figure."""
 
 from kit.records import Finding, Obtained
+from kit.spec.subjects import in_words
 
 MINUS = "−"
 _SCALES: dict[str, tuple[tuple[float, str], ...]] = {
@@ -89,7 +90,7 @@ def how(obtained: Obtained) -> str:
 
 def slice_name(subject: str) -> str:
     """A slice as people read it: "exercise=row & side=left" is "exercise: row & side: left"."""
-    return " & ".join(part.replace("=", ": ", 1) for part in subject.split(" & "))
+    return in_words(subject)
 
 
 def headline(finding: Finding) -> str:

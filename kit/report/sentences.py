@@ -4,6 +4,7 @@ from typing import Final
 
 from kit.records import Finding, Verdict
 from kit.report.figures import Scale, clean, confidence_text, count, listed, points, scale_for
+from kit.spec.subjects import in_words
 
 LABELS: Final = {
     "latency.p50": "latency p50",
@@ -54,8 +55,7 @@ def is_whole(finding: Finding) -> bool:
 
 def subject_text(finding: Finding) -> str:
     """The slice in words (``side: left``), or nothing for the whole."""
-    parts = (part.replace("=", ": ", 1) for part in finding.subject.split(" & "))
-    return "" if is_whole(finding) else clean(" & ".join(parts), 160)
+    return "" if is_whole(finding) else clean(in_words(finding.subject), 160)
 
 
 def status(finding: Finding) -> str:

@@ -17,6 +17,7 @@ from kit.slicing.family import Family, family_of
 from kit.slicing.halves import first_half
 from kit.slicing.scan import BoolArray
 from kit.slicing.worst import DEPTH
+from kit.spec.subjects import JOINED, named_part
 from kit.stats.multiple import holm
 from kit.stats.proportions import Counts, p_value_above
 
@@ -44,7 +45,7 @@ class Candidate:
     @property
     def subject(self) -> str:
         """Its name: "sex=F & age=above 35 to 50"."""
-        return " & ".join(f"{column}={value}" for column, value in self.where)
+        return JOINED.join(named_part(column, value) for column, value in self.where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from kit.errors import SpecError
 from kit.records import ColumnRecord, DatasetRecord, Int64Array
 from kit.slicing.bins import quantile_bins
 from kit.spec.expression import parse_expression
+from kit.spec.subjects import JOINED, named_part
 from kit.spec.text import nearest, shown
 from kit.spec.types import Requirement, SliceSpec
 from kit.spec.where import numbers_of, rows_where
@@ -24,9 +25,6 @@ BoolArray = NDArray[np.bool_]
 
 MOST_SLICES = 10_000
 """Slices of one requirement: beyond that, none could be told from the multitude, and nobody would read them."""
-
-JOINED = " & "
-"""Between the parts of a crossing's subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def sliced(
     ]
     cell, some_row = _cells(groups, data.rows)
     found: dict[tuple[str, ...], Partition] = {
-        (name,): Partition(tuple(f"{name}={value}" for value in record.values), record.codes[some_row])
+        (name,): Partition(tuple(named_part(name, value) for value in record.values), record.codes[some_row])
         for name, record in records.items()
     }
     for size in range(2, min(depth, len(columns)) + 1):

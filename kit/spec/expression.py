@@ -70,6 +70,9 @@ def parse_expression(text: str) -> Condition:
     except SyntaxError as error:
         at = f" at column {indent + error.offset}" if error.offset else ""
         raise SpecError(f"not a valid expression{at}: {shown(error.msg)}", next_step=_EXAMPLE) from None
+    except UnicodeEncodeError as error:
+        what = f"not a valid expression at column {indent + error.start + 1}: half a character (a lone surrogate)"
+        raise SpecError(what, next_step="write the whole character") from None
     except (ValueError, RecursionError, MemoryError):
         raise SpecError("not a valid expression: it is nested too deep", next_step=_EXAMPLE) from None
 

@@ -189,6 +189,14 @@ def test_losses_of_any_measure_are_searched(measure: str, unit: str) -> None:
     assert found.verdict is (Verdict.PASS if bounded else Verdict.INCONCLUSIVE)
 
 
+def test_a_column_whose_name_has_signs_is_told_from_its_value() -> None:
+    of = given(replace(HURT, slices={"side=left": (0.3, 0.0)}))
+    columns = {"k&=1" if name == "side" else name: column for name, column in of.dataset.columns.items()}
+    (found,) = findings(replace(of, dataset=replace(of.dataset, columns=columns)))
+    assert found.subject == '"k&=1"=left'
+    assert found.reason.startswith('"k&=1": left lost ')
+
+
 def test_the_only_measure_there_is_says_the_unit() -> None:
     of = with_losses("mae", 0.2)
     undecided = replace(of.reference_predictions, decisions=np.zeros(0, np.int64))

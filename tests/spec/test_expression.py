@@ -196,3 +196,8 @@ def test_any_text_is_an_expression_or_a_spec_error(text: str) -> None:
 def test_no_rows_are_no_rows() -> None:
     empty = replace(data(), rows=0, columns={"age": ColumnRecord(("3",), np.zeros(0, dtype=np.int64))})
     assert rows_where(parse_expression("age > 2"), empty).shape == (0,)
+
+
+def test_half_a_character_is_told_for_what_it_is() -> None:
+    with pytest.raises(SpecError, match=r"at column 11: half a character \(a lone surrogate\)"):
+        parse_expression("  side == '\ud800'"[1:])

@@ -14,6 +14,7 @@ from kit.report import sentences
 from kit.report.figures import Scale, clean, confidence_text, percent, points
 from kit.report.sections.requirements import SIGNS
 from kit.slicing.declared import column_of
+from kit.spec.subjects import values_of
 from kit.spec.types import Profile, Requirement
 
 MOST_ROWS = 24
@@ -156,9 +157,8 @@ def _row(name: str, found: GroupFigures, place: int, sides: list[Ends], asked: R
         for side, scale in zip(sides, (_PERCENT, _PERCENT, _PP), strict=True)
     )
     small = found.rows < max(1, asked.minimum_rows) or found.clusters < max(2, asked.minimum_clusters)
-    shown = " & ".join(part.partition("=")[2] for part in name.split(" & "))
     return GroupRow(
-        name=clean(shown, 28),
+        name=clean(values_of(name), 28),
         before=found.before.estimate,
         after=found.after.estimate,
         rows=found.rows,
