@@ -49,11 +49,11 @@ class Scale:
         return text.rstrip("0").rstrip(".") if "." in text else text
 
     def interval(self, lower: float | None, upper: float | None) -> str:
-        """``[lower, upper]`` without the unit; empty where there is no interval."""
+        """``[lower, upper]`` without the unit, – for an end that is not known; empty where there is no interval."""
         if lower is None and upper is None:
             return ""
-        ends = (MINUS + "∞" if lower is None else self.number(lower), "∞" if upper is None else self.number(upper))
-        return f"[{ends[0]}, {ends[1]}]"
+        low, high = ("–" if end is None else self.number(end) for end in (lower, upper))
+        return f"[{low}, {high}]"
 
 
 def scale_for(values: Iterable[float | None], unit: str) -> Scale:

@@ -39,8 +39,8 @@ def test_interval_shares_the_scale_of_its_figure() -> None:
 
 def test_open_interval_says_so() -> None:
     scale = scale_for([0.01], "s")
-    assert scale.interval(None, 0.01) == "[−∞, 10.0]"
-    assert scale.interval(0.01, None) == "[10.0, ∞]"
+    assert scale.interval(None, 0.01) == "[–, 10.0]"
+    assert scale.interval(0.01, None) == "[10.0, –]"
     assert scale.interval(None, None) == ""
 
 

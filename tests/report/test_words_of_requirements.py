@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 
 from kit.judge import judge
-from kit.records import Finding, SampleRecord, VariantJudgement, Verdict
+from kit.records import Finding, Judgement, SampleRecord, VariantJudgement, Verdict
+from kit.report.sections.numerics import _depends
 from kit.report.sections.remedies import sampling_text
-from kit.report.sections.requirements import label_of, slices_text, subject_of
+from kit.report.sections.requirements import build_requirements, label_of, slices_text, subject_of
 from kit.report.sections.slices import build_slices
 from kit.report.sections.variants import build_variants
 from kit.report.sections.warnings import find_warnings
+from kit.report.text import _measured
+from kit.spec.types import Profile
 from tests import builders
 from tests.report.scenes import finding
 
@@ -91,3 +94,25 @@ def test_a_sample_is_told_with_what_it_leaves_open_and_its_estimate() -> None:
     (row,) = build_variants(told, judgement, builders.profile()).rows
     assert row.accuracy.startswith("≈ ")
     assert row.change_text == "≈ −2.0 pp"
+
+
+def test_groups_are_named_where_the_label_has_the_measure() -> None:
+    row = build_requirements(*_of_groups())[0]
+    assert _measured(row).endswith(" side")
+    assert row.label.endswith("error-rate")
+
+
+def _of_groups() -> tuple[Judgement, Profile, str]:
+    found = finding(requirement="gap", metric="fairness.gap", subject="side: error-rate", unit="points")
+    asked = replace(builders.requirement("fairness.gap", 0.3, id="gap", by=("side",)), measure="error-rate")
+    return (
+        Judgement(Verdict.PASS, "int8", "the only one", (_judged(found),), builders.digest_of("profile")),
+        builders.profile([asked]),
+        "int8",
+    )
+
+
+def test_a_proof_needs_no_computation() -> None:
+    saturation = builders.evidence().variants[0].variant.saturation
+    assert _depends(None, replace(saturation, can_saturate=True)) == ("INCONCLUSIVE", "not computed")
+    assert _depends(None, replace(saturation, can_saturate=False)) == ("PASS", "none, by proof")

@@ -154,7 +154,7 @@ def _processor_row(variant: VariantEvidence, evidence: Evidence, chosen: str) ->
 def _depends(depends: NDArray[np.bool_] | None, saturation: SaturationRecord) -> tuple[str, str]:
     """Verdict's word and text: no flip on record passes only where a proof says that there can be none."""
     if depends is None:
-        return "INCONCLUSIVE", "not computed"
+        return ("INCONCLUSIVE", "not computed") if saturation.can_saturate else ("PASS", "none, by proof")
     if depends.any():
         return "FAIL", f"{int(depends.sum()):,}"
     return ("INCONCLUSIVE", NONE_SO_FAR) if saturation.can_saturate else ("PASS", "0")
