@@ -57,4 +57,4 @@ def shape_text(shape: Sequence[int | str | None]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
-_NAME_ONE = 'name the score output in the dataset manifest (output = "...")'
+_NAME_ONE = 'name the score output in the dataset manifest: [output] name = "..."'

@@ -13,7 +13,7 @@ from kit.spec.measures import MEASURES
 from tests import device_kit as kits
 from tests.integration.conftest import Edgeproof
 from tests.integration.in_process import edgeproof  # noqa: F401 - the command, in this process
-from tests.task.nets import PLANS, X, Plan
+from tests.task.nets import PLANS, Plan, X
 
 NOISE = 0.003
 MEASURE = {

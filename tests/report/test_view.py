@@ -7,8 +7,9 @@ import pytest
 from kit.records import Obtained
 from kit.report import View, render_text, sentences
 from kit.report.sections.energy import above_idle_j
-from kit.report.sections.numerics import differing, processor_flips
+from kit.report.sections.numerics import processor_flips
 from kit.spec.types import EmulateSpec, LineSpec
+from kit.task.decisions import changed_rows
 from tests import builders
 from tests.report import scenes
 
@@ -98,7 +99,7 @@ def test_the_processor_story_counts_what_the_records_hold() -> None:
     evidence = builders.evidence()
     view = scenes.view_of(evidence)
     risky = next(v for v in evidence.variants if v.variant.recipe.name == "int8-channel")
-    depends = differing(risky.exact_predictions, risky.saturating_predictions)
+    depends = changed_rows(evidence.dataset, risky.exact_predictions, risky.saturating_predictions)
     assert depends is not None
     told = next(text for text in view.numerics.story if text.startswith("int8-channel: "))
     assert f"{depends.sum():,} decisions depend on the processor alone" in told
@@ -113,9 +114,10 @@ def test_processor_flips_are_unknown_where_nothing_was_computed_and_zero_where_p
         replace(builders.INT8_CHANNEL, saturating_flips=None),
         replace(builders.INT8_REDUCED, saturating_flips=None),
     ]
-    unknown, proved = builders.evidence(plans).variants
-    assert processor_flips(unknown) is None
-    found = processor_flips(proved)
+    evidence = builders.evidence(plans)
+    unknown, proved = evidence.variants
+    assert processor_flips(unknown, evidence.dataset) is None
+    found = processor_flips(proved, evidence.dataset)
     assert found is not None
     assert not found.any()
     view = scenes.view_of(builders.evidence(plans))

@@ -57,14 +57,15 @@ def test_predicted_and_judged(device: Device, prepared: tuple[Plan, Dataset, Pre
     losses = losses_of(record, reference, optimized, measures)
     for name, rule in ((name, MEASURES[name]) for name in measures):
         check_losses(losses[name], record, "here")
-        asked = Requirement("r", "quality.loss", "at_most", 5.0, "5", 0.95, measure=name)
+        largest = None if rule.has_end else 8.0
+        asked = Requirement("r", "quality.loss", "at_most", 5.0, "5", 0.95, measure=name, largest=largest)
         (found,) = judge_quality(case(dataset, reference, optimized, asked))
         assert found.verdict is Verdict.PASS, found.reason
         assert found.estimate is not None
         assert found.lower is not None
         assert found.upper is not None
         assert found.lower <= found.estimate <= found.upper
-        asked = Requirement("r", "quality.loss", "at_most", -5.0, "-5", 0.95, measure=name)
+        asked = Requirement("r", "quality.loss", "at_most", -5.0, "-5", 0.95, measure=name, largest=largest)
         (other,) = judge_quality(case(dataset, reference, optimized, asked))
         assert other.verdict is Verdict.FAIL, other.reason
         assert found.unit == ("points" if rule.kind == "share" else "1")
