@@ -337,7 +337,11 @@ class TestWrong:
         with pytest.raises(MeasurementError, match=f"accuracy has {name}"):
             read_recording(write(tmp_path, "t.csv", f"{header}t_s,power_w\n0,1\n1,1\n"))
 
-    @pytest.mark.parametrize("table", ["t_s,power_w\n0,1\n1,{}\n", "t_s,current_a,voltage_v\n0,1,1\n1,{},1\n"])
+    @pytest.mark.parametrize(
+        "table",
+        ["t_s,power_w\n0,1\n1,{}\n", "t_s,current_a,voltage_v\n0,1,1\n1,{},1\n"],
+        ids=["power", "current and voltage"],
+    )
     def test_a_power_that_no_device_draws(self, tmp_path, table):
         for power in ("100001", "-1e6", "1e300"):
             with pytest.raises(MeasurementError, match="100000 W is the most"):
