@@ -122,7 +122,7 @@ def read_bench(order: BenchOrder) -> BenchInputs:
 
 def labels(paths: Sequence[str]) -> tuple[str, ...]:
     """What each model is called: its file's name, with its folder where several have it, numbered where that is one."""
-    names = [Path(path).name for path in paths]
+    names = [Path(path).name.encode("utf-8", "backslashreplace").decode() for path in paths]  # any bytes, as text
     if len(set(paths)) == len(paths):
         names = [f"{Path(path).absolute().parent.name}/{name}" if names.count(name) > 1 else name
                  for path, name in zip(paths, names, strict=True)]  # fmt: skip

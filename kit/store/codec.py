@@ -57,7 +57,10 @@ def array_from_bytes(data: bytes) -> NDArray[Any]:
 
 
 def encode(record: object, put: PutObject) -> bytes:
-    """Canonical JSON of a record (sorted keys); each array is put by `put` and named by its digest."""
+    """Canonical JSON of a record (sorted keys); each array is put by `put` and named by its digest.
+
+    Text that is not UTF-8, as a file's name may be, is stored with its odd bytes escaped.
+    """
 
     def hook(value: object) -> object:
         if isinstance(value, np.ndarray):
@@ -65,7 +68,19 @@ def encode(record: object, put: PutObject) -> bytes:
             return {"$array": digest, "dtype": str(value.dtype), "shape": list(value.shape)}
         raise TypeError(f"{type(value).__name__} is no part of a record")
 
-    return msgspec.json.encode(record, enc_hook=hook, order="deterministic")
+    try:
+        return msgspec.json.encode(record, enc_hook=hook, order="deterministic")
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_escaped(msgspec.to_builtins(record, enc_hook=hook)), order="deterministic")
+
+
+def _escaped(value: Any) -> Any:
+    """The same with the lone surrogates of its text, which stand for bytes that are not UTF-8 (PEP 383), escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(each) for key, each in value.items()}
+    return [_escaped(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def decode(data: bytes, kind: type[T], get: GetObject) -> T:

@@ -146,6 +146,17 @@ def test_every_scenario(
     assert run_of(tmp_path).get("latency/1/1", LatencyRecord).workload.scenario == scenario
 
 
+def test_a_model_whose_name_is_not_utf_8_is_measured(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff\xfe.onnx")
+    odd.write_bytes(case.model.read_bytes())
+    few = ("--windows", "1", "--window-time", "50ms", "--no-audit", "--no-memory", "--no-energy")
+    found = benched(edgeproof, odd.name, *few, cwd=tmp_path)
+    assert found["models"][0]["label"] == "\\udcff\\udcfe.onnx"
+    told = edgeproof("report", run_of(tmp_path).path.name, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "\\udcff\\udcfe.onnx" in told.stdout
+
+
 def test_the_text_is_for_people_and_report_prints_it_again(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
     done = edgeproof("bench", case.model, *QUICK, "--device", "watch-emulated", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
