@@ -15,6 +15,7 @@ from kit.fairness.compare import Bounds, Comparison, compared, gap_change, gap_e
 from kit.fairness.groups import MOST_GROUPS, Groups, grouped, groupings, separate
 from kit.fairness.parts import Part
 from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.endless import assumption, held_back
 from kit.judge.group_figures import parts_of
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
 from kit.records import Finding, PredictionRecord, Verdict
@@ -104,7 +105,9 @@ def _answered(case: Case, predictions: PredictionRecord, question: Question, jud
         return absent(case, unit, f"{error.what}.", need, question.subject)
     if not answer.comparisons:
         return _nothing_to_compare(case, answer, unit)
-    return certifying(case, _held_back(judged(case, predictions, answer), answer))
+    found = _held_back(judged(case, predictions, answer), answer)
+    everything = np.ones(case.evidence.dataset.rows, dtype=np.bool_)
+    return certifying(case, held_back(case, found, question.measure, everything))
 
 
 def groups_of(case: Case, columns: tuple[str, ...]) -> Groups:
@@ -189,7 +192,8 @@ def measured(
     chosen = {k for each in answer.comparisons for k in each.tested}
     return Measured(
         bounds.estimate, bounds.lower, bounds.upper, unit_of(case, answer.question.measure),
-        METHOD if all(each.apart.all() for each in answer.comparisons) else SHARED,
+        (METHOD if all(each.apart.all() for each in answer.comparisons) else SHARED)
+        + assumption(case, answer.question.measure),
         rows, predictions.obtained, clusters,
         case.digests(predictions, case.evidence.reference_predictions),
         {**details, "groups": float(len(chosen)), "groups_not_tested": float(len(answer.groups.names) - len(chosen))},

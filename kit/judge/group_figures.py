@@ -6,7 +6,8 @@ from kit.fairness.groups import Groups
 from kit.fairness.parts import Answers, GroupFigures, Part, by_group, calibration_part, figures_of, rate_part
 from kit.fairness.rates import PARTS
 from kit.judge.base import Case
-from kit.records import Float64Array, Int64Array, LossRecord, PredictionRecord
+from kit.judge.endless import own_losses
+from kit.records import Float64Array, Int64Array, PredictionRecord
 from kit.spec.measures import MEASURES
 from kit.stats.influence import Influences
 from kit.task import MEASURES_BY_NAME, Losses, Rows, UndefinedError, ratio_of_sums, rows_of, worsening
@@ -23,7 +24,8 @@ def parts_of(case: Case, optimized: PredictionRecord, measure: str, groups: Grou
     requirement names one. Raises UndefinedError where the task or the records have no such figure.
     """
     data, reference = case.evidence.dataset, case.evidence.reference_predictions
-    both = [rows_of(data, each, reference, case.requirement.positive) for each in (reference, optimized)]
+    asked = case.requirement
+    both = [rows_of(data, each, reference, asked.positive, asked.largest) for each in (reference, optimized)]
     if measure in OF_RIGHT:
         right = [is_right(rows).astype(np.int64) for rows in both]
         return (rate_part(_answers(case, np.ones_like(right[0]), right[0], right[1]), groups, measure, 1),)
@@ -87,17 +89,17 @@ class _Own:
         before, after = case.evidence.reference_losses.get(measure), case.variant.losses.get(measure)
         if before is None or after is None:
             raise UndefinedError(f"the losses by {measure} were not obtained")
-        self._records: tuple[LossRecord, LossRecord] = (before, after)
+        self._sides = [own_losses(each, case.requirement.largest) for each in (before, after)]
         data = case.evidence.dataset
         self._weights = np.ones(data.rows) if data.weights is None else data.weights
-        low, high = before.low, before.high
+        low, high = self._sides[0].low, self._sides[0].high
         self.range = (-np.inf if low is None else low, np.inf if high is None else high)
-        self.losses: list[Float64Array] = [each.losses for each in self._records]
+        self.losses: list[Float64Array] = [each.losses for each in self._sides]
 
     def __call__(self, side: int, rows: Int64Array) -> Influences:
-        record = self._records[side]
-        sizes = None if record.sizes is None else record.sizes[rows]
-        return ratio_of_sums(Losses(record.losses[rows], sizes, record.low, record.high), self._weights[rows])
+        of = self._sides[side]
+        sizes = None if of.sizes is None else of.sizes[rows]
+        return ratio_of_sums(Losses(of.losses[rows], sizes, of.low, of.high), self._weights[rows])
 
 
 def _group(figure: _Known | _Own, answers: Answers, rows: Int64Array) -> GroupFigures | None:

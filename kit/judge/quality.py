@@ -6,10 +6,11 @@ from typing import Literal
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.endless import assumption, held_back, own_losses
 from kit.judge.rows import BoolArray, Sample, in_clusters, more_rows, too_small
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
 from kit.judge.slices import by_slice
-from kit.records import Finding, Float64Array, Int64Array, LossRecord, Verdict
+from kit.records import Finding, Float64Array, Int64Array, Verdict
 from kit.spec.measures import MEASURES, MeasureRule
 from kit.stats.influence import Influences, influence_counts
 from kit.task import MEASURES_BY_NAME, Losses, Measure, Rows, UndefinedError, ratio_of_sums, rows_of, worsening
@@ -19,13 +20,10 @@ METHOD = (
     "score bound of the mean influence under the likeliest distribution (Owen 2001; of shares Wilson's and Tango's), "
     "at effective counts, Student t over clusters"
 )
-UNBOUNDED = "; a loss has no end: that no row loses far more than any seen is assumed (Bahadur and Savage 1956)"
-"""Without it nothing could be said of a mean: a rare enormous loss may always have been missed."""
-
 FEW_MATTER = ("average-precision",)
 """Measures that rest on the rows looked for: no surer than a share of those."""
 
-OWN = MeasureRule("the loss", "lower", "number", ())
+OWN = MeasureRule("the loss", "lower", "number", (), has_end=False)
 """A function of the user's: losses of a row, in a unit of its own."""
 
 
@@ -110,7 +108,7 @@ def _compared(case: Case) -> Compared:
         before, after = case.evidence.reference_losses.get(name), case.variant.losses.get(name)
         if before is None or after is None:
             raise UndefinedError(f"the losses by {name} were not obtained", next_step="run the command again")
-        one, other = _losses(before), _losses(after)
+        one, other = (own_losses(each, case.requirement.largest) for each in (before, after))
         return Compared(name, rule, -np.inf, np.inf, one, other, one.losses, other.losses, weights)
     if data.task not in rule.tasks:
         known = ", ".join(each for each, of in MEASURES.items() if data.task in of.tasks)
@@ -121,14 +119,10 @@ def _compared(case: Case) -> Compared:
 def _of_rows(case: Case, name: str, measure: Measure, rule: MeasureRule, weights: Float64Array) -> Compared:
     data, reference, optimized = case.evidence.dataset, case.evidence.reference_predictions, case.variant.predictions
     assert optimized is not None
-    before = rows_of(data, reference, reference, case.requirement.positive)
-    after = rows_of(data, optimized, reference, case.requirement.positive)
+    asked = case.requirement
+    before, after = (rows_of(data, each, reference, asked.positive, asked.largest) for each in (reference, optimized))
     losses = measure.losses(before).losses, measure.losses(after).losses
     return Compared(name, rule, *measure.range, before, after, *losses, weights)
-
-
-def _losses(record: LossRecord) -> Losses:
-    return Losses(record.losses, record.sizes, record.low, record.high)
 
 
 def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> tuple[Finding, Sample]:
@@ -155,14 +149,15 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
     sample = Sample(counts, int(mask.sum()), len(np.unique(cluster)), effect, details)
     predictions = case.variant.predictions
     assert predictions is not None
-    method = METHOD if np.isfinite(width) else METHOD + UNBOUNDED
+    method = METHOD + assumption(case, compared.name)
     measured = Measured(
         counts.estimate, lower, upper, unit_of(case), method, sample.rows, predictions.obtained, sample.clusters,
         case.digests(predictions, case.evidence.reference_predictions), details,
     )  # fmt: skip
     found = finding(case, measured, subject=subject)
     sentence = _loss_sentence if is_loss else _value_sentence
-    return explained(found, sentence(case, compared, found, sample), more_rows(case, sample, found.limit)), sample
+    found = explained(found, sentence(case, compared, found, sample), more_rows(case, sample, found.limit))
+    return held_back(case, found, compared.name, mask), sample
 
 
 @dataclass(frozen=True, slots=True)

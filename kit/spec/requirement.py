@@ -1,5 +1,6 @@
 """Requirements of a profile: a metric, its limit, and the slices that it holds for (``[[require]]``)."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
@@ -10,7 +11,7 @@ from msgspec import Meta
 from kit.spec import units
 from kit.spec.counts import minimum_count
 from kit.spec.lines import KeyPath
-from kit.spec.measures import FAIRNESS_MEASURES, HARMS, MEASURES
+from kit.spec.measures import FAIRNESS_MEASURES, HARMS, MEASURES, has_end
 from kit.spec.shapes import ColumnNames, Confidence, Name, Text, quantity
 from kit.spec.text import nearest
 from kit.spec.toml import Document
@@ -100,6 +101,9 @@ class RequireTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measure: MeasureName | None = None
     positive: Annotated[str, Meta(max_length=200, description="the class that counts as positive; the last one")] = ""
     harm: HarmName | None = None
+    largest: Annotated[
+        float | None, Meta(description="the most that a row can lose, of a measure that has no end", examples=[10.0])
+    ] = None
     confidence: Confidence | None = None
     why: Text = ""
 
@@ -114,6 +118,7 @@ def requirement(
     key, rule = ("require", index), METRICS[table.metric]
     _check_slices(document, key, table, rule, slices)
     _check_measure(document, key, table, rule)
+    _check_largest(document, key, table)
     direction, kind = limited(table, rule)
     limit = _limit_text(document, key, table, direction, kind)
     return Requirement(
@@ -133,6 +138,7 @@ def requirement(
         cross=table.cross,
         positive=table.positive,
         harm=table.harm or "",
+        largest=table.largest,
     )
 
 
@@ -242,3 +248,17 @@ def _check_measure(document: Document, key: KeyPath, table: RequireTable, rule: 
         sensible = ", ".join(HARMS[table.harm])
         what = f"{table.measure} does not show the harm {table.harm}"
         raise document.error((*key, "measure"), what, f"take one that does ({sensible}), or remove `harm`")
+
+
+def _check_largest(document: Document, key: KeyPath, table: RequireTable) -> None:
+    if table.largest is None:
+        return
+    at = (*key, "largest")
+    if not table.metric.startswith(("quality.", "fairness.")):
+        raise document.error(at, f"{table.metric} takes no largest loss", "remove it (quality.*, fairness.* take it)")
+    if table.measure is None or has_end(table.measure):
+        endless = ", ".join(name for name, rule in MEASURES.items() if not rule.has_end)
+        what = f"what a row loses has an end of its own in {table.measure or 'accuracy'}"
+        raise document.error(at, what, f"remove it (measures without an end: {endless}, file.py:function)")
+    if not (math.isfinite(table.largest) and table.largest > 0.0):
+        raise document.error(at, f"it is {table.largest:g}", "write a positive number, such as largest = 10.0")

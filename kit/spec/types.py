@@ -61,7 +61,8 @@ class Requirement:
     are those of the profile by name. `minimum_rows` and `minimum_clusters` are the least that a slice must have.
     `limit_text` is the limit as the user wrote it. `measure` is a row of `kit.spec.measures`, or ``file.py:function``.
     `positive` is the class that groups want (fairness): if empty the last one of two, and of more the worst counts;
-    `harm` the kind that is feared.
+    `harm` the kind that is feared. `largest`: no row loses more, or errs by more (None: not said), where the measure
+    itself has no end.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Requirement:
     cross: int = 1
     positive: str = ""
     harm: str = ""
+    largest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

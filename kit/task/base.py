@@ -40,6 +40,7 @@ class Rows:
     labels: int64 [rows] into `classes`; targets, items: a vector or list a row; weights: float64 [rows], positive;
     scores: float32 [rows, outputs]; decisions: int64 [rows], or empty; reference_scores: those of the reference, for a
     measure of agreement. `positive` is the class that is looked for: the last one of two, one of many only if named.
+    `largest`: no row loses (or errs by) more, where the measure has no end of its own; None: nobody said.
     """
 
     task: TaskName
@@ -53,6 +54,7 @@ class Rows:
     items: RaggedRecord | None
     reference_scores: Float32Array
     positive: str = ""
+    largest: float | None = None
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -71,7 +73,13 @@ class Rows:
         )
 
 
-def rows_of(data: DatasetRecord, given: PredictionRecord, reference: PredictionRecord, positive: str = "") -> Rows:
+def rows_of(
+    data: DatasetRecord,
+    given: PredictionRecord,
+    reference: PredictionRecord,
+    positive: str = "",
+    largest: float | None = None,
+) -> Rows:
     """All rows of a dataset under the answers of `given`."""
     return Rows(
         task=data.task,
@@ -85,6 +93,7 @@ def rows_of(data: DatasetRecord, given: PredictionRecord, reference: PredictionR
         items=given.items,
         reference_scores=reference.scores,
         positive=positive,
+        largest=largest,
     )
 
 
@@ -122,7 +131,8 @@ class Measure:
     """Losses of rows, and their figure; without `figure` it is the ratio of sums, or 1 less it if `is_share_right`.
 
     range: the least and the greatest that the figure can be. is_biased: whether it is off on average in small samples
-    (see `kit.task.bias`); the difference of two models on the same rows hardly is.
+    (see `kit.task.bias`); the difference of two models on the same rows hardly is. bounded: what a requirement's
+    `largest` bounds in each row, where that is not its loss.
     """
 
     losses: Callable[[Rows], Losses]
@@ -130,6 +140,11 @@ class Measure:
     is_share_right: bool = False
     range: tuple[float, float] = (0.0, 1.0)
     is_biased: bool = False
+    bounded: Callable[[Rows], Float64Array] | None = None
+
+    def size(self, rows: Rows) -> Float64Array:
+        """What a requirement's `largest` bounds in each row: float64 [rows]."""
+        return self.losses(rows).losses if self.bounded is None else self.bounded(rows)
 
     def of(self, rows: Rows) -> Influences:
         """The figure of some rows, with influences. Raises UndefinedError where it has none."""

@@ -19,27 +19,36 @@ def targets(rows: Rows) -> Float64Array:
 
 
 def absolute_error(rows: Rows) -> Losses:
-    """The mean over targets of |error|; nothing bounds it."""
-    return Losses(np.abs(errors(rows)).mean(axis=1), None, 0.0, None)
+    """The mean over targets of |error|; nothing but `rows.largest` bounds it."""
+    return Losses(np.abs(errors(rows)).mean(axis=1), None, 0.0, rows.largest)
 
 
 def squared_error(rows: Rows) -> Losses:
-    """The mean over targets of the squared error; nothing bounds it."""
-    return Losses((errors(rows) ** 2).mean(axis=1), None, 0.0, None)
+    """The mean over targets of the squared error; nothing but the square of `rows.largest` bounds it."""
+    return Losses((errors(rows) ** 2).mean(axis=1), None, 0.0, None if rows.largest is None else rows.largest**2)
+
+
+def greatest_error(rows: Rows) -> Float64Array:
+    """The greatest over targets of |error|: float64 [rows]."""
+    return np.asarray(np.abs(errors(rows)).max(axis=1))
 
 
 def root_mean_square(rows: Rows) -> Influences:
     """The mean over targets of the root of the mean squared error, by the delta method."""
-    return averaged([_root(column, rows.weights) for column in (errors(rows) ** 2).T])
+    return averaged([_root(column, rows.weights, rows.largest) for column in (errors(rows) ** 2).T])
 
 
-def _root(squares: Float64Array, weights: Float64Array) -> Influences:
-    mean = float(np.average(squares, weights=weights))
+def _root(squares: Float64Array, weights: Float64Array, largest: float | None) -> Influences:
+    mean, most = float(np.average(squares, weights=weights)), _most(squares, largest)
     root = mean**0.5
-    slope = 0.0 if root == 0.0 else 0.5 / root  # at no error at all the root has no slope, and no row an error
-    return Influences(
-        root, slope * (squares - mean), weights, -slope * mean, slope * (float(squares.max()) - mean), squares > 0.0
-    )
+    least = (most / len(squares)) ** 0.5  # one error: at none at all the root has no slope, and a row may yet have one
+    slope = 0.0 if most == 0.0 else 0.5 / max(root, 0.5 * least)
+    return Influences(root, slope * (squares - mean), weights, -slope * mean, slope * (most - mean), squares > 0.0)
+
+
+def _most(squares: Float64Array, largest: float | None) -> float:
+    """The greatest square that a row could have: of what is stated, or else of those seen."""
+    return float(squares.max()) if largest is None else max(largest**2, float(squares.max()))
 
 
 def determination(rows: Rows) -> Influences:
@@ -48,15 +57,15 @@ def determination(rows: Rows) -> Influences:
     Raises UndefinedError where a target does not vary.
     """
     pairs = zip((errors(rows) ** 2).T, targets(rows).T, strict=True)
-    return averaged([_explained(squares, target, rows.weights) for squares, target in pairs])
+    return averaged([_explained(squares, target, rows.weights, rows.largest) for squares, target in pairs])
 
 
-def _explained(squares: Float64Array, target: Float64Array, weights: Float64Array) -> Influences:
+def _explained(squares: Float64Array, target: Float64Array, weights: Float64Array, largest: float | None) -> Influences:
     spread = (target - np.average(target, weights=weights)) ** 2
     variance = float(np.average(spread, weights=weights))
     if variance <= 0.0:
         raise UndefinedError("the target is the same in every row, so there is nothing to explain")
     left = float(np.average(squares, weights=weights)) / variance
     values = -(squares - left * spread) / variance
-    low, high = -float(squares.max()) / variance, left * float(spread.max()) / variance
+    low, high = -_most(squares, largest) / variance, left * float(spread.max()) / variance
     return Influences(1.0 - left, values, weights, low, high, squares > 0.0)

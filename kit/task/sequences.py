@@ -44,7 +44,7 @@ def edits(reference: list[tuple[int, ...]], said: list[tuple[int, ...]]) -> int:
 
 
 def word_errors(rows: Rows) -> Losses:
-    """Edits of each row, its size being the words that were said in truth; insertions have no bound."""
+    """Edits of each row, its size being the words that were said in truth; only `rows.largest` bounds insertions."""
     truth, said = rows.targets, rows.items
     assert truth is not None
     assert said is not None
@@ -53,7 +53,7 @@ def word_errors(rows: Rows) -> Losses:
         reference = words(truth.values[truth.offsets[row] : truth.offsets[row + 1]], separator)
         losses[row] = edits(reference, words(said.values[said.offsets[row] : said.offsets[row + 1]], separator))
         sizes[row] = len(reference)
-    return Losses(losses, sizes, 0.0, None)
+    return Losses(losses, sizes, 0.0, rows.largest)
 
 
 def _frames(rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

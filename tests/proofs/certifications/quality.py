@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from kit.judge.base import Case
-from kit.spec.measures import MEASURES
+from kit.spec.measures import MEASURES, has_end
 from kit.spec.types import Metric
 from kit.task import MEASURES_BY_NAME
 from kit.task import rows_of as rows_under
@@ -29,6 +29,16 @@ def truth(measure: str, sparse: bool, cluster_rows: int) -> tuple[float, float]:
     return before, after
 
 
+@cache
+def largest(measure: str, sparse: bool, cluster_rows: int) -> float | None:
+    """The most that any row of the population loses or errs by, of a measure that has no end."""
+    if has_end(measure):
+        return None
+    pool = pool_of(MEASURES[measure].tasks[0], sparse, cluster_rows)
+    under = (rows_under(pool.data, each, pool.reference) for each in (pool.reference, pool.optimized))
+    return max(float(MEASURES_BY_NAME[measure].size(rows).max()) for rows in under)
+
+
 def quality(metric: Metric, measure: str, rows: int, *, sparse: bool, cluster_rows: int = 1) -> Scenario:
     """The figure, or by how much it is worse than the reference's, is the limit."""
     rule = MEASURES[measure]
@@ -38,7 +48,8 @@ def quality(metric: Metric, measure: str, rows: int, *, sparse: bool, cluster_ro
         worse = before - after if rule.better == "higher" else after - before
         limit = after if metric == "quality.value" else worse
         sample = pool_of(rule.tasks[0], sparse, cluster_rows).sample(rows, rng)
-        return sample.case(metric, limit, direction=direction, measure=OWN if measure == "wer" else measure)
+        name, most = OWN if measure == "wer" else measure, largest(measure, sparse, cluster_rows)
+        return sample.case(metric, limit, direction=direction, measure=name, largest=most)
 
     direction = "at_least" if metric == "quality.value" and rule.better == "higher" else "at_most"
     how = "few rows moved" if sparse else "all rows moved"
