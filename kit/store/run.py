@@ -169,12 +169,21 @@ def _append_line(path: Path, line: bytes) -> None:
 
 
 def _read_journal(path: Path) -> Iterator[tuple[str, str]]:
-    """Finished steps; a last line that a kill cut short was not finished."""
+    """Finished steps; a line that a kill cut short, so that it lacks its end, was not finished.
+
+    Raises StoreError for one that was written whole and cannot be read: its step would be missing without a word.
+    """
     if not path.exists():
         return
-    for line in read_regular(path, MAX_TEXT_BYTES).splitlines():
+    for number, line in enumerate(read_regular(path, MAX_TEXT_BYTES).splitlines(), 1):
         try:
             step = msgspec.json.decode(line, type=Step)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            continue
+            if not line.endswith(b"}"):
+                continue
+            raise StoreError(
+                f"line {number} of the journal is damaged, so its step is missing",
+                where=f"{path}:{number}",
+                next_step="restore the folder, or remove that line and do its step again with --resume",
+            ) from None
         yield step.step, step.record

@@ -211,3 +211,21 @@ def test_objects_are_readable_by_others(tmp_path: Path) -> None:
     objects = Objects(tmp_path)
     path = objects.path(objects.put(b"x"))
     assert path.stat().st_mode & 0o444 == 0o444
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(("old", "new"), [(b'"record"', b'"re\xff"'), (b'"record"', b'"recorb"'), (b":", b";")])
+def test_a_damaged_line_of_the_journal_is_told_with_its_number(
+    tmp_path: Path, number: int, old: bytes, new: bytes
+) -> None:
+    run = Run.plan(tmp_path, plan())
+    for each in ("one", "two", "three"):
+        run.put(each, column())
+    run.release()
+    journal = run.path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines()
+    lines[number - 1] = lines[number - 1].replace(old, new)
+    journal.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(StoreError, match=f"line {number} of the journal is damaged") as caught:
+        Run.load(run.path)
+    assert "--resume" in caught.value.next_step
