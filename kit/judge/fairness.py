@@ -22,7 +22,7 @@ from kit.records import Finding, PredictionRecord, Verdict
 from kit.slicing.declared import column_of
 from kit.spec.measures import HARMS, MEASURES
 from kit.stats.special import normal_quantile, student_t_quantile
-from kit.task import UndefinedError
+from kit.task import MEASURES_BY_NAME, UndefinedError
 
 METHOD = "every two groups at this confidence (intersection-union, Berger 1982), score bounds joined by MOVER"
 SHARED = "every two groups at this confidence (intersection-union, Berger 1982), score bounds, any dependence"
@@ -129,6 +129,8 @@ def answer_of(case: Case, predictions: PredictionRecord, question: Question, gro
     parts = parts_of(case, predictions, question.measure, groups)
     cluster = None if data.cluster_column is None else data.cluster
     apart = separate(groups.codes, len(groups.names), cluster)
+    if (known := MEASURES_BY_NAME.get(question.measure)) is not None and known.is_biased:
+        apart = np.zeros_like(apart)  # MOVER takes each estimate for unbiased: rather one bound less the other
     small = {
         (place, index): lacking
         for place, part in enumerate(parts)

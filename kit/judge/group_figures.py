@@ -1,5 +1,7 @@
 """What groups are compared in: the figures of every group that a fairness measure compares, before and after."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kit.fairness.groups import Groups
@@ -9,8 +11,9 @@ from kit.judge.base import Case
 from kit.judge.endless import own_losses
 from kit.records import Float64Array, Int64Array, PredictionRecord
 from kit.spec.measures import MEASURES
-from kit.stats.influence import Influences
+from kit.stats.influence import InfluenceCounts, Influences
 from kit.task import MEASURES_BY_NAME, Losses, Rows, UndefinedError, ratio_of_sums, rows_of, worsening
+from kit.task.bias import bias_of_difference, bias_range
 from kit.task.decisions import is_right
 from kit.task.scores import decided, looked_for, probabilities
 
@@ -72,14 +75,18 @@ class _Known:
     def __init__(self, measure: str, both: list[Rows]) -> None:
         if both[0].task not in MEASURES[measure].tasks:
             raise UndefinedError(f"{measure} is no measure of the task {both[0].task}")
-        self._measure, self._both = MEASURES_BY_NAME[measure], both
-        self.range = self._measure.range
-        self.losses = [self._measure.losses(rows).losses for rows in both]
+        self.measure, self._both = MEASURES_BY_NAME[measure], both
+        self.range = self.measure.range
+        self.losses = [self.measure.losses(rows).losses for rows in both]
 
     def __call__(self, side: int, rows: Int64Array) -> Influences:
+        return self.measure.of(self.rows(side, rows))
+
+    def rows(self, side: int, rows: Int64Array) -> Rows:
+        """Those rows of that side."""
         mask = np.zeros(len(self._both[side]), dtype=np.bool_)
         mask[rows] = True
-        return self._measure.of(self._both[side].take(mask))
+        return self._both[side].take(mask)
 
 
 class _Own:
@@ -113,4 +120,19 @@ def _group(figure: _Known | _Own, answers: Answers, rows: Int64Array) -> GroupFi
     changed = figure.losses[0][rows] != figure.losses[1][rows]
     change = worsening(before, after, changed, higher_is_better=False)
     width = figure.range[1] - figure.range[0]
-    return figures_of(answers, rows, before, after, change, figure.range, (-width, width))
+    found = figures_of(answers, rows, before, after, change, figure.range, (-width, width))
+    return _corrected(figure, found, answers, rows) if isinstance(figure, _Known) else found
+
+
+def _corrected(figure: _Known, of: GroupFigures, answers: Answers, rows: Int64Array) -> GroupFigures:
+    """With the bias of a figure that is off in small groups: what raises a small group hides a gap."""
+    measure = figure.measure
+    if not measure.is_biased:
+        return of
+    before, after = (figure.rows(side, rows) for side in (0, 1))
+    cluster = rows if answers.cluster is None else answers.cluster[rows]
+    off = [bias_range(measure, each, cluster)[1] for each in (before, after)]
+    moved = bias_of_difference(measure, after, before, cluster)
+    counts = zip((of.before, of.after, of.change), (*off, moved), strict=True)
+    was, became, change = (replace(each, bias=by) for each, by in counts if isinstance(each, InfluenceCounts))
+    return replace(of, before=was, after=became, change=change)

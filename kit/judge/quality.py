@@ -14,7 +14,7 @@ from kit.records import Finding, Float64Array, Int64Array, Verdict
 from kit.spec.measures import MEASURES, MeasureRule
 from kit.stats.influence import Influences, influence_counts
 from kit.task import MEASURES_BY_NAME, Losses, Measure, Rows, UndefinedError, ratio_of_sums, rows_of, worsening
-from kit.task.bias import bias
+from kit.task.bias import bias, bias_of_difference
 
 METHOD = (
     "score bound of the mean influence under the likeliest distribution (Owen 2001; of shares Wilson's and Tango's), "
@@ -64,6 +64,17 @@ class Compared:
         if measure is None or not measure.is_biased or not isinstance(self.optimized, Rows):
             return 0.0
         return bias(measure, self.optimized.take(mask), cluster)
+
+    def bias_of_loss(self, mask: BoolArray, cluster: Int64Array) -> float:
+        """By how much the loss on the rows of `mask` may be off on average; too low counts first."""
+        measure = MEASURES_BY_NAME.get(self.name)
+        if measure is None or not measure.is_biased:
+            return 0.0
+        assert isinstance(self.optimized, Rows)
+        assert isinstance(self.reference, Rows)
+        pair = (self.optimized.take(mask), self.reference.take(mask))
+        after, before = pair if self.rule.better == "lower" else pair[::-1]
+        return bias_of_difference(measure, after, before, cluster)
 
     def _figure(self, of: Rows | Losses, mask: BoolArray) -> Influences:
         if isinstance(of, Rows):
@@ -139,7 +150,9 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
     cluster = case.evidence.dataset.cluster[mask]
     ends = (-width, width) if is_loss else (compared.least, compared.greatest)
     counts, effect = influence_counts(influences, cluster, case.profile.icc_floor, *ends)
-    if not is_loss:
+    if is_loss:
+        counts = replace(counts, bias=compared.bias_of_loss(mask, cluster))
+    else:
         counts = replace(counts, bias=compared.bias(mask, cluster))
         if compared.name in FEW_MATTER:
             fewest = min((int(part.sum()) for part in influences.parts), default=len(cluster))

@@ -131,7 +131,7 @@ class Measure:
     """Losses of rows, and their figure; without `figure` it is the ratio of sums, or 1 less it if `is_share_right`.
 
     range: the least and the greatest that the figure can be. is_biased: whether it is off on average in small samples
-    (see `kit.task.bias`); the difference of two models on the same rows hardly is. bounded: what a requirement's
+    (see `kit.task.bias`); the difference of two models on the same rows is off by both. bounded: what a requirement's
     `largest` bounds in each row, where that is not its loss.
     """
 
