@@ -96,6 +96,7 @@ shape = [{X.shape[1]}]
     measure = MEASURE[plan.task]
     wide = "5" if MEASURES[measure].kind == "number" else "50 points"
     asked = f'metric = "quality.loss"\nmeasure = "{measure}"\nat_most = "{wide}"\n'
+    asked += "" if MEASURES[measure].has_end else "largest = 8\n"
     (folder / "asked.toml").write_text(
         '[profile]\nname = "asked"\ndescription = "d"\nconfidence = 0.9\n'
         '[variants]\nrecipes = ["fp32", "int8-dynamic"]\ncheapest_by = "size"\n'

@@ -1,5 +1,7 @@
 """Calibration errors are raised by chance, most in small groups and in a calibrated model: no PASS of that."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kit.judge.registry import JUDGES
@@ -35,3 +37,16 @@ def test_a_small_calibrated_group_does_not_hide_a_gap() -> None:
         case = sample(rng, hurt).case("fairness.gap", 0.126, measure="ece", by=("g",))
         wrong += JUDGES["fairness.gap"](case)[0].verdict is Verdict.PASS
     assert wrong <= 4  # of 5 %: 1; uncorrected it is more than half
+
+
+def test_average_precision_of_few_positives_is_not_tested() -> None:
+    pool = sample(np.random.default_rng(3), np.zeros(200, np.bool_))
+    data = pool.data
+    for positives, tested in ((10, False), (20, True)):
+        labels = (np.arange(200) < positives).astype(np.int64)
+        few = Pool(replace(data, labels=labels), pool.reference, pool.optimized)
+        (found,) = JUDGES["quality.value"](
+            few.case("quality.value", 0.0, measure="average-precision", direction="at_least")
+        )
+        assert found.verdict is (Verdict.PASS if tested else Verdict.INCONCLUSIVE)
+        assert found.reason.startswith("NOT TESTED") is not tested
