@@ -40,6 +40,8 @@ SLOW = (
     "test_records.py::*test_an_emulated_processor_has_no_method*",
     "test_consistency.py::test_no_records_at_all*",
     "test_search.py::test_a_scan_sees_every_conjunction*",
+    "test_tasks_by_command.py::test_certify*",
+    "test_tasks_by_command.py::test_quantize*",
 )
 """Tests of 10 s to a minute that are proofs, where others of their module show the same in less: `make proofs`."""
 

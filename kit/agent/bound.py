@@ -39,9 +39,28 @@ class Bound:
         self.binding.bind_ortvalue_input(name, self._input)
         self._scores: Any = None
         self.scores_name = _scores_name(session)
+        known = {dimension for each in session.get_inputs() for dimension in each.shape or ()}
+        loose: list[str] = []
         for described, value in zip(session.get_outputs(), outputs, strict=True):
-            self._bind_output(described.name, value)
+            if _may_vary(described.shape, known, np.shape(value)[:1] == (batch,)):
+                loose.append(described.name)
+                self.scores_name = None if described.name == self.scores_name else self.scores_name
+            else:
+                self._bind_output(described.name, value)
+        if loose:
+            self._rebind(loose)
         self.write = self._writer(np.ascontiguousarray(rows), buffer)
+
+    def _rebind(self, loose: list[str]) -> None:
+        """Outputs whose size depends on the values, such as boxes, get a buffer from the runtime at every call."""
+        run, bind = self.run, self.binding.bind_output
+
+        def fresh(binding: Any) -> None:
+            for name in loose:
+                bind(name)
+            run(binding)
+
+        self.run = fresh
 
     def scores(self, place: int) -> NDArray[np.float32]:
         """A copy of what the last call gave for one of its rows, float32 [outputs]."""
@@ -80,6 +99,12 @@ class Bound:
             target[:] = sources[index % count]
 
         return write
+
+
+def _may_vary(shape: Any, known: set[Any], has_rows: bool) -> bool:
+    """Whether a dimension is neither a number nor one of the inputs' own; the first one may be that of rows."""
+    dimensions = (shape or ())[1 if has_rows else 0 :]
+    return any(not isinstance(each, int) and (each is None or each not in known) for each in dimensions)
 
 
 def _taken(rows: NDArray[np.generic], index: int, batch: int) -> NDArray[np.generic]:
