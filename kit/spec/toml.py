@@ -149,7 +149,8 @@ def _explain(document: Document, shape: type[msgspec.Struct], message: str) -> S
         known = [str(value) for value in getattr(node, "values", ())]
         return document.error(path, f"{invalid[1]} is not known here", nearest(invalid[1].strip("'"), known))
     if isinstance(node, msgspec.inspect.VarTupleType) and what.startswith("Expected `array`, got `str`"):
-        return document.error(path, "expected a list, got a text", f'write {path[-1]} = ["NAME"]')
+        step = f'write {path[-1]} = ["NAME"]'
+        return document.error(path, "expected a list, [ ... ], got text", f"{step}: {hint}" if hint else step)
     words = re.sub(r"matching regex .*", "of another form", what)
     words = re.sub(r"`(\w+)(?: \| [^`]*)?`", lambda name: _WORDS.get(name[1], name[1]), words)
     return document.error(path, words[:1].lower() + words[1:], hint)

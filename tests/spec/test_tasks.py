@@ -387,7 +387,7 @@ def test_keys_that_do_not_fit_the_task_are_refused_at_their_line(
 
 def test_one_target_as_a_text_is_told_as_a_list(tmp_path: Path) -> None:
     error = refused(bundle(tmp_path, "npz", {"task": "regression", "targets": "y"}, y=np.zeros(ROWS, np.float32)))
-    assert error.next_step == 'write targets = ["NAME"]'
+    assert error.next_step.startswith('write targets = ["NAME"]')
 
 
 DOCS = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
