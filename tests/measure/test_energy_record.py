@@ -252,8 +252,12 @@ class TestRecord:
         assert measured(device, Meter(device)).obtained == "measured"
 
 
+TICK_NS = 10_000_000
+"""The kernel's coarsest tick: another process's CPU clock, which this meter reads, may be as late as that."""
+
+
 class TestRealAgent:
-    """A real agent's process under the emulated meter, whose clock is the host's: the truth is an offset of 0."""
+    """A real agent's process under the emulated meter, whose clock is the host's: the truth is 0 to 1 tick."""
 
     def test_its_signature_is_found_where_its_clock_says(self):
         """A machine that is busy with other work may hide it for a while: then it is refused, never misplaced."""
@@ -275,5 +279,6 @@ class TestRealAgent:
             found = align_signature(trace, busy_ns)
         except MeasurementError:
             return False
-        assert np.abs(to_trace(found, busy_ns) - busy_ns).max() <= found.error_ns < 86_000_000
+        assert found.error_ns < 86_000_000
+        assert np.abs(to_trace(found, busy_ns) - busy_ns).max() <= found.error_ns + TICK_NS
         return True

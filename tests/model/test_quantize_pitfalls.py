@@ -227,13 +227,29 @@ def test_products_without_a_bias_of_their_own_are_named_where_biases_are_correct
     assert "biases not corrected, since these have none of their own: MatMul first, MatMul second" in record.notes
 
 
-@pytest.mark.parametrize("recipe", ["int8-per-channel", "int8-dynamic", "fp16"])
+ALL_KINDS = pytest.mark.parametrize("recipe", ["int8-per-channel", "int8-dynamic", "fp16"])
+
+
+@ALL_KINDS
 def test_a_float_model_that_does_not_run_on_the_rows_is_named_as_that(recipe: str) -> None:
-    """An output that is not by row."""
+    """A table of four rows, asked for its fortieth."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
+        helper.make_node("Cast", ["x"], ["places"], "places", to=TensorProto.INT64),
+        helper.make_node("Gather", ["w", "places"], ["found"], "gather"),
+    ]
+    reference = load(nodes, {"w": normal(1, 8, 4)}, {"x": ["n", 8]}, {"y": ["n", 4], "found": ["n", 8, 4]})
+    with pytest.raises(ModelError, match="the float model itself does not run on the calibration rows"):
+        VariantMaker(reference, np.full((10, 8), 40, np.float32), DATA).make(parse_recipe(recipe))
+
+
+@ALL_KINDS
+def test_an_output_that_is_not_by_row_stands_in_no_variant_s_way(recipe: str) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["y"], "product"),
         helper.make_node("Identity", ["w"], ["weights"], "identity"),
     ]
     reference = load(nodes, {"w": normal(1, 8, 4)}, {"x": ["n", 8]}, {"y": ["n", 4], "weights": [8, 4]})
-    with pytest.raises(ModelError, match="the float model itself does not run on the calibration rows"):
-        VariantMaker(reference, normal(2, 10, 8), DATA).make(parse_recipe(recipe))
+    rows = normal(2, 10, 8)
+    made = VariantMaker(reference, rows, DATA).make(parse_recipe(recipe))
+    assert far(reference, made.data, {"x": rows}) < NEAR

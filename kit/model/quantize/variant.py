@@ -118,7 +118,11 @@ class VariantMaker:
             known = self._ranges.keys()
             missing = [each for each in dict.fromkeys((method, *self._wanted)) if (each, equalize) not in known]
             prepared = self.prepared(equalize)
-            found = calibrate(prepared.proto, calibrated_tensors(prepared), self.feeds, missing, progress)
+            try:
+                found = calibrate(prepared.proto, calibrated_tensors(prepared), self.feeds, missing, progress)
+            except ModelError:
+                self._check_reference()
+                raise
             self._ranges |= {(each, equalize): ranges for each, ranges in found.items()}
         return self._ranges[method, equalize]
 
