@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from kit.cli.output import common_options, indented, print_json, say, tell
+from kit.cli.options import common_options
+from kit.cli.output import indented, print_json, say, tell
 from kit.errors import UsageError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)

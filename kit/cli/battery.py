@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from kit.cli.output import VERDICT_EXIT_CODES, F, common_options, runs_option
+from kit.cli.options import F, common_options, runs_option
+from kit.cli.output import VERDICT_EXIT_CODES
 
 EXAMPLES = """\b
 Examples:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.cli.keeping import keeping
-from kit.cli.output import common_options, print_json, runs_option
+from kit.cli.options import device_option, run_options
+from kit.cli.output import print_json
 from kit.errors import MeasurementError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
 
 @click.command("bench", epilog=EXAMPLES)
 @click.argument("models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1)
-@click.option("--device", default="local", show_default=True, help="Device: a name, a TOML file or a link.")
+@device_option
 @click.option(
     "--data", type=click.Path(path_type=Path),
     help="Dataset manifest whose test rows are run.  [default: random rows made from the model's input]",
@@ -66,10 +67,7 @@ SCENARIOS = ("single stream", "periodic", "burst", "offline", "multi-stream")
 @click.option("--patience", metavar="TIME", help="Longest wait before a window (--stable).  [default: 60s]")
 @click.option("--budget", metavar="TIME", help="Begin nothing that would end later; --resume does the rest.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of rows and turns.")
-@runs_option
-@click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@common_options
+@run_options
 @click.pass_context
 def command(
     ctx: click.Context, /, resume: str | None, runs: Path, budget: str | None, as_json: bool, quiet: bool,

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from kit.cli.keeping import keeping
-from kit.cli.output import VERDICT_EXIT_CODES, common_options, print_json, runs_option, use_ascii, use_color
+from kit.cli.options import device_option, run_options, trust_options
+from kit.cli.output import VERDICT_EXIT_CODES, print_json, use_ascii, use_color
 from kit.errors import UsageError
 
 EXAMPLES = """\b
@@ -22,7 +23,7 @@ Examples:
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="Dataset manifest (TOML) with a test part.")
 @click.option("--profile", default="basic", show_default=True, help="Conformance profile: a name or a TOML file.")
-@click.option("--device", default="local", show_default=True, help="Device: a name, a TOML file or a link.")
+@device_option
 @click.option("--variant", "variants", multiple=True, help="Only this variant of the profile's; may be repeated.")
 @click.option(
     "--recipe-from",
@@ -34,12 +35,8 @@ Examples:
     "have the same bytes. With --variant and its name it competes alone. May be repeated.",
 )
 @click.option("--frugal", is_flag=True, help="Send rows to the device only until every requirement on rows is decided.")
-@click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
-@click.option("--trust-measures", is_flag=True, help="Run measures that the profile names as file.py:function.")
-@runs_option
-@click.option("--resume", metavar="RUN", help="Go on with an unfinished run; only what is missing is done.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@common_options
+@trust_options
+@run_options
 @click.pass_context
 def command(
     ctx: click.Context, /, resume: str | None, runs: Path, as_json: bool, quiet: bool, verbose: bool, **options: Any

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kit.cli.certify import absolute, certify, check_only_resumed, find_run, resumed_order
-from kit.cli.output import common_options, runs_option
+from kit.cli.options import device_option, run_options, trust_options
 from kit.errors import UsageError
 
 EXAMPLES = """\b
@@ -22,17 +22,13 @@ Examples:
 @click.argument("variants", metavar="VARIANT...", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--data", type=click.Path(path_type=Path), help="Dataset manifest (TOML) with a test part.")
 @click.option("--profile", help="Conformance profile: a name or a TOML file. Left out: one is written for the dataset.")
-@click.option("--device", default="local", show_default=True, help="Device: a name, a TOML file or a link.")
+@device_option
 @click.option("--at-most", "whole", default="2 points", show_default=True, help="Drop allowed, without --profile.")
 @click.option("--slice-at-most", "slices", default="5 points", show_default=True, help="The same for each slice.")
 @click.option("--frugal", is_flag=True, help="Send rows to the device only until every requirement is decided.")
 @click.option("--export", type=click.Path(path_type=Path), metavar="FILE", help="Write every slice (.csv or .json).")
-@click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
-@click.option("--trust-measures", is_flag=True, help="Run measures that the profile names as file.py:function.")
-@runs_option
-@click.option("--resume", metavar="RUN", help="Go on with an unfinished check; only what is missing is done.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@common_options
+@trust_options
+@run_options
 @click.pass_context
 def command(
     ctx: click.Context, /, resume: str | None, runs: Path, as_json: bool, quiet: bool, verbose: bool, **options: Any

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.output import common_options, print_json, say, tell
+from kit.cli.options import common_options, quiet_option, trust_pickle_option
+from kit.cli.output import print_json, say, tell
 from kit.errors import InterruptError
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ _LABEL = 9
 @click.option("--scores", metavar="NAME", help="The output that holds the scores, if several could.")
 @click.option("--opset", type=int, metavar="N", help="ONNX opset of the result.  [default: 17]")
 @click.option("--factory", default="", metavar="FILE.py:FUNCTION", help="Builds the module of a state dict.")
-@click.option("--trust-pickle", is_flag=True, help="Load a pickled model: this can run any code that is in the file.")
+@trust_pickle_option
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @common_options
 def command(source: Path, quiet: bool, as_json: bool, verbose: bool, **options: Any) -> int:
     """Convert SOURCE to ONNX, and verify row by row that it computes the same.

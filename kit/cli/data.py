@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from kit.cli.output import common_options, print_json, say
+from kit.cli.options import common_options
+from kit.cli.output import print_json, say
 
 
 @click.group("data", epilog="\b\nExample:\n  edgeproof data check watch.toml")

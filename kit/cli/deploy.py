@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.output import common_options, print_json, say, tell, waiting
+from kit.cli.options import common_options, quiet_option
+from kit.cli.output import print_json, say, tell, waiting
 from kit.errors import EdgeproofError, InterruptError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Examples:
 @click.command("deploy", epilog=EXAMPLES)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--device", required=True, help="Device: a name, a TOML file or a link.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @common_options
 def command(model: Path, device: str, quiet: bool, as_json: bool, verbose: bool) -> int:
     """Put MODEL (ONNX) on a device. What is there already is not sent again; what was cut off is resumed.

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import common_options, print_json, say, say_aside, show_error, waiting
+from kit.cli.options import common_options
+from kit.cli.output import print_json, say, say_aside, show_error, waiting
 from kit.errors import EdgeproofError, InterruptError, StoreError, UsageError
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TextIO
 
 import click
 
@@ -16,25 +15,6 @@ VERDICT_EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 
 PATIENCE_S = 2.0
 """Nobody needs to be told what a shorter wait is for."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def common_options(function: F) -> F:
-    """Add the options that every command has: ``--json`` and ``-v``."""
-    function = click.option("-v", "--verbose", is_flag=True, help="Say more; show a traceback for a bug.")(function)
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")(function)
-
-
-def runs_option(function: F) -> F:
-    """Add the option that says where run folders are."""
-    return click.option(
-        "--runs",
-        type=click.Path(path_type=Path),
-        default=Path("runs"),
-        show_default=True,
-        help="Where run folders are kept.",
-    )(function)
 
 
 def say(text: str) -> None:

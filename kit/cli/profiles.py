@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import common_options, indented, print_json, say, tell
+from kit.cli.options import common_options
+from kit.cli.output import indented, print_json, say, tell
 
 if TYPE_CHECKING:
     from kit.spec.types import Requirement

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.output import common_options, print_json
+from kit.cli.options import common_options, quiet_option
+from kit.cli.output import print_json
 from kit.errors import InterruptError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ Examples:
     help="The target's int8 sums, where it is not attached (--search): saturating on x86 without VNNI.",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the search in the folder of -o.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @common_options
 @click.pass_context
 def command(

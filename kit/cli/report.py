@@ -6,7 +6,7 @@ import click
 
 from kit.cli.bench import show_bench
 from kit.cli.certify import find_run, show
-from kit.cli.output import common_options, runs_option
+from kit.cli.options import common_options, runs_option
 from kit.errors import UsageError
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.output import common_options, print_json, say
+from kit.cli.options import common_options, quiet_option
+from kit.cli.output import print_json, say
 from kit.errors import InterruptError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _MOST_CLASSES = 20
     "--window", "window_s", type=click.FloatRange(0, 30), default=10.0, show_default=True, metavar="SECONDS",
     help="Run back to back for so long, for a mean; 0: not at all.",
 )  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @common_options
 def command(
     model: Path | None,

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from kit.cli.certify import find_run
-from kit.cli.output import common_options, print_json, runs_option, tell, use_ascii
+from kit.cli.options import common_options, runs_option
+from kit.cli.output import print_json, tell, use_ascii
 
 
 @click.command("verify", epilog="\b\nExample:\n  edgeproof verify runs/20260101-120000-ab12cd/certificate.json")

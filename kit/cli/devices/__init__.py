@@ -6,7 +6,8 @@ from kit.cli.devices.check import check
 from kit.cli.devices.scan import scan
 from kit.cli.devices.setup import setup
 from kit.cli.devices.show import show
-from kit.cli.output import common_options, indented, print_json, say, say_aside, wrapped
+from kit.cli.options import common_options
+from kit.cli.output import indented, print_json, say, say_aside, wrapped
 
 EXAMPLES = """\b
 Examples:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import VERDICT_EXIT_CODES, common_options, emulated_lines, print_json, say, wrapped
+from kit.cli.options import common_options, quiet_option
+from kit.cli.output import VERDICT_EXIT_CODES, emulated_lines, print_json, say, wrapped
 from kit.errors import InterruptError, SpecError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _INDENT = " " * 13
 @click.argument("device")
 @click.option("--duration", default="2 min", show_default=True, help="How long to test, such as 20s or 10min.")
 @click.option("--seed", type=click.IntRange(0, 2**32), help="Of the random bytes; a new one each time if left out.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @common_options
 @click.pass_context
 def check(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import common_options, indented, print_json, say
+from kit.cli.options import common_options
+from kit.cli.output import indented, print_json, say
 
 if TYPE_CHECKING:
     from kit.device.scan import Found

@@ -2,7 +2,8 @@
 
 import click
 
-from kit.cli.output import common_options, print_json, say_aside, tell
+from kit.cli.options import common_options
+from kit.cli.output import print_json, say_aside, tell
 
 
 @click.command("setup", epilog="\b\nExample:\n  edgeproof devices setup arm64-emulated")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.cli.figures import bytes_text, celsius, duration, hertz, percent, rate
-from kit.cli.output import common_options, emulated_lines, print_json, say, waiting, wrapped
+from kit.cli.options import common_options
+from kit.cli.output import emulated_lines, print_json, say, waiting, wrapped
 from kit.judge.sentences import count
 
 if TYPE_CHECKING:
