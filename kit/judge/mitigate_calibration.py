@@ -1,24 +1,33 @@
 """Recalibration as a mitigation: Brier score, calibration error, decisions and accuracy, before and after."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from kit.fairness.jackknife import jackknife
-from kit.fairness.paired import Figure, Rows, change_of_share
-from kit.fairness.recalibration import BINS, Isotonic, Temperature, brier, fit_isotonic, fit_temperature, probabilities
+from kit.fairness.paired import Figure, change_of_share
+from kit.fairness.paired import Rows as Decided
 from kit.judge.front import CONFIDENCE
 from kit.judge.mitigation_base import LEAST_ROWS, Change, Given, Mitigation, accuracy_of, not_tried, tried
 from kit.judge.sentences import count
 from kit.records import Float64Array, Int64Array
+from kit.task.base import Rows, UndefinedError, rows_of
+from kit.task.classify import BINS, bin_of, brier, confidences
+from kit.task.recalibration import Isotonic, Temperature, fit_isotonic, fit_temperature
+from kit.task.scores import probabilities
 
 
 def recalibrations(given: Given) -> tuple[Mitigation, ...]:
     """Temperature scaling and isotonic regression; none where scores are no probabilities and no logits."""
-    data, found = given.evidence.dataset, given.found
-    chances = probabilities(found.scores, data.scores.kind)
-    if chances is None or chances.shape != (data.rows, len(data.classes)):
+    data = given.evidence.dataset
+    rows = rows_of(data, given.found, given.evidence.reference_predictions)
+    try:
+        chances = probabilities(rows)
+    except UndefinedError:
+        return ()
+    if len(data.classes) < 2 or chances.shape != (data.rows, len(data.classes)) or not np.isfinite(chances).all():
         return ()
     half = given.fitting
     fits = ("temperature scaling", fit_temperature), ("isotonic regression", fit_isotonic)
@@ -26,44 +35,50 @@ def recalibrations(given: Given) -> tuple[Mitigation, ...]:
         there = f"{count(data.rows, 'row')} in {count(len(np.unique(data.cluster)), 'cluster')}"
         why = f"cannot be tried: halves of at least {LEAST_ROWS} rows are needed, and there are {there}"
         return tuple(not_tried(given, "recalibration", name, f"{name} {why}.", "") for name, _ in fits)
-    return tuple(_recalibration(given, chances, name, fit(chances[half], data.labels[half])) for name, fit in fits)
+    kept = rows.take(~half)
+    return tuple(
+        _recalibration(given, kept, chances[~half], name, fit(chances[half], data.labels[half])) for name, fit in fits
+    )
 
 
-def _recalibration(given: Given, chances: Float64Array, name: str, fitted: Temperature | Isotonic) -> Mitigation:
-    data, kept = given.evidence.dataset, ~given.fitting
-    labels, cluster = data.labels[kept], data.cluster[kept]
-    before, after = chances[kept], fitted.applied(chances[kept])
-    decided, now = given.found.decisions[kept], after.argmax(axis=1)
+def _recalibration(
+    given: Given, before: Rows, chances: Float64Array, name: str, fitted: Temperature | Isotonic
+) -> Mitigation:
+    kept, new = ~given.fitting, fitted.applied(chances)
+    now = new.argmax(axis=1)
     if isinstance(fitted, Temperature):
-        now = decided  # what divides all logits changes no decision: rounding alone could
-    rows = Rows(labels, cluster, np.zeros(len(labels), np.int64), 1, 0, given.profile.icc_floor)
+        now = before.decisions  # what divides all logits changes no decision: rounding alone could
+    rule = replace(before.rule, kind="probabilities")
+    after = replace(before, scores=new.astype(np.float32), decisions=now, rule=rule)
+    cluster = given.evidence.dataset.cluster[kept]
+    rows = Decided(before.labels, cluster, np.zeros(len(before), np.int64), 1, 0, given.profile.icc_floor)
     reference = given.evidence.reference_predictions.decisions[kept]
-    first, second = decided != reference, now != reference
+    first, second = before.decisions != reference, now != reference
     flips = change_of_share(rows, first, second, CONFIDENCE)
     changes = [
-        _brier_of(before, after, labels, cluster, given.seed),
-        _error_of(before, after, labels, cluster, given.seed),
+        _brier_of(before, after, cluster, given.seed),
+        _error_of(before, after, cluster, given.seed),
         Change("decisions unlike the reference's", "share", float(first.mean()), float(second.mean()), flips),
-        accuracy_of(rows, decided, now),
+        accuracy_of(rows, before.decisions, now),
     ]
-    rule = (("temperature", fitted.value),) if isinstance(fitted, Temperature) else ()
-    return tried(given, "recalibration", name, changes, rule, "")
+    told = (("temperature", fitted.value),) if isinstance(fitted, Temperature) else ()
+    return tried(given, "recalibration", name, changes, told, "")
 
 
-def _brier_of(before: Float64Array, after: Float64Array, labels: Int64Array, cluster: Int64Array, seed: int) -> Change:
-    first, second = brier(before, labels), brier(after, labels)
-    parts = np.stack([second - first, np.ones(len(labels))], axis=1)
+def _brier_of(before: Rows, after: Rows, cluster: Int64Array, seed: int) -> Change:
+    first, second = brier(before).losses, brier(after).losses
+    parts = np.stack([second - first, np.ones(len(before))], axis=1)
     change = jackknife(parts, cluster, lambda sums: float(sums[0] / sums[1]), CONFIDENCE, seed)
     return Change("Brier score", "number", float(first.mean()), float(second.mean()), change)
 
 
-def _error_of(before: Float64Array, after: Float64Array, labels: Int64Array, cluster: Int64Array, seed: int) -> Change:
+def _error_of(before: Rows, after: Rows, cluster: Int64Array, seed: int) -> Change:
     """The expected calibration error, from the sums of each row's distance by bin, before and after side by side.
 
     It has a kink where a bin is right on average, which leaving out does not see: where both errors move together their
     change would have no width. So the bounds are at least as wide as of two errors that know nothing of each other.
     """
-    parts = np.concatenate([_by_bin(before, labels), _by_bin(after, labels), np.ones((len(labels), 1))], axis=1)
+    parts = np.concatenate([_by_bin(before), _by_bin(after), np.ones((len(before), 1))], axis=1)
 
     def error(sums: Float64Array, first: int) -> float:
         return float(np.abs(sums[first : first + BINS]).sum() / sums[-1])
@@ -83,10 +98,9 @@ def _error_of(before: Float64Array, after: Float64Array, labels: Int64Array, clu
     return Change("calibration error", "points", error(whole, 0), error(whole, BINS), change)
 
 
-def _by_bin(chances: Float64Array, labels: Int64Array) -> Float64Array:
+def _by_bin(rows: Rows) -> Float64Array:
     """Right less confidence of each row in the column of its bin of confidence: float64 [n, BINS]."""
-    confidence = chances.max(axis=1)
-    table = np.zeros((len(labels), BINS))
-    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    table[np.arange(len(labels)), place] = (chances.argmax(axis=1) == labels) - confidence
+    confidence, right = confidences(rows)
+    table = np.zeros((len(rows), BINS))
+    table[np.arange(len(rows)), bin_of(confidence)] = right - confidence
     return table

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kit.records import Float64Array
+from kit.records import Float64Array, Int64Array
 from kit.stats.influence import Influences
 from kit.task.base import Losses, Rows, UndefinedError
 from kit.task.scores import LEAST_PROBABILITY, decided, is_yes, probabilities, true_labels
@@ -81,6 +81,11 @@ def misplaced_confidence(rows: Rows) -> Losses:
     return Losses((confidence - right) ** 2)
 
 
+def bin_of(confidence: Float64Array) -> Int64Array:
+    """Which of the BINS each confidence lies in: int64 [rows]."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
 def calibration_error(rows: Rows) -> Influences:
     """Expected calibration error: mean over bins of confidence, by their rows, of |mean confidence - share right|.
 
@@ -91,7 +96,7 @@ def calibration_error(rows: Rows) -> Influences:
         raise UndefinedError("one class alone has no calibration")
     confidence, right = confidences(rows)
     share = rows.weights / rows.weights.sum()
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins = bin_of(confidence)
     gaps = np.bincount(bins, weights=share * (confidence - right), minlength=BINS)
     error = float(np.abs(gaps).sum())
     values = np.where(gaps < 0, -1.0, 1.0)[bins] * (confidence - right) - error

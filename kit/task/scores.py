@@ -37,7 +37,12 @@ def probabilities(rows: Rows) -> Float64Array:
         return np.clip(scores, 0.0, 1.0)
     if rows.task == "multilabel":
         return np.asarray(np.exp(-np.logaddexp(0.0, -scores)))
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return softmax(scores)
+
+
+def softmax(logits: Float64Array) -> Float64Array:
+    """float64 [n, classes], each row scaled to a sum of 1; no logit is too large."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 

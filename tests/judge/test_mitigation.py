@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from kit.fairness.halves import fitting_half
-from kit.fairness.recalibration import brier
 from kit.judge.mitigation import Mitigation, mitigations
 from kit.records import ColumnRecord, DatasetRecord, Evidence, PredictionRecord
 from kit.spec.types import Profile, Requirement
+from kit.task.classify import brier
 from tests import builders
 from tests.fairness.datasets import DATASETS
+from tests.task import tables
 
 ASKED = builders.requirement("fairness.gap", 0.05, by=("side",), measure="demographic-parity", positive="yes")
 PROFILE = builders.profile([ASKED])
@@ -120,7 +121,7 @@ def test_figures_are_of_the_half_that_nothing_was_fitted_on(tried: tuple[Mitigat
     assert found is not None
     kept = ~fitting_half(data.cluster, PROFILE.measure.seed)
     assert named(tried, "temperature").judged_rows == int(kept.sum())
-    wanted = brier(found.scores[kept].astype(np.float64), data.labels[kept]).mean()
+    wanted = brier(tables.rows(data.labels[kept], found.scores[kept])).losses.mean()
     assert change(named(tried, "temperature"), "Brier score")[0] == pytest.approx(wanted)
     right = (found.decisions[kept] == data.labels[kept]).mean()
     assert change(named(tried, "demographic"), "accuracy")[0] == pytest.approx(right)

@@ -9,16 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.records import Float32Array, Float64Array, Int64Array
-
-LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
-"""Probabilities are kept so far from 0 before their logarithm: scores are float32."""
-
-BINS = 15
-"""Equally wide bins of the expected calibration error (as C. Guo and others use)."""
-
-SUM_TOLERANCE = 1e-3
-"""Scores that sum to 1 within this are taken for probabilities where nobody says."""
+from kit.records import Float64Array, Int64Array
+from kit.task.scores import LEAST_PROBABILITY, softmax
 
 _LOG_TEMPERATURES = -4.0, 4.0
 _STEPS = 45
@@ -32,7 +24,7 @@ class Temperature:
 
     def applied(self, probabilities: Float64Array) -> Float64Array:
         """Recalibrated probabilities float64 [n, classes]; no decision changes, ties apart."""
-        return _softmax(_logs(probabilities) / self.value)
+        return softmax(_logs(probabilities) / self.value)
 
 
 def fit_temperature(probabilities: Float64Array, labels: Int64Array) -> Temperature:
@@ -120,43 +112,5 @@ def pooled(values: Float64Array, weights: Float64Array) -> tuple[Float64Array, I
     return np.array(means), np.array(counts, dtype=np.int64)
 
 
-def brier(probabilities: Float64Array, labels: Int64Array) -> Float64Array:
-    """Each row's squared distance from what happened, float64 [n], 0 to 2; of two classes half of it, 0 to 1.
-
-    Source: G. W. Brier, Monthly Weather Review 78 (1950). Of two classes the mean is scikit-learn's `brier_score_loss`.
-    """
-    happened = np.zeros_like(probabilities)
-    happened[np.arange(len(labels)), labels] = 1.0
-    return np.asarray(((probabilities - happened) ** 2).sum(axis=1) / (2.0 if probabilities.shape[1] == 2 else 1.0))
-
-
-def calibration_error(probabilities: Float64Array, labels: Int64Array, weights: Float64Array | None = None) -> float:
-    """Expected calibration error: mean distance of confidence from share right, over `BINS` bins of confidence."""
-    confidence, place = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    gaps = (place == labels) - confidence
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    weights = np.ones(len(labels)) if weights is None else weights
-    return float(np.abs(np.bincount(bins, weights=weights * gaps, minlength=BINS)).sum() / weights.sum())
-
-
 def _logs(probabilities: Float64Array) -> Float64Array:
     return np.asarray(np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)))
-
-
-def _softmax(logits: Float64Array) -> Float64Array:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def probabilities(scores: Float32Array, kind: str) -> Float64Array | None:
-    """What scores float32 [n, classes] say as probabilities, float64 [n, classes]; None for values of their own kind.
-
-    kind: "probabilities", "logits" or "values"; "": guessed by whether every row sums to 1 and none is negative.
-    """
-    values = scores.astype(np.float64)
-    if kind == "values" or values.ndim != 2 or values.shape[1] < 2 or not np.isfinite(values).all():
-        return None
-    looks_so = (values >= 0).all() and np.abs(values.sum(axis=1) - 1.0).max(initial=0.0) <= SUM_TOLERANCE
-    if kind == "probabilities" or (not kind and looks_so):
-        return np.clip(values, 0.0, 1.0)
-    return _softmax(values)
