@@ -19,43 +19,14 @@ HEAD = """\
 name = "usual"
 description = "No worse than the reference: as a whole, on every slice, for every group, and where nobody looked."
 confidence = 0.95   # each verdict is wrong at most once in twenty
-
-[[require]]
-id = "accuracy"
-metric = "{drop}"{measure}
-at_most = "{whole}"
-why = "{meaning}"
 """
 
 WRONG = "As a whole, the optimized model may be wrong on so many rows in a hundred more than the reference."
 LOST = "As a whole, the optimized model may be so much worse than the reference, by {}."
 
-SLICES = """
-[[require]]
-id = "slices"
-metric = "{drop}"{measure}
-by = [{columns}]
-at_most = "{slices}"
-why = "No value of any column may pay for the optimization."
-"""
-
-FOUND = """
-[[require]]
-id = "found"
-metric = "slices.found"{measure}
-at_most = "{slices}"
-minimum_rows = {least}   # of a combination: fewer rows cannot show so little
-why = "Nor any combination of up to three columns that nobody thought to name."
-"""
-
-GROUPS = """
-[[require]]
-id = "fairness"
-metric = "fairness.gap_change"{measure}
-by = [{columns}]
-at_most = "{slices}"
-why = "The gap between groups of people may not widen by more."
-"""
+PAID = "No value of any column may pay for the optimization."
+UNSEEN = "Nor any combination of up to three columns that nobody thought to name."
+WIDER = "The gap between groups of people may not widen by more."
 
 
 def usual_text(dataset: Dataset, whole: str, slices: str, *, frugal: bool = False) -> str:
@@ -64,21 +35,32 @@ def usual_text(dataset: Dataset, whole: str, slices: str, *, frugal: bool = Fals
     `frugal` leaves out what some of the rows cannot decide: the search, and gaps between groups.
     """
     columns, sensitive = dataset.slice_columns, dataset.test.record.sensitive
-    parts = [SLICES] * bool(columns) + [FOUND] * (not frugal) + [GROUPS] * (bool(sensitive) and not frugal)
-    rows = dataset.test.record.rows
     measure = USUAL_MEASURES.get(dataset.task, "")
-    asked = {"drop": "quality.loss" if measure else "accuracy.drop", "measure": ""}
+    drop = "quality.loss" if measure else "accuracy.drop"
+    parts = [_requirement("accuracy", drop, measure, whole, LOST.format(measure) if measure else WRONG)]
+    if columns:
+        parts.append(_requirement("slices", drop, measure, slices, PAID, by=columns))
+    if not frugal:
+        least = max(LEAST_ROWS, dataset.test.record.rows // 10)
+        parts.append(_requirement("found", "slices.found", measure, slices, UNSEEN, least=least))
+    if sensitive and not frugal:
+        parts.append(_requirement("fairness", "fairness.gap_change", measure, slices, WIDER, by=sensitive))
+    return HEAD.format(name=dataset.name) + "".join(parts)
+
+
+def _requirement(
+    name: str, metric: str, measure: str, at_most: str, why: str, *, by: tuple[str, ...] = (), least: int = 0
+) -> str:
+    """One table of a profile, after an empty line; `least` is the rows that a combination must have."""
+    lines = ["", "[[require]]", f'id = "{name}"', f'metric = "{metric}"']
     if measure:
-        asked["measure"] = f'\nmeasure = "{measure}"'
-    text = HEAD.format(name=dataset.name, whole=whole, meaning=LOST.format(measure) if measure else WRONG, **asked)
-    for part in parts:
-        names = sensitive if part is GROUPS else columns
-        text += part.format(
-            columns=", ".join(f'"{_escaped(name)}"' for name in names), slices=slices,
-            least=max(LEAST_ROWS, rows // 10),
-            **asked,
-        )  # fmt: skip
-    return text
+        lines.append(f'measure = "{measure}"')
+    if by:
+        lines.append("by = [" + ", ".join(f'"{_escaped(column)}"' for column in by) + "]")
+    lines.append(f'at_most = "{at_most}"')
+    if least:
+        lines.append(f"minimum_rows = {least}   # of a combination: fewer rows cannot show so little")
+    return "\n".join([*lines, f'why = "{why}"', ""])
 
 
 def write_usual(dataset: Dataset, folder: Path, *, whole: str, slices: str, frugal: bool) -> Path:

@@ -1,7 +1,7 @@
 """Reference and variant explained side by side, on the same rows, permutations and orders."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,17 @@ class _Model:
         return margins
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Both models on their rows, how often they may be run, and what counts the rows that were."""
+
+    models: tuple[_Model, _Model]
+    part: DatasetPart
+    features: Features
+    budget: Budget
+    done: Callable[[int], None]
+
+
 def explain(
     reference: HostSession,
     variant: HostSession,
@@ -117,7 +128,8 @@ def _explain(
     done = _counter(progress, _planned(repeats, features, budget))
     losses: tuple[Losses, ...] = tuple(model.losses for model in models)
     found = np.stack([importances(losses, part.inputs, rows, features, rng, done) for rows in repeats])
-    local_rows, local = _local(models, part, features, budget, rng, done)
+    work = _Work(models, part, features, budget, done)
+    local_rows, local = _local(work, rng)
     return ExplanationRecord(
         model_digest=model_digest,
         data_digest=part.record.data_digest,
@@ -127,7 +139,7 @@ def _explain(
         local_rows=local_rows,
         reference_local=np.ascontiguousarray(local[:, 0]),
         optimized_local=np.ascontiguousarray(local[:, 1]),
-        flipped=_flipped(models, part, features, budget, rng, done),
+        flipped=_flipped(work, rng),
         seed=seed,
     )
 
@@ -151,33 +163,21 @@ def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
     return done
 
 
-def _local(
-    models: tuple[_Model, _Model],
-    part: DatasetPart,
-    features: Features,
-    budget: Budget,
-    rng: np.random.Generator,
-    done: Callable[[int], None],
-) -> tuple[Int64Array, Float64Array]:
+def _local(work: _Work, rng: np.random.Generator) -> tuple[Int64Array, Float64Array]:
     """Attributions of some rows: their numbers int64 [n], and float64 [n, models, features]."""
+    models, part, features, budget = work.models, work.part, work.features, work.budget
     rows = drawn(len(part.inputs), budget.local_rows, rng)
     decided = models[0].shares(part.inputs[rows]).argmax(axis=1)
     found = np.zeros((len(rows), 2, len(features)))
     for index, (row, label) in enumerate(zip(rows, decided, strict=True)):
         scores = tuple(lambda inputs, m=model, c=label: m.shares(inputs)[:, c] for model in models)
-        found[index] = shapley(scores, part.inputs[row], part.inputs, features, budget.orders, rng, done)
+        found[index] = shapley(scores, part.inputs[row], part.inputs, features, budget.orders, rng, work.done)
     return rows, found
 
 
-def _flipped(
-    models: tuple[_Model, _Model],
-    part: DatasetPart,
-    features: Features,
-    budget: Budget,
-    rng: np.random.Generator,
-    done: Callable[[int], None],
-) -> tuple[FlippedRow, ...]:
+def _flipped(work: _Work, rng: np.random.Generator) -> tuple[FlippedRow, ...]:
     """The first rows that both models decide differently, each with the nearest change found that flips it back."""
+    models, part, features, budget = work.models, work.part, work.features, work.budget
     values = max(1, part.inputs[0].size)
     rows = drawn(len(part.inputs), min(SAMPLE_ROWS, max(NEAREST_ROWS, SAMPLE_VALUES // values)), rng)
     before, after = (model.shares(part.inputs[rows]).argmax(axis=1) for model in models)
@@ -196,7 +196,7 @@ def _flipped(
             else as_wanted
         )
         changed = search.nearest(features, nearest)
-        done(budget.trials)
+        work.done(budget.trials)
         found.append(_row(int(rows[index]), wanted, int(after[index]), search, changed, features))
     return tuple(found)
 
