@@ -12,7 +12,7 @@ from kit.judge.sentences import count, how, interval, percent, quantity, slice_n
 from kit.judge.slices import by_slice
 from kit.records import Finding, Float64Array, Int64Array, Verdict
 from kit.spec.measures import MEASURES, MeasureRule
-from kit.stats.influence import Influences, influence_counts
+from kit.stats.influence import InfluenceCounts, Influences, RootCounts, influence_counts
 from kit.task import MEASURES_BY_NAME, Losses, Measure, Rows, UndefinedError, ratio_of_sums, rows_of, worsening
 from kit.task.bias import bias, bias_of_difference
 
@@ -60,6 +60,13 @@ class Compared:
             "rows_better": float((worse < 0).sum()),
         }
         return worsening(before, after, worse != 0, higher_is_better=higher), details
+
+    def square(self, mask: BoolArray) -> Influences | None:
+        """The square of the optimized model's figure on the rows of `mask`, where its bounds are the truer ones."""
+        measure = MEASURES_BY_NAME.get(self.name)
+        if measure is None or measure.square is None or not isinstance(self.optimized, Rows):
+            return None
+        return measure.square(self.optimized if mask.all() else self.optimized.take(mask))
 
     def bias(self, mask: BoolArray, cluster: Int64Array) -> float:
         """By how much the optimized model's figure on the rows of `mask` is too high on average."""
@@ -142,7 +149,6 @@ def _of_rows(case: Case, name: str, measure: Measure, rule: MeasureRule, weights
 def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> tuple[Finding, Sample]:
     """The finding on the rows of `mask` before any correction for several slices, and its counts."""
     is_loss = case.requirement.metric == "quality.loss"
-    width = compared.greatest - compared.least
     try:
         influences, details = compared.loss(mask) if is_loss else (compared.value(mask), {})
     except UndefinedError as error:
@@ -151,15 +157,7 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
         found = absent(case, unit_of(case), reason, "rows on which it is defined", subject)
         return found, Sample(_Nothing(), int(mask.sum()), 0, 1.0, {})
     cluster = case.evidence.dataset.cluster[mask]
-    ends = (-width, width) if is_loss else (compared.least, compared.greatest)
-    counts, effect = influence_counts(influences, cluster, case.profile.icc_floor, *ends)
-    if is_loss:
-        counts = replace(counts, bias=compared.bias_of_loss(mask, cluster))
-    else:
-        counts = replace(counts, bias=compared.bias(mask, cluster))
-        if compared.name in FEW_MATTER:
-            fewest = min((int(part.sum()) for part in influences.parts), default=len(cluster))
-            counts = replace(counts, share_rows=max(1.0, fewest / len(cluster) * counts.rows))
+    counts, effect = (_loss_counts if is_loss else _value_counts)(case, compared, influences, mask)
     lower, upper = counts.bounds(case.confidence)
     details |= {"design_effect": effect, "effective_rows": counts.rows}
     sample = Sample(counts, int(mask.sum()), len(np.unique(cluster)), effect, details)
@@ -179,6 +177,29 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
         reason = f"NOT TESTED: {who} has {count(fewest, 'row')} that {compared.name} rests on; minimum {FEWEST}."
         return undecided(found, reason, "more rows of the class that is looked for"), sample
     return held_back(case, found, compared.name, mask), sample
+
+
+Counted = tuple[InfluenceCounts | RootCounts, float]
+"""Counts and the design effect."""
+
+
+def _loss_counts(case: Case, compared: Compared, influences: Influences, mask: BoolArray) -> Counted:
+    cluster, width = case.evidence.dataset.cluster[mask], compared.greatest - compared.least
+    counts, effect = influence_counts(influences, cluster, case.profile.icc_floor, -width, width)
+    return replace(counts, bias=compared.bias_of_loss(mask, cluster)), effect
+
+
+def _value_counts(case: Case, compared: Compared, influences: Influences, mask: BoolArray) -> Counted:
+    cluster, floor = case.evidence.dataset.cluster[mask], case.profile.icc_floor
+    if (square := compared.square(mask)) is not None:
+        counts, effect = influence_counts(square, cluster, floor, compared.least**2, compared.greatest**2)
+        return RootCounts(counts), effect
+    counts, effect = influence_counts(influences, cluster, floor, compared.least, compared.greatest)
+    counts = replace(counts, bias=compared.bias(mask, cluster))
+    if compared.name in FEW_MATTER:
+        fewest = min((int(part.sum()) for part in influences.parts), default=len(cluster))
+        counts = replace(counts, share_rows=max(1.0, fewest / len(cluster) * counts.rows))
+    return counts, effect
 
 
 @dataclass(frozen=True, slots=True)

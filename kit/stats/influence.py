@@ -100,6 +100,37 @@ class InfluenceCounts:
         return Successes(share * rows, rows, self.df)
 
 
+@dataclass(frozen=True, slots=True)
+class RootCounts:
+    """Counts of a figure that is the root of a mean: its bounds are the roots of those, which a tangent would miss."""
+
+    square: InfluenceCounts
+
+    @property
+    def estimate(self) -> float:
+        """The root."""
+        return float(self.square.estimate**0.5)
+
+    @property
+    def rows(self) -> float:
+        """Effective rows."""
+        return self.square.rows
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom."""
+        return self.square.df
+
+    def score(self, value: float) -> float:
+        """Statistic of H0: root = value; below 0 there is none."""
+        return self.square.score(max(0.0, value) ** 2)
+
+    def bounds(self, confidence: float) -> tuple[float, float]:
+        """Lower and upper bound, each one-sided at `confidence`."""
+        lower, upper = self.square.bounds(confidence)
+        return float(max(0.0, lower) ** 0.5), float(max(0.0, upper) ** 0.5)
+
+
 Moments = tuple[float, float, float]
 """Mean, variance and third central moment of an influence."""
 

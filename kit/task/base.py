@@ -132,7 +132,8 @@ class Measure:
 
     range: the least and the greatest that the figure can be. is_biased: whether it is off on average in small samples
     (see `kit.task.bias`); the difference of two models on the same rows is off by both. bounded: what a requirement's
-    `largest` bounds in each row, where that is not its loss.
+    `largest` bounds in each row, where that is not its loss. square: the figure's square with its influences, where
+    bounds of that say more truly where the figure lies; None where it is not known.
     """
 
     losses: Callable[[Rows], Losses]
@@ -141,6 +142,7 @@ class Measure:
     range: tuple[float, float] = (0.0, 1.0)
     is_biased: bool = False
     bounded: Callable[[Rows], Float64Array] | None = None
+    square: Callable[[Rows], Influences | None] | None = None
 
     def size(self, rows: Rows) -> Float64Array:
         """What a requirement's `largest` bounds in each row: float64 [rows]."""

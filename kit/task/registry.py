@@ -18,7 +18,14 @@ from kit.task.detection import boxes_missed, mean_average_precision
 from kit.task.embedding import cosine_lost, neighbours_lost
 from kit.task.f1 import f1, f1_macro, f1_micro
 from kit.task.ranking import auc, average_precision, equal_error_rate, misranked, miss_rate
-from kit.task.regression import absolute_error, determination, greatest_error, root_mean_square, squared_error
+from kit.task.regression import (
+    absolute_error,
+    determination,
+    greatest_error,
+    mean_square,
+    root_mean_square,
+    squared_error,
+)
 from kit.task.sequences import frame_f1, frames_wrong, word_errors
 
 MEASURES_BY_NAME: dict[str, Measure] = {
@@ -36,7 +43,7 @@ MEASURES_BY_NAME: dict[str, Measure] = {
     "eer": Measure(misranked, equal_error_rate, is_biased=True),
     "miss-rate-at-1%": Measure(misranked, miss_rate, is_biased=True),
     "mae": Measure(absolute_error, range=(0.0, inf)),
-    "rmse": Measure(squared_error, root_mean_square, range=(0.0, inf), bounded=greatest_error),
+    "rmse": Measure(squared_error, root_mean_square, range=(0.0, inf), bounded=greatest_error, square=mean_square),
     "r2": Measure(squared_error, determination, range=(-inf, 1.0), bounded=greatest_error),
     "wer": Measure(word_errors, range=(0.0, inf)),
     "frame-accuracy": Measure(frames_wrong, is_share_right=True),

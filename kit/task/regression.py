@@ -4,7 +4,7 @@ import numpy as np
 
 from kit.records import Float64Array
 from kit.stats.influence import Influences
-from kit.task.base import Losses, Rows, UndefinedError, averaged
+from kit.task.base import Losses, Rows, UndefinedError, averaged, ratio_of_sums
 
 
 def errors(rows: Rows) -> Float64Array:
@@ -36,6 +36,11 @@ def greatest_error(rows: Rows) -> Float64Array:
 def root_mean_square(rows: Rows) -> Influences:
     """The mean over targets of the root of the mean squared error, by the delta method."""
     return averaged([_root(column, rows.weights, rows.largest) for column in (errors(rows) ** 2).T])
+
+
+def mean_square(rows: Rows) -> Influences | None:
+    """The square of `root_mean_square`, which is a mean itself; None of several targets."""
+    return ratio_of_sums(squared_error(rows), rows.weights) if targets(rows).shape[1] == 1 else None
 
 
 def _root(squares: Float64Array, weights: Float64Array, largest: float | None) -> Influences:

@@ -120,3 +120,31 @@ def test_rare_large_losses_that_were_missed_pass_no_more_than_stated(measure: st
         pool = own(loss) if measure == OWN else errors(loss, np.zeros(100))
         wrong += judged(pool, "quality.loss", share, measure, largest=1.0).verdict is Verdict.PASS
     assert wrong <= 15  # of 5 %: 10, and 15 or fewer in 95 % of such tests
+
+
+def test_a_root_mean_square_is_bounded_by_the_roots_of_its_mean_s_bounds() -> None:
+    """rmse of errors e has the bounds of mae of e**2, rooted: a tangent's lower end would lie above."""
+    of = np.abs(np.random.default_rng(3).normal(0, 1, ROWS)) ** 2
+    whole = judged(errors(of**0.5), "quality.value", 0.9, "rmse", largest=4.0)
+    square = judged(errors(of), "quality.value", 0.81, "mae", largest=16.0)
+    ends = [(each.lower, each.estimate, each.upper) for each in (whole, square)]
+    np.testing.assert_allclose(np.square(ends[0]), ends[1], rtol=1e-6)  # type: ignore[arg-type]
+    assert whole.verdict is square.verdict
+
+
+def test_several_targets_have_the_mean_of_their_roots() -> None:
+    """The square of that is no mean, so its bounds are by its influences."""
+    of = np.abs(np.random.default_rng(4).normal(0, 1, ROWS))
+    one = errors(of)
+    twice = RaggedRecord(np.zeros(2 * ROWS), 2 * np.arange(ROWS + 1))
+    data = replace(one.data, targets=twice)
+    first, second = (
+        said(data, each.scores.repeat(2, axis=1), np.empty(0, np.int64), None)
+        for each in (one.reference, one.optimized)
+    )
+    alone = judged(one, "quality.value", 2.0, "rmse", largest=4.0)
+    found = judged(Pool(data, first, second), "quality.value", 2.0, "rmse", largest=4.0)
+    assert found.estimate == pytest.approx(alone.estimate)
+    assert found.lower is not None
+    assert alone.lower is not None
+    assert found.lower > alone.lower
