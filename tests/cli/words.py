@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import forked
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,10 +26,7 @@ def start(*words: object, home: Path) -> subprocess.Popen[str]:
 
 def edgeproof(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
     """The command, ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "kit", *map(str, words)],
-        capture_output=True, text=True, cwd=home, env=environment(home), timeout=120, check=False,
-    )  # fmt: skip
+    return forked.run(list(map(str, words)), cwd=home, env=environment(home), timeout=120)
 
 
 def device_file(home: Path, name: str, *lines: str, emulated: str = "") -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests import forked
+
 ROOT = Path(__file__).parents[2]
 Edgeproof = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -124,15 +126,8 @@ def edgeproof() -> Edgeproof:
     """Run the command in a folder and give what it said."""
 
     def run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "kit", *map(str, words)],
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
-        )
+        env = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+        return forked.run(list(map(str, words)), cwd=cwd, env=env, timeout=240)
 
     return run
 

@@ -1,0 +1,99 @@
+"""The command as a process of its own, forked from one that has loaded the kit already: as real, and a second sooner.
+
+What loading itself does is tested in tests/cli/test_app.py, where every command is started anew.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOADED = (
+    "kit.cli.certify", "kit.cli.check", "kit.cli.bench", "kit.cli.quantize", "kit.cli.convert", "kit.cli.report",
+    "kit.cli.verify", "kit.pipeline.certify", "kit.pipeline.finish", "kit.pipeline.plan", "kit.pipeline.bench",
+    "kit.report", "kit.store", "jinja2", "psutil",
+)  # fmt: skip
+"""Modules without threads or state of their own; the runtime is loaded by each process."""
+
+MOST_BYTES = 1 << 20
+
+
+def run(words: list[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """What `subprocess.run` of ``python -m kit WORDS`` gives, with text captured."""
+    asked = json.dumps({"words": words, "cwd": str(cwd), "env": dict(env)}).encode()
+    server, _ = _server()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        socket.send_fds(server, [asked], [out.fileno(), err.fileno()])
+        process_id = int(server.recv(64))
+        server.settimeout(timeout)
+        try:
+            code = int(server.recv(64))
+        except TimeoutError:
+            os.kill(process_id, signal.SIGKILL)
+            server.settimeout(None)
+            server.recv(64)
+            raise subprocess.TimeoutExpired(words, timeout, _text(out), _text(err)) from None
+        return subprocess.CompletedProcess(words, code, _text(out), _text(err))
+
+
+def _text(file: "tempfile._TemporaryFileWrapper[bytes]") -> str:
+    """As text mode gives it."""
+    file.seek(0)
+    return file.read().decode().replace("\r\n", "\n").replace("\r", "\n")
+
+
+@cache
+def _server() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    """The way to it, and itself: it ends when this process does."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    atexit.register(ours.close)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST_BYTES)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.forked", str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=ROOT,
+        stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    theirs.close()
+    return ours, process
+
+
+def serve(asking: socket.socket) -> None:
+    """Fork at every request and tell how the child ended; returns in the child, which is then to run the command."""
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(asking, MOST_BYTES, 2)
+        if not message:
+            sys.exit(0)
+        asked = json.loads(message)
+        if process_id := os.fork():
+            for each in descriptors:
+                os.close(each)
+            asking.send(str(process_id).encode())
+            _, status = os.waitpid(process_id, 0)
+            asking.send(str(os.waitstatus_to_exitcode(status)).encode())
+            continue
+        asking.close()
+        for number, each in enumerate(descriptors, start=1):
+            os.dup2(each, number)
+            os.close(each)
+        os.environ.clear()
+        os.environ.update(asked["env"])
+        os.chdir(asked["cwd"])
+        sys.argv = ["kit", *asked["words"]]
+        return
+
+
+if __name__ == "__main__":
+    for name in LOADED:
+        importlib.import_module(name)
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    from kit.__main__ import main
+
+    main()
