@@ -82,7 +82,7 @@ def erroranalysis(codes: np.ndarray, differences: np.ndarray) -> Callable[[], ob
     wrong = (differences > 0).astype(int)
 
     def search() -> object:
-        analyzer = PredictionsAnalyzer(wrong, np.zeros(len(wrong), dtype=int), frame, names, [])
+        analyzer = PredictionsAnalyzer(wrong, frame, np.zeros(len(wrong), dtype=int), names, [])
         least = max(2, int(SUPPORT * len(differences)))
         tree = analyzer.compute_error_tree(names, None, None, max_depth=DEPTH, num_leaves=31, min_child_samples=least)
         return [f"{len(tree)} nodes"]
