@@ -87,8 +87,9 @@ def _case() -> tuple[Case, PredictionRecord, PredictionRecord]:
 
 
 def _until_decided(case: Case, device: PredictionRecord, twin: PredictionRecord | None, seed: int) -> SampleRecord:
-    order, follow = random_order(case.evidence.dataset.rows, seed), Follow([case])
+    order = random_order(case.evidence.dataset.rows, seed)
     count, sample = 0, _sample(device, order[:0], twin, seed)
+    follow = Follow([_with(case, sample)])
     while follow(sample).any() and count < len(order):
         count = min(len(order), next_look(count))
         sample = _sample(device, order[:count], twin, seed)
@@ -105,4 +106,5 @@ def _sample(
 
 
 def _with(case: Case, sample: SampleRecord) -> Case:
-    return replace(case, variant=replace(case.variant, sample=sample))
+    profile = replace(case.profile, measure=replace(case.profile.measure, seed=sample.seed))
+    return replace(case, profile=profile, variant=replace(case.variant, sample=sample))

@@ -3,7 +3,16 @@
 from kit.errors import MeasurementError
 from kit.judge import wellformed, wellformed_answers
 from kit.judge.wellformed import NEXT, refuse
-from kit.records import Arithmetic, DatasetRecord, Evidence, LossRecord, ModelRecord, PredictionRecord, VariantEvidence
+from kit.records import (
+    Arithmetic,
+    DatasetRecord,
+    Evidence,
+    LossRecord,
+    ModelRecord,
+    PredictionRecord,
+    SampleRecord,
+    VariantEvidence,
+)
 from kit.spec.types import DeviceSpec
 
 
@@ -61,6 +70,20 @@ def _check_variant(variant: VariantEvidence, data: DatasetRecord, reference: Pre
             _check_predictions(name, digest, predictions, arithmetic, data)
             _check_width(name, predictions, reference)
     _check_losses(name, digest, variant.losses, data)
+    if variant.sample is not None:
+        _check_sample(name, digest, variant.sample, data)
+
+
+def _check_sample(name: str, digest: str, sample: SampleRecord, data: DatasetRecord) -> None:
+    if sample.model_digest != digest or sample.data_digest != data.data_digest:
+        raise refuse("the sample of rows is of another model or other data", name)
+    if sample.obtained not in ("measured", "emulated", "absent"):
+        raise refuse(f"a sample is measured on the device, this one is {sample.obtained}", name)
+    wellformed_answers.check_sample(sample, data, name)
+    if (twin := sample.twin) is not None:
+        if twin.model_digest != digest or twin.data_digest != data.data_digest or twin.obtained != "computed":
+            raise refuse("the twin is another model, of other data, or was not computed", name)
+        wellformed_answers.check_predictions(twin, data, name)
 
 
 def _check_width(name: str, predictions: PredictionRecord, reference: PredictionRecord) -> None:

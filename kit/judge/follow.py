@@ -126,7 +126,7 @@ def _look(view: Sampled, subject: _Subject, among: int) -> None:
         )
     if too_few(case, len(rows), len(np.unique(case.evidence.dataset.cluster[rows]))):
         return
-    counts = view.sample(subject.name, subject.mask).counts
+    counts = view.sample(subject.mask).counts
     assert isinstance(counts, Sequential)
     good = -1 if case.requirement.direction == "at_most" else 1
     limit = case.requirement.limit
@@ -139,7 +139,7 @@ def _look(view: Sampled, subject: _Subject, among: int) -> None:
 
 def _seems_broken(view: Sampled, subject: _Subject) -> bool:
     """Whether what came lies beyond the limit: more rows may then show that it is broken."""
-    above = view.sample(subject.name, subject.mask).counts.estimate > view.case.requirement.limit
+    above = view.sample(subject.mask).counts.estimate > view.case.requirement.limit
     return above == (view.case.requirement.direction == "at_most")
 
 

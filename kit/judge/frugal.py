@@ -53,7 +53,7 @@ def _finding(view: Sampled, subject: str, mask: BoolArray) -> tuple[Finding, Sam
     if not len(view.rows(mask)):
         reason = f"no row of {slice_name(subject)} was run."
         return absent(case, unit, reason, "run more rows", subject), Sample(_NOTHING, 0, 0, 1.0, {})
-    sample = view.sample(subject, mask)
+    sample = view.sample(mask)
     assert isinstance(sample.counts, Sequential)
     lower, upper = sample.counts.bounds(case.confidence)
     method = (METHOD if sample.counts.twin is None else TWIN_METHOD) + ("" if view.exact else CLUSTERED)

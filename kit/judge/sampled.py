@@ -7,6 +7,7 @@ others meanwhile.
 
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -26,8 +27,8 @@ SAMPLED: tuple[Metric, ...] = ("accuracy.drop", "accuracy.value", "agreement.fli
 Of = Literal["device", "twin", "audit"]
 """What is counted: the device's rows, the twin's, or by how much the device's are worse than the twin's."""
 
-Memory = dict[tuple[Metric, str, Of, int], Sample]
-"""Counts by metric, subject, and number of rows: rows that come later do not change them."""
+Memory = dict[tuple[Metric, Of, bytes], Sample]
+"""Counts by metric and the digest of the numbers of rows: rows that come later do not change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,14 @@ class Sampled:
         missing = np.flatnonzero(~self.came[own])
         return own[: missing[0]] if len(missing) else own
 
-    def sample(self, subject: str, mask: BoolArray) -> Sample:
+    def sample(self, mask: BoolArray) -> Sample:
         """Counts of the subject's rows so far, at least one: `counts` are `Sequential`, `rows` are those that count."""
         came, total = self.rows(mask), int(mask.sum())
         spent, has_twin = len(came) == total, "twin" in self.outcomes
         steps = looks(len(came), last=spent)
-        now = self._counted("device", subject, came)
-        twin = self._counted("twin", subject, np.flatnonzero(mask)) if has_twin else None
-        audit = self._counted("audit", subject, came) if has_twin else None
+        now = self._counted("device", came)
+        twin = self._counted("twin", np.flatnonzero(mask)) if has_twin else None
+        audit = self._counted("audit", came) if has_twin else None
         lowers = twin is not None and self.case.requirement.metric == "accuracy.value"
         estimate, details = now.counts.estimate, now.details | {"rows_in_all": float(total)}
         if twin is not None and audit is not None:
@@ -68,9 +69,9 @@ class Sampled:
         counts = Sequential(
             estimate=estimate,
             least=-1.0 if self.case.requirement.metric == "accuracy.drop" else 0.0,
-            trail=self._trail("device", subject, came, steps),
+            trail=self._trail("device", came, steps),
             twin=None if twin is None else _figures(twin),
-            audit=self._trail("audit", subject, came, steps) if has_twin else None,
+            audit=self._trail("audit", came, steps) if has_twin else None,
             end=_figures(now) if spent else None,
             sign=-1 if lowers else 1,
             rows=now.counts.rows,
@@ -78,23 +79,27 @@ class Sampled:
         return replace(now, counts=counts, details=details)
 
     def can_still_hold(self, mask: BoolArray) -> bool:
-        """Whether the test at the end would pass if all rows that did not come were decided as by the reference."""
+        """Whether the test at the end would pass if all rows that did not come were decided as well as may be.
+
+        That is right, where a share right is asked for; else as by the reference.
+        """
         device = self.outcomes["device"]
-        right = np.where(self.came, device.optimized_right, device.reference_right)
+        best = True if self.case.requirement.metric == "accuracy.value" else device.reference_right
+        right = np.where(self.came, device.optimized_right, best)
         rest = replace(device, optimized_right=right, decision_changed=device.decision_changed & self.came)
         counts = self._count("device", _taken(rest, np.flatnonzero(mask))).counts
         asked = self.case.requirement
         lower, upper = counts.bounds(1.0 - (1.0 - ON_THE_WAY) * (1.0 - self.case.confidence))
         return compare(asked.direction, asked.limit, lower, upper) is Verdict.PASS
 
-    def _trail(self, of: Of, subject: str, came: Int64Array, steps: list[int]) -> Trail:
+    def _trail(self, of: Of, came: Int64Array, steps: list[int]) -> Trail:
         """Few clusters do not tell how alike their rows are; rows that are independent tell from the first."""
-        seen = [self._counted(of, subject, came[:count]) for count in steps]
+        seen = [self._counted(of, came[:count]) for count in steps]
         enough = 0 if self.exact else max(2, self.case.requirement.minimum_clusters)
         return trail_of([_figures(each) for each in seen if each.clusters >= enough], exact=self.exact)
 
-    def _counted(self, of: Of, subject: str, rows: Int64Array) -> Sample:
-        key = (self.case.requirement.metric, subject, of, len(rows))
+    def _counted(self, of: Of, rows: Int64Array) -> Sample:
+        key = (self.case.requirement.metric, of, blake2b(rows.tobytes(), digest_size=16).digest())
         if key not in self.memory:
             self.memory[key] = self._count(of, _taken(self.outcomes[of], rows))
         return self.memory[key]
@@ -114,6 +119,8 @@ def sampled(case: Case, record: SampleRecord, memory: Memory | None = None) -> S
     """
     data, twin = case.evidence.dataset, record.twin
     rows, count = record.order, len(record.order)
+    if record.seed != case.profile.measure.seed:
+        return f"the sample's order is of seed {record.seed}, and the profile's is {case.profile.measure.seed}"
     if record.data_digest != data.data_digest or (twin and twin.data_digest != data.data_digest):
         return "the sample is of other rows than the dataset's"
     if twin and (twin.model_digest != record.model_digest or len(twin.decisions) != data.rows):

@@ -3,7 +3,15 @@
 import numpy as np
 
 from kit.judge.wellformed import check_array, check_within, refuse
-from kit.records import DatasetRecord, LossRecord, PredictionRecord, RaggedRecord
+from kit.records import (
+    DatasetRecord,
+    Float32Array,
+    Int64Array,
+    LossRecord,
+    PredictionRecord,
+    RaggedRecord,
+    SampleRecord,
+)
 from kit.spec.weights import weight_fault
 from kit.task.answers import LISTED
 from kit.task.scores import decisions_at
@@ -71,18 +79,41 @@ def check_predictions(record: PredictionRecord, data: DatasetRecord, where: str)
     width = {"anomaly": 1, "embedding": record.scores.shape[-1]}.get(data.task, len(data.classes))
     if data.task == "regression" and data.targets is not None:
         width = data.targets.values.shape[1]
-    check_array("scores", record.scores, np.float32, (data.rows, width), where)
-    if not np.isfinite(record.scores).all():
-        raise refuse("scores that are no finite numbers", where)
+    _check_scores(record.scores, (data.rows, width), where)
     if data.task == "classification":
         decided = record.scores.argmax(axis=1)
     elif data.task == "anomaly":
         decided = decisions_at(data.scores, record.scores)
     else:
         decided = np.empty(0, np.int64)
-    check_array("decisions", record.decisions, np.int64, decided.shape, where)
-    check_within("decisions", record.decisions, max(1, len(data.classes)), where)
-    other = np.flatnonzero(decided != record.decisions)
+    _check_decisions(record.decisions, decided, data, where)
+
+
+def check_sample(record: SampleRecord, data: DatasetRecord, where: str) -> None:
+    """Some rows, each once, with finite scores and the decisions that follow from them."""
+    if data.task != "classification":
+        raise refuse(f"a sample of rows for the task {data.task}", where)
+    rows = len(record.order)
+    check_array("order", record.order, np.int64, (rows,), where)
+    check_within("order", record.order, data.rows, where)
+    if len(np.unique(record.order)) != rows:
+        raise refuse("a sample that names a row twice", where)
+    if rows or record.scores.size:
+        _check_scores(record.scores, (rows, len(data.classes)), where)
+        _check_decisions(record.decisions, record.scores.argmax(axis=1), data, where)
+
+
+def _check_scores(scores: Float32Array, shape: tuple[int, ...], where: str) -> None:
+    check_array("scores", scores, np.float32, shape, where)
+    if not np.isfinite(scores).all():
+        raise refuse("scores that are no finite numbers", where)
+
+
+def _check_decisions(decisions: Int64Array, decided: Int64Array, data: DatasetRecord, where: str) -> None:
+    """`decided` is what follows from the scores."""
+    check_array("decisions", decisions, np.int64, decided.shape, where)
+    check_within("decisions", decisions, max(1, len(data.classes)), where)
+    other = np.flatnonzero(decided != decisions)
     if len(other):
         raise refuse(f"the decision of row {other[0]} is not the largest of its scores", where)
 

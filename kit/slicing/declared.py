@@ -103,6 +103,7 @@ def sliced(
             _check_number(found.values())
     own = [Partition((name,), np.where(rows[some_row], 0, -1)) for name, rows in (named or {}).items()]
     _check_number([*found.values(), *own])
+    _check_names(found.values(), named or {})
     return Slices(cell, (*found.values(), *own))
 
 
@@ -120,6 +121,14 @@ def _check_number(found: Iterable[Partition]) -> None:
     if sum(len(each.subjects) for each in found) > MOST_SLICES:
         what = f"its columns make more than {MOST_SLICES:,} slices"
         raise SpecError(what, next_step="cross fewer columns, or cut numbers into fewer bins")
+
+
+def _check_names(found: Iterable[Partition], named: Iterable[str]) -> None:
+    """A slice is known by its name alone."""
+    for name in named:
+        if any(name in each.subjects for each in found):
+            what = f'the slice named "{shown(name)}" has the name of a value of a column'
+            raise SpecError(what, next_step="give it another name")
 
 
 def column_of(data: DatasetRecord, name: str, bins: Mapping[str, int]) -> ColumnRecord:

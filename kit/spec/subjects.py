@@ -5,22 +5,28 @@ import re
 JOINED = " & "
 """Between the parts of a crossing's subject."""
 
-_PART = re.compile(r'(?:^| & )("(?:[^"]|"")*"|[^=]*?)=')
-"""The column that a part starts with, and the sign after it."""
+_PART = re.compile(r'(^| & )("(?:[^"]|"")*"|[^=]*?)=("(?:[^"]|"")*"(?= & |$)|.*?(?= & |$))', re.DOTALL)
+"""What stands before a part, its column, and its value."""
 
 
 def named_part(column: str, value: str) -> str:
-    """``column=value``; a column is in quotes where it could be read otherwise: ``"k=1"=yes``."""
+    """``column=value``; each is in quotes where it could be read otherwise: ``"k=1"=yes``, ``k="a & b"``."""
     if "=" in column or JOINED in column or column.startswith('"'):
-        column = '"' + column.replace('"', '""') + '"'
+        column = _quoted(column)
+    if JOINED in value or value.startswith('"'):
+        value = _quoted(value)
     return f"{column}={value}"
 
 
 def in_words(subject: str) -> str:
     """A slice as people read it: "exercise=row & side=left" is "exercise: row & side: left"."""
-    return _PART.sub(lambda found: f"{found.group()[:-1]}: ", subject)
+    return _PART.sub(r"\1\2: \3", subject)
 
 
 def values_of(subject: str) -> str:
     """The values alone: "row & left"."""
-    return _PART.sub(lambda found: JOINED if found.start() else "", subject)
+    return _PART.sub(r"\1\3", subject)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'

@@ -10,8 +10,18 @@ from kit.judge import judge
 from kit.judge.base import Case
 from kit.judge.follow import Follow
 from kit.judge.frugal import judge_sample
-from kit.records import Evidence, Finding, Int64Array, PredictionRecord, SampleRecord, VariantEvidence, Verdict
-from kit.spec.types import Requirement
+from kit.records import (
+    ColumnRecord,
+    Evidence,
+    Finding,
+    Float32Array,
+    Int64Array,
+    PredictionRecord,
+    SampleRecord,
+    VariantEvidence,
+    Verdict,
+)
+from kit.spec.types import MeasurePlan, Requirement
 from kit.stats.orders import next_look, random_order
 from tests.builders import VariantPlan, device, evidence, profile, requirement
 
@@ -29,16 +39,17 @@ def sample_of(given: Evidence, rows: Int64Array, seed: int, twin: PredictionReco
     )  # fmt: skip
 
 
-def case_of(given: Evidence, asked: Requirement, sample: SampleRecord | None = None) -> Case:
+def case_of(given: Evidence, asked: Requirement, sample: SampleRecord | None = None, seed: int = 0) -> Case:
     variant = replace(given.variants[0], predictions=None, sample=sample)
-    return Case(asked, variant, given, profile([asked]), device())
+    return Case(asked, variant, given, profile([asked], measure=MeasurePlan(seed=seed)), device())
 
 
 def run(
     given: Evidence, *asked: Requirement, seed: int = 0, twin: PredictionRecord | None = None
 ) -> tuple[SampleRecord, Follow]:
     """What `sample_part` does, with the device's answers at hand."""
-    order, follow = random_order(given.dataset.rows, seed), Follow([case_of(given, each) for each in asked])
+    order = random_order(given.dataset.rows, seed)
+    follow = Follow([case_of(given, each, seed=seed) for each in asked])
     rows, position = order[:0], 0
     while (wanted := follow(sample_of(given, rows, seed, twin))).any():
         rest = order[position:]
@@ -218,14 +229,14 @@ def hostile(sample: SampleRecord, kind: str) -> SampleRecord:
         "beyond": replace(sample, order=rows + 10**6),
         "negative": replace(sample, order=-1 - rows),
         "other-seed": replace(sample, seed=99),
+        "another-seed-s": replace(sample, seed=7, order=random_order(2000, 7)[: len(rows)]),
         "short": replace(sample, decisions=sample.decisions[:-1]),
         "twin-of-few-rows": replace(sample, twin=twin),
         "twin-of-another": replace(sample, twin=replace(twin, model_digest="sha256:1")),
     }[kind]
 
 
-HOSTILE = ["other-rows", "picked", "twice", "beyond", "negative", "other-seed", "short"]
-HOSTILE += ["twin-of-few-rows", "twin-of-another"]
+HOSTILE = ["other-rows", "picked", "twice", "beyond", "negative", "other-seed", "another-seed-s", "short"]
 HOSTILE += ["twin-of-few-rows", "twin-of-another"]
 
 
@@ -287,3 +298,74 @@ def test_nothing_to_follow_wants_nothing() -> None:
     assert not follow(sample_of(given, random_order(10, 0)[:0], 0)).any()
     assert follow.told == "nothing to decide"
     assert isinstance(given.variants[0], VariantEvidence)
+
+
+def with_sample(**changes: object) -> Evidence:
+    """Evidence of a frugal run, its sample changed."""
+    given = evidence([VariantPlan("fp32"), CALM])
+    (first, second), order = given.variants, random_order(given.dataset.rows, 0)
+    record = second.predictions
+    assert record is not None
+    rows = order[:400]
+    sample = SampleRecord(
+        record.model_digest, record.data_digest, record.where, 0, rows, record.scores[rows], record.decisions[rows],
+        record.obtained, None, "",
+    )  # fmt: skip
+    return replace(given, variants=(first, replace(second, predictions=None, sample=replace(sample, **changes))))
+
+
+def scores(value: float) -> Float32Array:
+    plain = with_sample().variants[1].sample
+    assert plain is not None
+    found = plain.scores.copy()
+    found[3, 2] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"scores": scores(0.0)[:10]}, r"scores is float32 \[10, 7\]"),
+        ({"scores": scores(np.nan)}, "no finite numbers"),
+        ({"scores": np.zeros_like(scores(0.0))}, "is not the largest of its scores"),
+        ({"decisions": np.full(400, 99)}, "there are 7"),
+        ({"order": np.arange(400).reshape(20, 20)}, "order is int64"),
+        ({"order": np.zeros(400, np.int64)}, "names a row twice"),
+        ({"order": np.arange(400) + 10**6}, "order: row 0 is 1000000"),
+        ({"model_digest": "sha256:1"}, "of another model"),
+        ({"obtained": "computed"}, "this one is computed"),
+    ],
+)
+def test_a_sample_that_cannot_be_is_refused_as_predictions_are(changes: dict[str, object], said: str) -> None:
+    asked = profile([DROP])
+    judge(with_sample(), asked, device())
+    with pytest.raises(MeasurementError, match=said):
+        judge(with_sample(**changes), asked, device())
+
+
+def test_a_value_that_reads_as_a_crossing_has_rows_of_its_own() -> None:
+    """Column a has the value "x & b=y", which is not the crossing of a=x and b=y: that one is broken."""
+    given = evidence([CALM], rows=6000, clustered=False, reference_accuracy=1.0)
+    a, b = np.zeros(6000, np.int64), np.zeros(6000, np.int64)
+    a[:3000], a[3000:], b[:3000] = 0, 1, 1
+    columns = {"a": ColumnRecord(("x & b=y", "x"), a), "b": ColumnRecord(("y", "n"), b)}
+    data, record = replace(given.dataset, columns=columns), given.variants[0].predictions
+    assert record is not None
+    decisions = data.labels.copy()
+    decisions[3000:4500] = (decisions[3000:4500] + 1) % 7
+    answers = replace(record, decisions=decisions, scores=np.eye(7, dtype=np.float32)[decisions])
+    given = replace(given, dataset=data, variants=(replace(given.variants[0], predictions=answers),))
+    asked = requirement("accuracy.drop", 0.05, by=("a", "b"), cross=2)
+    found = {each.subject: each.verdict for each in findings(given, asked, sample_of(given, random_order(6000, 0), 0))}
+    assert found['a="x & b=y"'] is Verdict.PASS
+    assert found["a=x & b=y"] is Verdict.FAIL
+
+
+def test_a_share_above_the_reference_s_own_is_not_given_up() -> None:
+    """The optimized model may be the better one."""
+    given = evidence(
+        [VariantPlan("int8", to_wrong=0.0, to_right=0.9)], rows=4000, clustered=False, reference_accuracy=0.6
+    )
+    asked = requirement("accuracy.value", 0.9)
+    sample, follow = run(given, asked)
+    assert findings(given, asked, sample)[0].verdict is Verdict.PASS, follow.told

@@ -17,7 +17,7 @@ from kit.judge.frugal import judge_sample
 from kit.measure.frugal import DECIDED, SPENT, UNDER_WAY, sample_part
 from kit.model.session import HostSession
 from kit.records import DatasetRecord, Evidence, PredictionRecord, SampleRecord, Verdict
-from kit.spec.types import DatasetPart, DeviceSpec
+from kit.spec.types import DatasetPart, DeviceSpec, MeasurePlan
 from kit.stats.orders import random_order
 from tests import builders
 from tests.device_kit import CLASSES, linear, rows, weights
@@ -56,7 +56,8 @@ def case() -> Case:
         plain.source, None, plain.reference, predicted(linear(), plain.reference.digest), DATA, plain.device,
         plain.variants,
     )  # fmt: skip
-    return Case(DROP, replace(plain.variants[0], predictions=None), given, builders.profile([DROP]), builders.device())
+    asked = builders.profile([DROP], measure=MeasurePlan(seed=SEED))
+    return Case(DROP, replace(plain.variants[0], predictions=None), given, asked, builders.device())
 
 
 def sample(device: Device, model: bytes, **changes: object) -> SampleRecord:

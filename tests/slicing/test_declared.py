@@ -141,3 +141,12 @@ def test_no_rows_have_no_crossings() -> None:
 
 def test_the_bound_is_what_it_says() -> None:
     assert module.MOST_SLICES == 10_000
+
+
+def test_a_slice_may_not_be_named_as_a_value_is() -> None:
+    """Two slices of one name would be judged as one."""
+    data = dataset(60)
+    name = next(iter(sliced(data, (COLUMNS[0],)).masks()))[0]
+    with pytest.raises(SpecError, match="has the name of a value") as caught:
+        sliced(data, (COLUMNS[0],), named={name: np.ones(60, dtype=np.bool_)})
+    assert "another name" in caught.value.next_step
