@@ -21,6 +21,9 @@ MINIMUM_ROWS, MINIMUM_CLUSTERS = 30, 5  # of a slice, where a requirement does n
 MOST_CROSSED = 3
 """Columns that are crossed, at most: four say little of few rows, and are many."""
 
+MOST_LOSS = 1e50
+"""The most that `largest` may be: the square of its square is still a number."""
+
 Direction = Literal["at_most", "at_least"]
 Need = Literal["required", "optional", "forbidden"]
 
@@ -262,3 +265,6 @@ def _check_largest(document: Document, key: KeyPath, table: RequireTable) -> Non
         raise document.error(at, what, f"remove it (measures without an end: {endless}, file.py:function)")
     if not (math.isfinite(table.largest) and table.largest > 0.0):
         raise document.error(at, f"it is {table.largest:g}", "write a positive number, such as largest = 10.0")
+    if table.largest > MOST_LOSS:
+        step = "write what a row can really lose, or measure in a larger unit"
+        raise document.error(at, f"{table.largest:g} is out of range: it is at most {MOST_LOSS:g}", step)

@@ -9,6 +9,7 @@ could have been; its variance, not the sample's, is what the distance to the est
 Wilson's bound, and of paired differences of shares it is Tango's, both corrected as in `kit.stats.proportions`.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,22 +137,27 @@ Moments = tuple[float, float, float]
 
 
 class _Side:
-    """One side of the estimate: distances are positive, and influences are turned so that the bound is above 0."""
+    """One side of the estimate: distances are positive, and influences are turned so that the bound is above 0.
+
+    Within, all is in a unit of its size: cubes of what is far from 1 are no numbers.
+    """
 
     def __init__(self, of: InfluenceCounts, *, upper: bool) -> None:
         sign = 1.0 if upper else -1.0
-        self._rows, self._x, self._p, self._s2 = of.rows, sign * of.centres, of.shares, of.variances
-        self._end = max(float(self._x.max()), sign * (of.high if upper else of.low), 1e-300)
+        x, given = sign * of.centres, sign * (of.high if upper else of.low)
+        self._unit = unit = _power_of_two(max(float(np.abs(x).max()), given) or 1.0)
+        self._rows, self._x, self._p, self._s2 = of.rows, x / unit, of.shares, of.variances / unit / unit
+        self._end = max(float(x.max()) / unit, given / unit, 1e-300)
         gaps = self._end - self._x
         self._is_open = float(gaps.min()) > 1e-9 * self._end
         self._inverse = self._p / np.where(gaps > 0.0, gaps, 1.0)
         unseen = self._end - 1.0 / float(self._inverse.sum()) if self._is_open else self._end
         self._first_unseen = max(0.0, unseen)
-        self._half_step = 0.5 * _step(np.append(self._x, self._end))
+        self._half_step = 0.5 * _step(np.append(x, self._end * unit)) / unit
 
     def deviate(self, distance: float) -> float:
         """How many standard deviations the estimate is below a figure `distance` above it, if that is the true one."""
-        distance = min(distance, self._end)
+        distance = min(distance, self._end * self._unit) / self._unit
         if distance >= self._first_unseen:
             return self._size(self._with_unseen(distance))
         edge = (1 - 1e-12) / self._end
@@ -161,12 +167,11 @@ class _Side:
         """How far above the estimate the deviate reaches `critical`."""
         first = self._with_unseen(self._first_unseen)
         if self._first_unseen <= 1e-9 * self._end or (self._is_open and self._size(first) < critical):
-            return bisect(
-                lambda d: self._size(self._with_unseen(d)) < critical, self._first_unseen, self._end, _BISECTIONS
-            )
+            start, end = self._first_unseen, self._end
+            return self._unit * bisect(lambda d: self._size(self._with_unseen(d)) < critical, start, end, _BISECTIONS)
         edge = (1 - 1e-12) / self._end
         tilt = bisect(lambda t: self._size(self._tilted(-t)) < critical, 0.0, edge, _BISECTIONS)
-        return self._tilted(-tilt)[0]
+        return self._unit * self._tilted(-tilt)[0]
 
     def _size(self, moments: Moments) -> float:
         mean, variance, third = moments
@@ -189,6 +194,11 @@ class _Side:
         rest, off, beyond = max(0.0, 1.0 - float(weights.sum())), self._x - mean, self._end - mean
         variance = float(weights @ (off**2 + self._s2)) + rest * beyond**2
         return mean, variance, float(weights @ (off**3 + 3.0 * off * self._s2)) + rest * beyond**3
+
+
+def _power_of_two(size: float) -> float:
+    """The one just below `size`: dividing by it loses no digit."""
+    return math.ldexp(0.5, math.frexp(size)[1])
 
 
 def _step(values: Float64Array) -> float:

@@ -159,6 +159,7 @@ def test_a_limit_is_in_its_measure_s_direction_and_unit(
         ('metric = "quality.loss"\nmeasure = "mae"\nlargest = 0\nat_most = 1', "it is 0"),
         ('metric = "quality.loss"\nmeasure = "mae"\nlargest = inf\nat_most = 1', "it is inf"),
         ('metric = "quality.loss"\nmeasure = "mae"\nlargest = nan\nat_most = 1', "it is nan"),
+        ('metric = "quality.loss"\nmeasure = "mae"\nlargest = 1e51\nat_most = 1', "1e+51 is out of range"),
         ('metric = "quality.loss"\nmeasure = "f1"\nlargest = 1\nat_most = "1 point"', "has an end of its own in f1"),
         ('metric = "fairness.gap"\nby = ["a"]\nlargest = 1\nat_most = "1 point"', "has an end of its own in accuracy"),
         ('metric = "model.size"\nlargest = 1\nat_most = "1 MB"', "model.size takes no largest loss"),
@@ -171,7 +172,7 @@ def test_limits_and_keys_that_do_not_fit_are_refused(tmp_path: Path, body: str, 
 
 
 @pytest.mark.parametrize("measure", ["mae", "rmse", "r2", "wer", "mine.py:loss"])
-@pytest.mark.parametrize("largest", ["10", "2.5"])
+@pytest.mark.parametrize("largest", ["10", "2.5", "1e50"])
 def test_the_largest_loss_of_a_measure_without_an_end(tmp_path: Path, measure: str, largest: str) -> None:
     limit = '"1 point"' if measure in ("r2", "wer") else "1"
     body = f'metric = "quality.loss"\nmeasure = "{measure}"\nat_most = {limit}\n'

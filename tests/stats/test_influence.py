@@ -45,6 +45,14 @@ def test_no_difference_has_a_bound_near_three_rows_of_the_worst(rows: int, reach
     assert 2.5 * reach / rows < upper < 4.0 * reach / rows
 
 
+@pytest.mark.parametrize("scale", [1e-110, 1e-60, 1e60, 1e110])
+def test_bounds_scale_with_the_values(scale: float) -> None:
+    values = np.random.default_rng(4).exponential(size=60)
+    plain, scaled = of(values, 0, 20), of(scale * values, 0, 20 * scale)
+    np.testing.assert_allclose(np.array(scaled.bounds(0.95)) / scale, plain.bounds(0.95), rtol=1e-9)
+    assert scaled.score(1.5 * scale) == pytest.approx(plain.score(1.5), rel=1e-9)
+
+
 def test_many_ordinary_rows_have_student_s_interval() -> None:
     values = np.random.default_rng(0).normal(size=20_000)
     lower, upper = of(values, -6, 6).bounds(0.95)
