@@ -109,8 +109,14 @@ def _placed(what: str, profile: Profile, line: int, check: Callable[[], object])
         raise UsageError(f"{what}: {error.what}", where=where, next_step=error.next_step) from None
 
 
-def check_frugal(profile: Profile) -> None:
-    """Every requirement on rows must be one that some rows can decide. Raises UsageError."""
+def check_frugal(profile: Profile, dataset: Dataset) -> None:
+    """Rows must be of one class each, and every requirement on them one that some can decide. Raises UsageError."""
+    if dataset.task != "classification":
+        raise UsageError(
+            f"--frugal stops early where an answer names one class for a row, and the task is {dataset.task}",
+            where=dataset.path,
+            next_step="leave out --frugal: all rows are run",
+        )
     on_rows = [each for each in profile.requirements if not each.metric.startswith(NEEDS_NO_ROWS)]
     for each in on_rows:
         if each.metric not in SAMPLED:

@@ -80,9 +80,9 @@ def read_inputs(order: Order) -> Inputs:
     check_runs_models(device)
     recipes = _recipes(order, profile)
     check_trusted(profile, trusted=order.trust_measures)
-    if order.frugal:
-        check_frugal(profile)
     as_loaded = load_dataset(Path(order.data), tolerated(profile))
+    if order.frugal:
+        check_frugal(profile, as_loaded)
     dataset = with_joined_clusters(as_loaded, profile)
     check_calibration(recipes, dataset)
     converted = reference_of(

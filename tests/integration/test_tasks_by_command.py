@@ -176,3 +176,17 @@ def test_quantize(files: Files, tmp_path: Path, edgeproof: Edgeproof) -> None:  
         "check", files.reference, made, "--data", files.data, "--profile", files.profile, "--json", cwd=tmp_path
     )
     judged(checked, files.task)
+
+
+@pytest.mark.parametrize("name", ["check", "check by a profile", "certify"])
+def test_frugal_is_for_one_class_a_row(name: str, files: Files, tmp_path: Path, edgeproof: Edgeproof) -> None:  # noqa: F811
+    if files.task == "classification":
+        pytest.skip("this is the task that can stop early")
+    words: tuple[str | Path, ...] = (name.split()[0], files.reference, "--data", files.data, "--frugal")
+    words += () if name == "certify" else (files.variant,)
+    words += () if name == "check" else ("--profile", files.profile, "--device", "local")
+    done = edgeproof(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert f"names one class for a row, and the task is {files.task}" in done.stderr
+    assert "leave out --frugal" in done.stderr
+    assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
