@@ -118,6 +118,10 @@ def _read(name: str, content: bytes, ended: str, rows: int) -> Float64Array:
 
 def _checked(name: str, given: Any, rows: int) -> Float64Array:
     """What the function says of all rows, once it is a finite loss a row."""
+    given = np.asarray(given)
+    if given.dtype.kind not in "biuf":
+        what = f"it gives values of type {given.dtype}, not real numbers"
+        raise UsageError(what, where=name, next_step="return an array of one real number a row, more being worse")
     losses = np.array(given, dtype=np.float64)
     if losses.shape != (rows,):
         what = f"it gives {list(losses.shape)}, not a loss for each of {rows} rows"

@@ -49,6 +49,11 @@ def test_a_function_of_the_user_s(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("__pycache__"))
 
 
+def test_losses_may_be_right_or_wrong(tmp_path: Path) -> None:
+    name = write(tmp_path, "return predictions.argmax(axis=1) != truth")
+    assert set(losses(tmp_path, name)[name].losses.tolist()) == {0.0, 1.0}
+
+
 @pytest.mark.parametrize(
     ("body", "what"),
     [
@@ -56,7 +61,11 @@ def test_a_function_of_the_user_s(tmp_path: Path) -> None:
         ("return truth / np.where(truth == 3, np.nan, 1.0)", "the loss of row"),
         ("raise RuntimeError('no such thing')", "it fails: RuntimeError: no such thing"),
         ("raise SystemExit(3)", "it fails: SystemExit: 3"),
-        ("return ['a'] * len(truth)", "it fails: ValueError"),
+        ("return ['a'] * len(truth)", "it gives values of type <U1, not real numbers"),
+        ("return truth * 1j", "it gives values of type complex128, not real numbers"),
+        ("return truth.astype(object)", "it gives values of type object, not real numbers"),
+        ("return truth.astype('datetime64[s]')", r"it gives values of type datetime64\[s\], not real numbers"),
+        ("return [truth[:2], truth[:1]]", "it fails: ValueError"),
         ("return [1e308] * len(truth)", r"the loss of row 0 \(from 0\) is 1e\+308, beyond 1e\+100"),
         ("raise KeyboardInterrupt", "it fails: KeyboardInterrupt"),
         ("import os; os._exit(0)", r"it ended its process \(exit code 0\)"),
@@ -64,7 +73,7 @@ def test_a_function_of_the_user_s(tmp_path: Path) -> None:
         ("return np.ones(1 << 40)", r"it needs more than 307\d MiB"),
         ("return loss(truth, predictions, rows)", "it fails: RecursionError"),
     ],
-    ids=["short", "nan", "raises", "exits", "text", "huge", "interrupts", "ends", "crashes", "memory", "recursion"],
+    ids=lambda said: said[:24],
 )
 def test_what_a_function_may_not_do(tmp_path: Path, body: str, what: str) -> None:
     name = write(tmp_path, body)
