@@ -172,7 +172,9 @@ def verdict_sentence(
     if judgement.verdict is Verdict.PASS:
         return f"{who} meets every requirement of {clean(profile.name, 40)} on {where}."
     wanted = "FAIL" if judgement.verdict is Verdict.FAIL else "INCONCLUSIVE"
-    names = [row.label for row in rows if row.status == wanted] or [row.label for row in rows if row.status != "PASS"]
+    named = [row for row in rows if row.status == wanted] or [row for row in rows if row.status != "PASS"]
+    labels = [row.label for row in named]
+    names = [row.label if labels.count(row.label) == 1 else clean(row.id, 40) for row in named]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     what = (", ".join(names[:2]) if more else listed(names[:2])) + more
     if judgement.verdict is Verdict.FAIL:

@@ -23,6 +23,17 @@ def test_an_undecided_run_names_what_is_undecided_and_what_would_decide() -> Non
     assert rows == len(view.requirements)
 
 
+def test_requirements_of_the_same_words_are_named_by_their_ids() -> None:
+    evidence = builders.evidence()
+    evidence = replace(evidence, variants=tuple(replace(each, predictions=None) for each in evidence.variants))
+    drops = [builders.requirement("accuracy.drop", limit, id=name) for name, limit in (("few", 0.01), ("some", 0.05))]
+    view = scenes.view_of(evidence, builders.profile(drops))
+    assert view.banner.sentence.endswith("but few and some are undecided.")
+    alone = builders.requirement("accuracy.value", 0.5, id="right")
+    view = scenes.view_of(evidence, builders.profile([drops[0], alone]))
+    assert view.banner.sentence.endswith("but accuracy lost and accuracy are undecided.")
+
+
 def test_a_broken_run_says_what_the_nearest_variant_breaks() -> None:
     view = scenes.broken()
     assert view.banner.status == "FAIL"
