@@ -4,6 +4,9 @@ from kit.records import Finding, Obtained
 from kit.spec.subjects import in_words
 
 MINUS = "−"
+PLAIN_BELOW = 1e7
+"""Numbers from here on are written with an exponent."""
+
 _SCALES: dict[str, tuple[tuple[float, str], ...]] = {
     "s": (
         (31_557_600.0, "years"),
@@ -49,17 +52,19 @@ def _end(value: float | None, unit: str) -> str:
 
 
 def fixed(value: float) -> str:
-    """One decimal (two where one would show 0), with a true minus and no negative zero."""
+    """One decimal (two where one would show 0), with a true minus and no negative zero; an exponent if it is huge."""
+    if abs(value) >= PLAIN_BELOW:
+        return number(value, 4)
     digits = 2 if abs(value) < 0.05 else 1
     rounded = round(value, digits)
     return f"{rounded:.{digits}f}".replace("-", MINUS) if rounded else "0.0"
 
 
 def number(value: float, digits: int) -> str:
-    """`digits` significant digits without an exponent, thousands separated, true minus."""
+    """`digits` significant digits, true minus; thousands separated, but an exponent where it is huge or tiny."""
     if value == 0:
         return "0"
-    if abs(value) >= 10 ** (digits - 1):
+    if 10 ** (digits - 1) <= abs(value) < PLAIN_BELOW:
         return f"{value:,.0f}".replace("-", MINUS)
     return f"{value:.{digits}g}".replace("-", MINUS)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 MINUS = "\u2212"
 ABSENT = "not obtained"
+PLAIN_BELOW = 1e7
+"""Numbers from here on are written with an exponent."""
+
 _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories that could move the cursor, turn the text's direction or show as nothing."""
 _STEPS = {
@@ -22,17 +25,25 @@ _STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How one row of figures is written: SI value / `factor`, `decimals` places, then `suffix`."""
+    """How one row of figures is written: SI value / `factor`, `decimals` places, then `suffix`.
+
+    `tiny`: all would show as 0, so that they have an exponent; so has what is huge.
+    """
 
     factor: float
     suffix: str
     decimals: int
     signed: bool = False
+    tiny: bool = False
 
     def number(self, value: float) -> str:
         """`value` (SI) as a number without its unit, with a true minus."""
-        shown = round(value / self.factor, self.decimals)
-        text = f"{abs(shown):,.{self.decimals}f}"
+        shown = value / self.factor
+        if (self.tiny and shown) or abs(shown) >= PLAIN_BELOW:
+            text = f"{abs(shown):.3g}".replace("-", MINUS)
+        else:
+            shown = round(shown, self.decimals)
+            text = f"{abs(shown):,.{self.decimals}f}"
         if shown < 0:
             return MINUS + text
         return "+" + text if self.signed and shown > 0 else text
@@ -46,7 +57,7 @@ class Scale:
     def tick(self, value: float) -> str:
         """`value` (SI) as a number without needless zeros, for axes and limits."""
         text = self.number(value)
-        return text.rstrip("0").rstrip(".") if "." in text else text
+        return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
     def interval(self, lower: float | None, upper: float | None) -> str:
         """``[lower, upper]`` without the unit, – for an end that is not known; empty where there is no interval."""
@@ -65,7 +76,7 @@ def scale_for(values: Iterable[float | None], unit: str) -> Scale:
     factor, suffix = next((step for step in steps if largest >= step[0]), steps[-1] if largest else zero)
     if unit == "1":
         whole = all(float(v).is_integer() for v in present)
-        return Scale(factor, suffix, 0 if whole else 2)
+        return Scale(factor, suffix, 0 if whole else 2, tiny=0.0 < largest < 0.005)
     if unit == "points":
         return Scale(factor, suffix, 1, signed=True)
     if suffix == "B":

@@ -20,6 +20,11 @@ from kit.judge.sentences import count, fixed, interval, number, percent, quantit
         (-0.036, "points", "−3.6 points"),
         (0.0002, "points", "0.02 points"),
         (3, "1", "3"),
+        (9_999_999, "1", "9,999,999"),
+        (1.25e7, "1", "1.25e+07"),
+        (-1e100, "1", "−1e+100"),
+        (1.5e-9, "1", "1.5e−09"),
+        (-1e30, "share", "−1e+32 %"),
     ],
 )
 def test_quantity(value: float, unit: str, text: str) -> None:
@@ -31,6 +36,8 @@ def test_intervals() -> None:
     assert interval(-0.078, 0.093, "points") == "[−7.8, +9.3]"
     assert interval(None, 0.0151, "s") == "[–, 15.1 ms]"
     assert interval(0.1, None, "share") == "[10.0, –]"
+    assert interval(0.5, 1e48, "1") == "[0.5, 1e+48]"
+    assert interval(-1e30, 0.9, "share") == "[−1e+32, 90.0]"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,17 @@ def test_ticks_have_no_needless_zeros() -> None:
     assert scale_for([300e3], "B").tick(300e3) == "300"
 
 
+def test_what_is_huge_or_tiny_has_an_exponent() -> None:
+    huge = scale_for([0.5, 0.4, 1.5589e49], "1")
+    assert f"{huge.text(0.5)} {huge.interval(0.4, -1.5589e49)}" == "0.50 [0.40, −1.56e+49]"
+    assert (huge.tick(1e10), huge.tick(1.5e10), huge.tick(2.5)) == ("1e+10", "1.5e+10", "2.5")
+    assert quantity(9_999_999, "1") == "9,999,999"
+    assert points(1e30) == "+1e+32 pp"
+    tiny = scale_for([1.25e-5, 0.0, 3e-5], "1")
+    assert f"{tiny.text(1.25e-5)} {tiny.interval(0.0, 3e-5)}" == "1.25e−05 [0.00, 3e−05]"
+    assert scale_for([0.005], "1").text(0.005) == "0.01"
+
+
 def test_confidence_is_rounded_down() -> None:
     assert [confidence_text(c) for c in (0.95, 1 - 0.05 / 3, 0.99999, 1.0)] == ["95 %", "98.33 %", "99.99 %", "100 %"]
 
