@@ -148,19 +148,19 @@ def _of_rows(case: Case, name: str, measure: Measure, rule: MeasureRule, weights
 
 def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> tuple[Finding, Sample]:
     """The finding on the rows of `mask` before any correction for several slices, and its counts."""
-    is_loss = case.requirement.metric == "quality.loss"
+    is_loss, cluster = case.requirement.metric == "quality.loss", case.evidence.dataset.cluster[mask]
+    clusters = len(np.unique(cluster))
     try:
         influences, details = compared.loss(mask) if is_loss else (compared.value(mask), {})
     except UndefinedError as error:
         who = slice_name(subject) or "the whole dataset"
         reason = f"NOT TESTED: {compared.name} is not defined on {who}: {error.what}."
         found = absent(case, unit_of(case), reason, "rows on which it is defined", subject)
-        return found, Sample(_Nothing(), int(mask.sum()), 0, 1.0, {})
-    cluster = case.evidence.dataset.cluster[mask]
+        return found, Sample(_Nothing(), len(cluster), clusters, 1.0, {})
     counts, effect = (_loss_counts if is_loss else _value_counts)(case, compared, influences, mask)
     lower, upper = counts.bounds(case.confidence)
     details |= {"design_effect": effect, "effective_rows": counts.rows}
-    sample = Sample(counts, int(mask.sum()), len(np.unique(cluster)), effect, details)
+    sample = Sample(counts, len(cluster), clusters, effect, details)
     predictions = case.variant.predictions
     assert predictions is not None
     method = METHOD + assumption(case, compared.name)

@@ -8,6 +8,7 @@ import pytest
 from kit.judge.endless import NEED
 from kit.judge.registry import JUDGES
 from kit.records import Finding, Float64Array, LossRecord, RaggedRecord, Verdict
+from kit.spec.requirement import MOST_LOSS
 from tests.builders import digest_of
 from tests.proofs.certifications.cases import column, rows_of
 from tests.proofs.certifications.pools import Pool, said
@@ -65,6 +66,24 @@ def test_with_an_end_it_is_as_wide_as_one_row_beyond_what_was_seen_makes_it(
     assert found.verdict is Verdict.PASS
     assert judged(pool, metric, decides, measure, largest=20 * largest).verdict is Verdict.INCONCLUSIVE
     assert "no row loses more than 1 is stated" in found.method
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", ["quality.loss", "quality.value"])
+@pytest.mark.parametrize("measure", ["mae", "rmse", "r2", OWN])
+def test_the_largest_end_that_a_profile_may_state_is_reckoned_with(metric: str, measure: str) -> None:
+    after = np.random.default_rng(3).exponential(size=ROWS)
+    pool = own(after) if measure == OWN else errors(after)
+    if measure == "r2":
+        targets = RaggedRecord(np.arange(ROWS, dtype=np.float64)[:, None], np.arange(ROWS + 1))
+        pool = replace(pool, data=replace(pool.data, targets=targets))
+    direction = "at_least" if (metric, measure) == ("quality.value", "r2") else "at_most"
+    found = judged(pool, metric, 0.5, measure, largest=MOST_LOSS, direction=direction)
+    assert found.estimate is not None
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.lower <= found.estimate <= found.upper
+    assert np.isfinite([found.estimate, found.lower, found.upper]).all()
 
 
 def test_a_row_beyond_the_end_leaves_it_undecided_and_is_named() -> None:
@@ -148,3 +167,16 @@ def test_several_targets_have_the_mean_of_their_roots() -> None:
     assert found.lower is not None
     assert alone.lower is not None
     assert found.lower > alone.lower
+
+
+def test_a_slice_where_the_measure_is_not_defined_says_so() -> None:
+    pool = errors(np.random.default_rng(3).normal(size=ROWS))
+    rows = np.arange(ROWS)
+    targets = RaggedRecord(np.where(rows % 2, rows, 4.0)[:, None], np.arange(ROWS + 1))
+    pool = replace(pool, data=replace(pool.data, targets=targets))
+    case = pool.case("quality.loss", 0.5, measure="r2", largest=1e3, by=("side",))
+    flat, other = JUDGES["quality.loss"](case)
+    assert "r2 is not defined on side: 0: the target is the same in every row" in flat.reason
+    assert (flat.verdict, flat.need) == (Verdict.INCONCLUSIVE, "rows on which it is defined")
+    assert other.estimate is not None
+    assert other.details["simultaneous_slices"] == 1.0
