@@ -51,6 +51,7 @@ def command(
     for missing, key in (("REFERENCE", "model"), ("VARIANT", "variants"), ("--data", "data")):
         if not options[key]:
             raise click.UsageError(f"Missing {missing}.", ctx)
+    _check_limits(ctx)
     order = Order(
         model=str(options["model"].absolute()),
         data=str(options["data"].absolute()),
@@ -63,6 +64,16 @@ def command(
         frugal=options["frugal"],
     )
     return certify(order, None, runs, as_json=as_json, quiet=quiet, export=export)
+
+
+def _check_limits(ctx: click.Context) -> None:
+    """A profile has limits of its own. Raises UsageError."""
+    given = click.core.ParameterSource.COMMANDLINE
+    named = {"whole": "--at-most", "slices": "--slice-at-most"}
+    said = [option for name, option in named.items() if ctx.get_parameter_source(name) is given]
+    if ctx.params["profile"] and said:
+        what = f"{said[0]} is for a check without --profile, which has limits of its own"
+        raise UsageError(what, next_step=f"leave out {said[0]}, or change the limit in the profile")
 
 
 def _usual(options: dict[str, Any], runs: Path) -> str:

@@ -85,6 +85,9 @@ def _differences(case: Case) -> tuple[Differences, Obtained, tuple[str, ...]] | 
         differences = Differences(values, data.weights, cluster, case.profile.icc_floor)
         return differences, after.obtained, case.digests(after, reference)
     if after is not None and after.obtained != "absent" and (pair := _losses(case)) is not None:
+        rule = MEASURES.get(pair[1].measure)
+        if rule is not None and not rule.is_mean:
+            return f"{pair[1].measure} is no mean over rows, so where it fell cannot be searched for."
         return _of_losses(case, *pair, None if data.weights is None else data.weights)
     return "the device's predictions were not obtained."
 

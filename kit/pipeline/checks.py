@@ -12,6 +12,7 @@ from kit.model.saturation import saturation_record
 from kit.quality.lag import nothing_to_look_at
 from kit.records import Recipe
 from kit.slicing.declared import declared, named_rows
+from kit.spec.measures import FAIRNESS_MEASURES, MEASURES
 from kit.spec.types import Dataset, DeviceSpec, Profile
 
 NEEDS_NO_ROWS = ("latency.", "memory.", "model.", "battery.", "data.", "numerics.")
@@ -81,6 +82,23 @@ def check_slices(profile: Profile, dataset: Dataset) -> None:
     for asked in profile.requirements:
         found = partial(declared, asked, data, profile.slices, profile.bins)
         _placed(f"requirement {asked.id!r}", profile, asked.line, found)
+
+
+def check_measures(profile: Profile, dataset: Dataset) -> None:
+    """A measure must be one of the dataset's task. Raises UsageError with the profile's line."""
+    task = dataset.task
+    for asked in profile.requirements:
+        rule = MEASURES.get(asked.measure)
+        of_groups = asked.metric.startswith("fairness.") and asked.measure in FAIRNESS_MEASURES
+        step = f"name one of: {', '.join(name for name, each in MEASURES.items() if task in each.tasks)}"
+        if rule is not None and task not in rule.tasks and not of_groups:
+            what = f"{asked.measure} is a measure of {' or '.join(rule.tasks)}, and the task is {task}"
+        elif asked.metric == "slices.found" and not asked.measure and task == "detection":
+            what = f"slices.found looks for where a mean over rows fell, and the task {task} has no such measure"
+            step = 'take it out, or ask quality.loss by columns; or name a function of your own: measure = "file.py:f"'
+        else:
+            continue
+        raise UsageError(f"requirement {asked.id!r}: {what}", where=f"{profile.path}:{asked.line}", next_step=step)
 
 
 def check_looks(profile: Profile, dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ from kit.pipeline.checks import (
     check_float,
     check_frugal,
     check_looks,
+    check_measures,
     check_runs_models,
     check_slices,
     check_trusted,
@@ -97,6 +98,7 @@ def read_inputs(order: Order) -> Inputs:
     if not order.rows_only:
         check_cost(profile, device)
     check_slices(profile, dataset)
+    check_measures(profile, dataset)
     check_looks(profile, as_loaded)
     made = {each.recipe.name: make_added(each, converted.model, dataset) for each in order.added}
     made |= given_variants(order.given, converted.model, dataset)

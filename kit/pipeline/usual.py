@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kit.digest import digest_bytes, short
 from kit.errors import StoreError
-from kit.spec.measures import USUAL_MEASURES
+from kit.spec.measures import MEASURES, USUAL_MEASURES
 from kit.spec.types import Dataset
 from kit.store import write_atomically
 
@@ -17,7 +17,7 @@ HEAD = """\
 
 [profile]
 name = "usual"
-description = "No worse than the reference: as a whole, on every slice, for every group, and where nobody looked."
+description = "No worse than the reference: {said}."
 confidence = 0.95   # each verdict is wrong at most once in twenty
 """
 
@@ -40,12 +40,18 @@ def usual_text(dataset: Dataset, whole: str, slices: str, *, frugal: bool = Fals
     parts = [_requirement("accuracy", drop, measure, whole, LOST.format(measure) if measure else WRONG)]
     if columns:
         parts.append(_requirement("slices", drop, measure, slices, PAID, by=columns))
-    if not frugal:
+    if not frugal and (not measure or MEASURES[measure].is_mean):
         least = max(LEAST_ROWS, dataset.test.record.rows // 10)
         parts.append(_requirement("found", "slices.found", measure, slices, UNSEEN, least=least))
     if sensitive and not frugal:
         parts.append(_requirement("fairness", "fairness.gap_change", measure, slices, WIDER, by=sensitive))
-    return HEAD.format(name=dataset.name) + "".join(parts)
+    return HEAD.format(name=dataset.name, said=_said(parts)) + "".join(parts)
+
+
+def _said(parts: list[str]) -> str:
+    """What is asked, in a few words."""
+    words = {"slices": "on every slice", "found": "where nobody looked", "fairness": "for every group of people"}
+    return ", ".join(["as a whole", *(told for name, told in words.items() if f'id = "{name}"' in "".join(parts))])
 
 
 def _requirement(

@@ -12,7 +12,8 @@ LABELLED: tuple[TaskName, ...] = ("classification", "anomaly")
 class MeasureRule:
     """A measure's words and unit: a "share" is 0 to 1, a "number" is in the target's own unit (or nats).
 
-    has_end: whether something bounds what one row can lose; if not, only a requirement's `largest` does.
+    has_end: whether something bounds what one row can lose; if not, only a requirement's `largest` does. is_mean:
+    whether it is a mean over rows, so that where it fell can be searched for.
     """
 
     subject: str
@@ -20,30 +21,31 @@ class MeasureRule:
     kind: Literal["share", "number"]
     tasks: tuple[TaskName, ...]
     has_end: bool = True
+    is_mean: bool = False
 
 
 MEASURES: dict[str, MeasureRule] = {
-    "accuracy": MeasureRule("an accuracy", "higher", "share", ("classification", "multilabel")),
+    "accuracy": MeasureRule("an accuracy", "higher", "share", ("classification", "multilabel"), is_mean=True),
     "balanced-accuracy": MeasureRule("a balanced accuracy", "higher", "share", ("classification",)),
     "f1": MeasureRule("an F1 score", "higher", "share", LABELLED),
     "f1-macro": MeasureRule("a macro-averaged F1 score", "higher", "share", ("classification", "multilabel")),
     "f1-micro": MeasureRule("a micro-averaged F1 score", "higher", "share", ("multilabel",)),
-    "hamming-loss": MeasureRule("a Hamming loss", "lower", "share", ("multilabel",)),
-    "log-loss": MeasureRule("a log loss", "lower", "number", ("classification", "multilabel")),
-    "brier": MeasureRule("a Brier score", "lower", "share", ("classification", "multilabel")),
+    "hamming-loss": MeasureRule("a Hamming loss", "lower", "share", ("multilabel",), is_mean=True),
+    "log-loss": MeasureRule("a log loss", "lower", "number", ("classification", "multilabel"), is_mean=True),
+    "brier": MeasureRule("a Brier score", "lower", "share", ("classification", "multilabel"), is_mean=True),
     "ece": MeasureRule("an expected calibration error", "lower", "share", ("classification",)),
     "auc": MeasureRule("an area under the ROC curve", "higher", "share", LABELLED),
     "average-precision": MeasureRule("an average precision", "higher", "share", LABELLED),
     "eer": MeasureRule("an equal error rate", "lower", "share", LABELLED),
     "miss-rate-at-1%": MeasureRule("a miss rate at 1 % false alarms", "lower", "share", LABELLED),
-    "mae": MeasureRule("a mean absolute error", "lower", "number", ("regression",), has_end=False),
+    "mae": MeasureRule("a mean absolute error", "lower", "number", ("regression",), has_end=False, is_mean=True),
     "rmse": MeasureRule("a root mean square error", "lower", "number", ("regression",), has_end=False),
     "r2": MeasureRule("a coefficient of determination", "higher", "share", ("regression",), has_end=False),
-    "wer": MeasureRule("a word error rate", "lower", "share", ("sequence",), has_end=False),
-    "frame-accuracy": MeasureRule("a frame accuracy", "higher", "share", ("frames",)),
+    "wer": MeasureRule("a word error rate", "lower", "share", ("sequence",), has_end=False, is_mean=True),
+    "frame-accuracy": MeasureRule("a frame accuracy", "higher", "share", ("frames",), is_mean=True),
     "frame-f1": MeasureRule("a frame F1 score", "higher", "share", ("frames",)),
-    "cosine": MeasureRule("a cosine similarity to the reference", "higher", "share", ("embedding",)),
-    "neighbours": MeasureRule("a share of nearest neighbours kept", "higher", "share", ("embedding",)),
+    "cosine": MeasureRule("a cosine similarity to the reference", "higher", "share", ("embedding",), is_mean=True),
+    "neighbours": MeasureRule("a share of nearest neighbours kept", "higher", "share", ("embedding",), is_mean=True),
     "map": MeasureRule("a mean average precision at IoU 0.50 to 0.95", "higher", "share", ("detection",)),
     "map-50": MeasureRule("a mean average precision at IoU 0.50", "higher", "share", ("detection",)),
 }
@@ -58,6 +60,9 @@ USUAL_MEASURES: dict[TaskName, str] = {
     "detection": "map-50",
 }
 """What is looked at where nobody says what: a share, by task; of the others accuracy."""
+
+SEARCHED = ", ".join([*(name for name, rule in MEASURES.items() if rule.is_mean), "file.py:function"])
+"""What `slices.found` can look for, told to people."""
 
 FAIRNESS_MEASURES = (
     "accuracy",

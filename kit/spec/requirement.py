@@ -11,7 +11,7 @@ from msgspec import Meta
 from kit.spec import units
 from kit.spec.counts import minimum_count
 from kit.spec.lines import KeyPath
-from kit.spec.measures import FAIRNESS_MEASURES, HARMS, MEASURES, has_end
+from kit.spec.measures import FAIRNESS_MEASURES, HARMS, MEASURES, SEARCHED, has_end
 from kit.spec.shapes import ColumnNames, Confidence, Name, Text, quantity
 from kit.spec.text import nearest
 from kit.spec.toml import Document
@@ -247,6 +247,9 @@ def _check_measure(document: Document, key: KeyPath, table: RequireTable, rule: 
         return
     if table.measure not in known and not _OWN.fullmatch(table.measure):
         raise document.error((*key, "measure"), f'there is no measure "{table.measure}"', nearest(table.measure, known))
+    if table.metric == "slices.found" and table.measure in MEASURES and not MEASURES[table.measure].is_mean:
+        what = f"{table.measure} is no mean over rows, so where it fell cannot be searched for"
+        raise document.error((*key, "measure"), what, f"take one of: {SEARCHED}; or ask quality.loss by columns")
     if table.harm is not None and table.measure not in HARMS[table.harm]:
         sensible = ", ".join(HARMS[table.harm])
         what = f"{table.measure} does not show the harm {table.harm}"

@@ -10,6 +10,15 @@ from kit.store import Run
 from tests.integration.conftest import ROOT, Edgeproof
 
 CNN = ROOT / "examples/watch/watch-cnn.onnx"
+OF_REGRESSION = """
+[profile]
+name = "own"
+
+[[require]]
+metric = "quality.loss"
+measure = "rmse"
+at_most = 0.5
+"""
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +120,31 @@ def test_a_check_that_was_cut_goes_on(tmp_path: Path, variants: Path, watch: Pat
         (("check", CNN, "faces.onnx", "--data", "DATA"), "the reference's is"),
         (("check", CNN, CNN, "--data", "DATA", "--at-most", "2"), "at_most"),
         (("check", CNN, CNN, "--data", "DATA", "--export", "rows.xlsx"), "unknown kind of file"),
+        (
+            ("check", CNN, CNN, "--data", "DATA", "--profile", "wearable", "--at-most", "2 points"),
+            "leave out --at-most",
+        ),
+        (("check", CNN, CNN, "--data", "DATA", "--profile", "PROFILE"), "own.toml:5"),
     ],
-    ids=["nothing", "no variant", "no data", "no file", "another model's", "no unit", "no format"],
+    ids=[
+        "nothing",
+        "no variant",
+        "no data",
+        "no file",
+        "another model's",
+        "no unit",
+        "no format",
+        "limits of a profile",
+        "another task's measure",
+    ],
 )
 def test_what_is_wrong_is_said_in_one_line(
     words: tuple[str | Path, ...], said: str, tmp_path: Path, watch: Path, faces: Path, edgeproof: Edgeproof
 ) -> None:
     shutil.copy(faces / "rnet.onnx", tmp_path / "faces.onnx")
-    done = edgeproof(*(watch / "watch.toml" if word == "DATA" else word for word in words), cwd=tmp_path)
+    (tmp_path / "own.toml").write_text(OF_REGRESSION)
+    files = {"DATA": watch / "watch.toml", "PROFILE": tmp_path / "own.toml"}
+    done = edgeproof(*(files.get(str(word), word) for word in words), cwd=tmp_path)
     assert done.returncode in (2, 6)
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -178,6 +178,14 @@ def with_losses(measure: str, harm: float) -> Evidence:
     )
 
 
+@pytest.mark.parametrize("measure", ["auc", "f1-macro", "map-50", "r2"])
+def test_what_is_no_mean_over_rows_is_not_searched_for(measure: str) -> None:
+    """Losses of its rows say nothing of the measure on some of them."""
+    (found,) = findings(with_losses(measure, 0.2), 0.1, measure=measure)
+    assert (found.verdict, found.obtained) == (Verdict.INCONCLUSIVE, "absent")
+    assert f"{measure} is no mean over rows" in found.reason
+
+
 @pytest.mark.parametrize(("measure", "unit"), [("brier", "points"), ("wer", "points"), ("log-loss", "1")])
 def test_losses_of_any_measure_are_searched(measure: str, unit: str) -> None:
     (found,) = findings(with_losses(measure, 0.2), 0.1, measure=measure)

@@ -155,6 +155,8 @@ def test_a_limit_is_in_its_measure_s_direction_and_unit(
         ('metric = "quality.loss"\nmeasure = "f1"\nat_most = "2 %"', "a difference of two shares"),
         ('metric = "latency.p50"\nslices = ["x"]\nat_most = "2 ms"', "latency.p50 is not judged by slice"),
         ('metric = "quality.loss"\nmeasure = "a.py:1f"\nat_most = 1', 'there is no measure "a.py:1f"'),
+        ('metric = "slices.found"\nmeasure = "auc"\nat_most = "1 points"', "auc is no mean over rows"),
+        ('metric = "slices.found"\nmeasure = "map-50"\nat_most = "1 points"', "map-50 is no mean over rows"),
         ('metric = "model.size"\npositive = "x"\nat_most = "1 MB"', "model.size takes no positive"),
         ('metric = "quality.loss"\nmeasure = "mae"\nlargest = 0\nat_most = 1', "it is 0"),
         ('metric = "quality.loss"\nmeasure = "mae"\nlargest = inf\nat_most = 1', "it is inf"),

@@ -169,7 +169,7 @@ def test_the_largest_file_is_read_quickly(tmp_path: Path) -> None:
     started = time.monotonic()
     document = read(path)
     assert document.line(("key49999",)) == 50_000
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # minutes, if reading were quadratic; a busy machine takes some seconds
 
 
 def test_windows_line_ends_and_byte_order_mark(tmp_path: Path) -> None:

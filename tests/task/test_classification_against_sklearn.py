@@ -25,6 +25,13 @@ def test_every_measure_of_a_profile_has_an_implementation_and_no_other() -> None
     assert list(MEASURES_BY_NAME) == list(MEASURES)
 
 
+def test_what_is_searched_for_is_a_mean_over_rows() -> None:
+    """On any rows it is then what these rows lose on average, which is what a search adds up."""
+    assert [name for name, rule in MEASURES.items() if rule.is_mean] == [
+        name for name, measure in MEASURES_BY_NAME.items() if measure.figure is None
+    ]
+
+
 @pytest.mark.parametrize(("seed", "classes", "ties", "weighted"), TABLES)
 def test_decisions(seed: int, classes: int, ties: bool, weighted: bool) -> None:
     of = classified(seed, classes=classes, ties=ties, weighted=weighted)
