@@ -165,13 +165,17 @@ def next_step(finding: Finding, others_passing: list[str]) -> str:
         steps.append(f"Met by {names}.")
     if finding.metric == "numerics.processor_flips" and finding.verdict is Verdict.FAIL:
         steps.append("Use a recipe with reduced range.")
+    if finding.metric.startswith("data.") and finding.verdict is Verdict.FAIL and not steps:
+        return "Mend the data, or change the limit: it is the same for every variant."
     return " ".join(steps) or "No variant meets it: change the model, the recipes or the limit."
 
 
 def drop_text(finding: Finding) -> str:
-    """A drop as the judge words it: ``lost 1.7 points [−5.2, +9.4]``; a gain says what it is as a drop."""
-    drop = finding.estimate or 0.0
-    size, ends = points(abs(drop)).removeprefix("+").replace("pp", "points"), interval_text(finding)
+    """A drop as the judge words it: ``lost 1.7 points [−5.2, +9.4]``; a gain of points says what it is as a drop."""
+    drop, ends = finding.estimate or 0.0, interval_text(finding)
+    if finding.unit != "points":
+        return f"{'gained' if drop < 0 else 'lost'} {finding_scale(finding).text(abs(drop))} {ends}".strip()
+    size = points(abs(drop)).removeprefix("+").replace("pp", "points")
     gained = f"gained {size}, as a drop {points(drop).removesuffix(' pp')}"
     return f"{gained if drop < 0 else f'lost {size}'} {ends}".strip()
 

@@ -36,6 +36,17 @@ def test_a_drop_keeps_the_sign_of_its_requirement(drop: float, lower: float, upp
     assert sentences.drop_text(found) == text
 
 
+def test_a_loss_in_another_unit_is_no_points() -> None:
+    found = finding(metric="quality.loss", unit="1", limit=0.1, estimate=0.15, lower=-0.12, upper=0.4)
+    assert sentences.drop_text(found) == "lost 0.15 [−0.12, 0.40]"
+    assert sentences.drop_text(finding(metric="quality.loss", unit="1", estimate=-0.15)).startswith("gained 0.15 [")
+
+
+def test_what_the_data_break_no_variant_mends() -> None:
+    found = finding(metric="data.shifted", unit="share", limit=0.0, estimate=0.3, verdict=Verdict.FAIL)
+    assert sentences.next_step(found, []).startswith("Mend the data")
+
+
 def test_what_is_certain_names_no_confidence() -> None:
     assert sentences.sureness(finding()) == "95 %"
     assert sentences.sureness(finding(confidence=1.0, method="exact: bytes of the file")) == "exact"
