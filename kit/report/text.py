@@ -64,16 +64,23 @@ def _measured(row: RequirementRow) -> str:
 def _variants(view: View, width: int) -> list[str]:
     """A line a variant, cheapest first: verdict, size, accuracy, its change, and what it breaks or leaves undecided."""
     names = min(28, max([len("variant"), *(_cells(row.name) for row in view.variants.rows)]))
-    head = f"  {_fit('variant', names)}  {'':<14}  {'size':>8}  {'accuracy':>8}  {'change':>8}"
+    right = f"  {'accuracy':>8}  {'change':>8}" if _has_accuracy(view) else ""
+    head = f"  {_fit('variant', names)}  {'':<14}  {'size':>8}{right}"
     lines = [head, *(line for row in view.variants.rows for line in _variant(row, view, names, width))]
     return [_cut(line, width).rstrip() for line in lines] if view.variants.rows else []
+
+
+def _has_accuracy(view: View) -> bool:
+    """Of a task that decides nothing there is none to be told."""
+    return any(row.change is not None for row in view.variants.rows)
 
 
 def _variant(row: VariantRow, view: View, names: int, width: int) -> list[str]:
     """The variant's line; its note follows under the verdict where it does not fit beside."""
     mark = "›" if row.chosen else " "
     verdict = f"{row.sign} {_fit(row.status, 12)}"
-    line = f"{mark} {_fit(row.name, names)}  {verdict}  {row.size:>8}  {row.accuracy:>8}  {row.change_text:>8}"
+    right = f"  {row.accuracy:>8}  {row.change_text:>8}" if _has_accuracy(view) else ""
+    line = f"{mark} {_fit(row.name, names)}  {verdict}  {row.size:>8}{right}"
     note = _note(row, view)
     if not note or _cells(f"{line}  {note}") <= width:
         return [f"{line}  {note}"]

@@ -91,3 +91,17 @@ def test_a_hostile_name_cannot_move_the_cursor() -> None:
 
 def _named(name: str) -> View:
     return scenes.view_of(builders.evidence(), builders.profile(name=name), replace(builders.device(), name=name))
+
+
+def test_accuracy_is_no_column_where_nothing_is_decided() -> None:
+    """A regression has none; an accuracy that is missing for one variant alone is said to be."""
+    view = scenes.broken()
+    assert "accuracy    change" in render_text(view)
+    rows = tuple(
+        replace(row, accuracy="not obtained", change=None, change_text="not obtained") for row in view.variants.rows
+    )
+    none = render_text(replace(view, variants=replace(view.variants, rows=rows)))
+    assert "not obtained" not in none
+    assert f"  {rows[0].size}" in none
+    some = replace(view.variants, rows=(rows[0], *view.variants.rows[1:]))
+    assert "not obtained" in render_text(replace(view, variants=some))
