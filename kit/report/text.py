@@ -29,7 +29,7 @@ def render_text(view: View, *, width: int = 80, color: bool = False, ascii: bool
         *_requirements(view.requirements, width),
         *_labelled(view.banner.status, view.banner.counts.partition(": ")[2] or view.banner.counts, width),
         *_labelled("", view.banner.sentence, width),
-        *(line for row in view.attention for line in _labelled("need", f"{row.label}: {row.next_step}", width)),
+        *(line for need in _needs(view) for line in _labelled("need", need, width)),
         *(_labelled("slices", view.slices.headline, width) if view.slices else ()),
         *(line for text in (view.slices.worst[1:] if view.slices else ()) for line in _labelled("", text, width)),
         *(_labelled("rows", view.sampling, width) if view.sampling else ()),
@@ -68,6 +68,11 @@ def _variants(view: View, width: int) -> list[str]:
     head = f"  {_fit('variant', names)}  {'':<14}  {'size':>8}{right}"
     lines = [head, *(line for row in view.variants.rows for line in _variant(row, view, names, width))]
     return [_cut(line, width).rstrip() for line in lines] if view.variants.rows else []
+
+
+def _needs(view: View) -> list[str]:
+    """What to do about each requirement, once where several need the same."""
+    return list(dict.fromkeys(f"{row.label}: {row.next_step}" for row in view.attention))
 
 
 def _has_accuracy(view: View) -> bool:

@@ -29,7 +29,7 @@ def _judged(*findings: Finding) -> VariantJudgement:
         ("quality.loss", "log-loss", "log-loss increase"),
         ("quality.loss", "cost.py:weighted", "weighted increase"),
         ("quality.value", "f1-macro", "f1-macro"),
-        ("slices.found", "auc", "worst slice found, auc"),
+        ("slices.found", "brier", "worst slice found, brier"),
         ("fairness.gap", "equalized-odds", "gap of groups, equalized-odds"),
         ("fairness.gap", "accuracy", "gap of groups"),
         ("fairness.gap_change", "", "fairness gap"),
@@ -38,6 +38,8 @@ def _judged(*findings: Finding) -> VariantJudgement:
 def test_a_label_names_the_measure(metric: str, measure: str, label: str) -> None:
     asked = replace(builders.requirement("accuracy.drop", 0.02), metric=metric, measure=measure)  # type: ignore[arg-type]
     assert label_of(finding(metric=metric), 1, asked) == label
+    worst = f"worst slice, {label}" if metric.startswith("quality.") else label
+    assert label_of(finding(metric=metric, subject="side=left"), 3, asked) == worst
 
 
 def test_looks_are_counted_as_looks_and_nothing_found_has_no_worst() -> None:

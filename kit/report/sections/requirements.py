@@ -114,9 +114,10 @@ def _row(
 def label_of(finding: Finding, findings: int, asked: Requirement | None) -> str:
     """What is required, in a few words; the measure is named where the requirement names one."""
     label = sentences.LABELS.get(finding.metric, clean(finding.metric))
-    if asked is not None and asked.measure:
-        return _with_measure(finding.metric, label, asked.measure)
     by_slice = findings > 1 or not sentences.is_whole(finding)
+    if asked is not None and asked.measure:
+        told = _with_measure(finding.metric, label, asked.measure)
+        return f"worst slice, {told}" if by_slice and finding.metric.startswith("quality.") else told
     return "worst slice" if by_slice and finding.metric == "accuracy.drop" else label
 
 
