@@ -10,7 +10,7 @@ import numpy as np
 from kit.judge.base import Case, undecided
 from kit.judge.rows import BoolArray
 from kit.records import Finding, Float64Array, LossRecord, Verdict
-from kit.spec.measures import has_end
+from kit.spec.measures import MEASURES, has_end
 from kit.task import MEASURES_BY_NAME, Losses, rows_of
 
 NEED = "state the largest loss that a row can have: largest = ..."
@@ -56,8 +56,7 @@ def held_back(case: Case, found: Finding, measure: str, mask: BoolArray) -> Find
 
 
 def _stands(found: Finding, measure: str) -> bool:
-    known = MEASURES_BY_NAME.get(measure)
-    is_mean = known is not None and known.figure is None
+    is_mean = measure in MEASURES and MEASURES[measure].is_mean
     return found.verdict is Verdict.FAIL and found.metric == "quality.value" and is_mean
 
 

@@ -171,12 +171,17 @@ def _finding(case: Case, compared: Compared, subject: str, mask: BoolArray) -> t
     found = finding(case, measured, subject=subject)
     sentence = _loss_sentence if is_loss else _value_sentence
     found = explained(found, sentence(case, compared, found, sample), more_rows(case, sample, found.limit))
-    fewest = min((int(part.sum()) for part in influences.parts), default=sample.rows)
+    fewest = _fewest(influences)
     if compared.name in FEW_MATTER and fewest < FEWEST:
         who = slice_name(subject) or "the dataset"
         reason = f"NOT TESTED: {who} has {count(fewest, 'row')} that {compared.name} rests on; minimum {FEWEST}."
         return undecided(found, reason, "more rows of the class that is looked for"), sample
     return held_back(case, found, compared.name, mask), sample
+
+
+def _fewest(influences: Influences) -> int:
+    """Rows of the smallest part that the figure cannot do without; all of them where there is none."""
+    return min((int(part.sum()) for part in influences.parts), default=len(influences.values))
 
 
 Counted = tuple[InfluenceCounts | RootCounts, float]
@@ -197,8 +202,8 @@ def _value_counts(case: Case, compared: Compared, influences: Influences, mask: 
     counts, effect = influence_counts(influences, cluster, floor, compared.least, compared.greatest)
     counts = replace(counts, bias=compared.bias(mask, cluster))
     if compared.name in FEW_MATTER:
-        fewest = min((int(part.sum()) for part in influences.parts), default=len(cluster))
-        counts = replace(counts, share_rows=max(1.0, fewest / len(cluster) * counts.rows))
+        share = _fewest(influences) / len(cluster)
+        counts = replace(counts, share_rows=max(1.0, share * counts.rows))
     return counts, effect
 
 
