@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 from kit.agent.cache import DEFAULT_CACHE_BYTES, ModelCache, default_folder
 from kit.agent.desk import Desk
+from kit.agent.ending import end_when_asked
 from kit.agent.server import Agent
 from kit.agent.stdio import StdioChannel, take_streams, wake_when_the_host_dies
 from kit.errors import EdgeproofError, UsageError
@@ -20,16 +19,13 @@ T = TypeVar("T", int, float)
 LEASE_S = 30.0
 """How long a host over TCP may be silent before another one is let in."""
 _LEASE_S, _CACHE_BYTES, _BAUD = (0.5, 86400.0), (1, 1 << 50), (50, 20_000_000)
-_TERMINATED = 128 + signal.SIGTERM  # as a shell tells it
-_PATIENCE_S = 5.0
-"""How long closing may take when asked to end."""
 
 
 def main() -> None:
     """Read the arguments and serve; exit with status 4, what is wrong and what to do, if that cannot be."""
     arguments = _parser().parse_args()
     streams = take_streams() if arguments.stdio else None
-    signal.signal(signal.SIGTERM, _end)
+    end_when_asked()
     try:
         agent = Agent(ModelCache(arguments.cache, arguments.cache_bytes))
         try:
@@ -41,14 +37,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _end(*_: object) -> NoReturn:
-    """Close what is open, and end even where that hangs."""
-    watch = threading.Timer(_PATIENCE_S, os._exit, [_TERMINATED])
-    watch.daemon = True
-    watch.start()
-    sys.exit(_TERMINATED)
 
 
 def _serve(agent: Agent, arguments: argparse.Namespace, streams: tuple[int, int] | None) -> None:

@@ -2,10 +2,7 @@
 
 import itertools
 import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -330,22 +327,3 @@ def test_threads_end_with_their_hosts(running):
     while threading.active_count() > before and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert threading.active_count() <= before
-
-
-HANGS = """
-import sys, time
-from kit.agent import __main__ as agent
-from kit.agent.server import Agent
-Agent.close = lambda self: (print("closing", flush=True), time.sleep(60))
-sys.argv = ["agent", "--tcp", "127.0.0.1:0", "--cache", sys.argv[1]]
-agent.main()
-"""
-
-
-def test_an_agent_that_is_asked_to_end_does_so_even_where_closing_hangs(tmp_path):
-    command = [sys.executable, "-c", HANGS, tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert "127.0.0.1" in process.stderr.readline()
-        process.terminate()
-        assert process.stdout.readline() == "closing\n"
-        assert process.wait(30) == 128 + signal.SIGTERM
