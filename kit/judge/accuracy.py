@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.frugal import judge_sample
 from kit.judge.rows import Outcomes, Sample, in_clusters, measures_instead, more_rows, outcomes, too_few
 from kit.judge.scenarios import told
@@ -30,10 +30,10 @@ def judge_value(case: Case) -> tuple[Finding, ...]:
 
 def _judged(case: Case, unit: str) -> tuple[Finding, ...]:
     predictions = case.variant.predictions
-    if predictions is None and case.variant.sample is not None:
+    if case.variant.sample is not None:
         return judge_sample(case)
     if predictions is None or predictions.obtained == "absent":
-        return (absent(case, unit, "the device's predictions were not obtained.", "run the dataset on the device"),)
+        return (absent(case, unit, *unpredicted(case)),)
     try:
         rows = outcomes(case, predictions)
     except UndefinedError as error:

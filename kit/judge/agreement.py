@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.frugal import judge_sample
 from kit.judge.rows import BoolArray, Outcomes, Sample, in_clusters, measures_instead, more_rows, outcomes, too_small
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
@@ -16,10 +16,10 @@ METHOD = "score bound (Wilson 1927), corrected for skewness and steps, at effect
 def judge_flips(case: Case) -> tuple[Finding, ...]:
     """Share of changed decisions, whole or by slice; both directions and other changes are in the details."""
     predictions = case.variant.predictions
-    if predictions is None and case.variant.sample is not None:
+    if case.variant.sample is not None:
         return judge_sample(case)
     if predictions is None or predictions.obtained == "absent":
-        return (absent(case, "share", "the device's predictions were not obtained.", "run the dataset on the device"),)
+        return (absent(case, "share", *unpredicted(case)),)
     try:
         rows = outcomes(case, predictions)
     except UndefinedError as error:

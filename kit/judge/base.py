@@ -130,6 +130,14 @@ def absent(case: Case, unit: str, reason: str, need: str, subject: str = "") -> 
     )  # fmt: skip
 
 
+def unpredicted(case: Case) -> tuple[str, str]:
+    """Why there are no predictions of all rows, as a sentence, and what to do about it."""
+    if case.variant.sample is None:
+        return "the device's predictions were not obtained.", "run the dataset on the device"
+    reason = "not all rows were run: those that were already break another requirement."
+    return reason, "make that one hold, or run all rows: leave out --frugal"
+
+
 def certifying(case: Case, of: Finding) -> Finding:
     """Hold back a verdict that its source cannot carry.
 

@@ -1,5 +1,7 @@
 """Records that belong together: a verdict never mixes models, datasets, row counts or origins."""
 
+import numpy as np
+
 from kit.errors import MeasurementError
 from kit.judge import wellformed, wellformed_answers
 from kit.judge.wellformed import NEXT, refuse
@@ -72,6 +74,8 @@ def _check_variant(variant: VariantEvidence, data: DatasetRecord, reference: Pre
     _check_losses(name, digest, variant.losses, data)
     if variant.sample is not None:
         _check_sample(name, digest, variant.sample, data)
+        if variant.predictions is not None:
+            _check_same_rows(name, variant.sample, variant.predictions)
 
 
 def _check_sample(name: str, digest: str, sample: SampleRecord, data: DatasetRecord) -> None:
@@ -84,6 +88,15 @@ def _check_sample(name: str, digest: str, sample: SampleRecord, data: DatasetRec
         if twin.model_digest != digest or twin.data_digest != data.data_digest or twin.obtained != "computed":
             raise refuse("the twin is another model, of other data, or was not computed", name)
         wellformed_answers.check_predictions(twin, data, name)
+
+
+def _check_same_rows(name: str, sample: SampleRecord, predictions: PredictionRecord) -> None:
+    """Where the rest of the rows was run, the rows of the sample are as they came."""
+    scores, decisions = predictions.scores[sample.order], predictions.decisions[sample.order]
+    if not (np.array_equal(scores, sample.scores) and np.array_equal(decisions, sample.decisions)):
+        raise refuse("the predictions are not those of the sample on its rows", name)
+    if predictions.obtained != sample.obtained:
+        raise refuse(f"the predictions are {predictions.obtained}, and the sample is {sample.obtained}", name)
 
 
 def _check_width(name: str, predictions: PredictionRecord, reference: PredictionRecord) -> None:

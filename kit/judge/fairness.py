@@ -14,7 +14,7 @@ from kit.errors import SpecError
 from kit.fairness.compare import Bounds, Comparison, compared, gap_change, gap_estimate
 from kit.fairness.groups import MOST_GROUPS, Groups, grouped, groupings, separate
 from kit.fairness.parts import Part
-from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.endless import assumption, held_back
 from kit.judge.group_figures import parts_of
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
@@ -89,7 +89,7 @@ def by_question(case: Case, judged: Judged) -> tuple[Finding, ...]:
     """One finding a question; what cannot be asked of these records is absent, with its reason."""
     predictions, unit = case.variant.predictions, unit_of(case, case.requirement.measure)
     if predictions is None or predictions.obtained == "absent":
-        return (absent(case, unit, "the device's predictions were not obtained.", "run the dataset on the device"),)
+        return (absent(case, unit, *unpredicted(case)),)
     if not case.requirement.by:
         return (absent(case, unit, "the requirement names no column of groups.", "add `by` to the requirement"),)
     return tuple(_answered(case, predictions, question, judged) for question in questions(case))

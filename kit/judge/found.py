@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, certifying, explained, finding
+from kit.judge.base import Case, Measured, absent, certifying, explained, finding, unpredicted
 from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up, slice_name
 from kit.records import Finding, LossRecord, Obtained, PredictionRecord, Verdict
 from kit.slicing.ceiling import Ceiling, ceiling, critical_values, rows_that_decide
@@ -47,8 +47,8 @@ class _Looked:
 def judge_found(case: Case) -> tuple[Finding, ...]:
     """A FAIL for each confirmed conjunction, or else one finding on all of them."""
     given = _differences(case)
-    if isinstance(given, str):
-        return (absent(case, _unit(case), given, "run the dataset on the device"),)
+    if isinstance(given, Finding):
+        return (given,)
     data, asked = case.evidence.dataset, case.requirement
     columns = searched_columns(data, case.profile.bins, case.evidence.found_columns)
     if not columns:
@@ -75,8 +75,8 @@ def judge_found(case: Case) -> tuple[Finding, ...]:
     return (certifying(case, _all(looked)),)
 
 
-def _differences(case: Case) -> tuple[Differences, Obtained, tuple[str, ...]] | str:
-    """What the optimization cost each row, or why that is not known."""
+def _differences(case: Case) -> tuple[Differences, Obtained, tuple[str, ...]] | Finding:
+    """What the optimization cost each row, or the finding that it is not known."""
     data, reference, variant = case.evidence.dataset, case.evidence.reference_predictions, case.variant
     cluster = None if data.cluster_column is None else data.cluster
     after = variant.predictions
@@ -87,9 +87,10 @@ def _differences(case: Case) -> tuple[Differences, Obtained, tuple[str, ...]] | 
     if after is not None and after.obtained != "absent" and (pair := _losses(case)) is not None:
         rule = MEASURES.get(pair[1].measure)
         if rule is not None and not rule.is_mean:
-            return f"{pair[1].measure} is no mean over rows, so where it fell cannot be searched for."
+            reason = f"{pair[1].measure} is no mean over rows, so where it fell cannot be searched for."
+            return absent(case, _unit(case), reason, "search by a measure that is a mean over rows")
         return _of_losses(case, *pair, None if data.weights is None else data.weights)
-    return "the device's predictions were not obtained."
+    return absent(case, _unit(case), *unpredicted(case))
 
 
 def _unit(case: Case) -> str:

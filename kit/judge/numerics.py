@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.rows import BoolArray, measures_instead, more_rows, outcomes
 from kit.judge.sentences import count, interval, quantity
 from kit.records import Finding, Obtained, PredictionRecord, Verdict
@@ -47,6 +47,8 @@ def judge_processor_flips(case: Case) -> tuple[Finding, ...]:
         return (_float(case),)
     exact, own = case.variant.exact_predictions, case.variant.predictions
     if exact is None or own is None or "absent" in (exact.obtained, own.obtained):
+        if case.variant.sample is not None and own is None:
+            return (absent(case, "share", *unpredicted(case)),)
         missing = "with exact arithmetic" if exact is None or exact.obtained == "absent" else "on the device"
         return (absent(case, "share", f"predictions {missing} were not obtained.", f"run the dataset {missing}"),)
     if changed_rows(case.evidence.dataset, exact, own) is None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
+from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.endless import assumption, held_back, own_losses
 from kit.judge.rows import BoolArray, Sample, in_clusters, more_rows, too_small
 from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
@@ -97,8 +97,7 @@ def judge_quality(case: Case) -> tuple[Finding, ...]:
     """The measure on the device, or by how much it is worse than the reference's, whole or by slice."""
     predictions = case.variant.predictions
     if predictions is None or predictions.obtained == "absent":
-        reason, need = "the device's predictions were not obtained.", "run the dataset on the device"
-        return (absent(case, unit_of(case), reason, need),)
+        return (absent(case, unit_of(case), *unpredicted(case)),)
     try:
         compared = _compared(case)
     except UndefinedError as error:

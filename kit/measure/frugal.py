@@ -1,4 +1,4 @@
-"""Run only the rows that verdicts need: in random order, until nothing is undecided or no row is left."""
+"""Run only the rows that verdicts need: in random order, until nothing is undecided or no row is left; or the rest."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,6 +74,32 @@ def sample_part(
     return replace(sample, stopped=SPENT if wanted(sample).any() or len(sample.order) == len(order) else DECIDED)
 
 
+def run_rest(
+    device: Device,
+    digest: str,
+    part: DatasetPart,
+    sample: SampleRecord,
+    *,
+    output: str | None,
+    spec: DeviceSpec,
+    progress: Progress | None = None,
+) -> PredictionRecord:
+    """Predictions of all rows of a part: those of `sample`, and the device's of every row that it lacks.
+
+    Raises MeasurementError, DeviceError and LinkError as `sample_part` does.
+    """
+    rows = len(part.inputs)
+    scores = np.empty((rows, sample.scores.shape[1]), np.float32)
+    scores[sample.order] = sample.scores
+    left = np.setdiff1d(np.arange(rows), sample.order)
+    if len(left):
+        scores[left] = _scores(device, digest, part, left, output, spec, progress)
+    return PredictionRecord(
+        digest, part.record.data_digest, spec.name, "default", scores, scores.argmax(axis=1).astype(np.int64),
+        sample.obtained,
+    )  # fmt: skip
+
+
 def _batch(order: Int64Array, position: int, wanted: NDArray[np.bool_], done: int) -> Int64Array:
     """The next wanted rows in order, as many as there are until the next look."""
     if not wanted.any():
@@ -83,9 +109,10 @@ def _batch(order: Int64Array, position: int, wanted: NDArray[np.bool_], done: in
 
 
 def _scores(
-    device: Device, digest: str, part: DatasetPart, rows: Int64Array, output: str | None, spec: DeviceSpec
-) -> Float32Array:
-    scores = device.predict(digest, part.inputs[rows], output=output, exact=False)
+    device: Device, digest: str, part: DatasetPart, rows: Int64Array, output: str | None, spec: DeviceSpec,
+    progress: Progress | None = None,
+) -> Float32Array:  # fmt: skip
+    scores = device.predict(digest, part.inputs[rows], output=output, exact=False, progress=progress)
     where, classes = f"device {spec.name}", len(part.record.classes)
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():

@@ -14,7 +14,7 @@ from kit.model.session import runs_exactly
 from kit.model.weights import file_sizes
 from kit.pipeline.asked import Asked, asked_seconds
 from kit.pipeline.evidence import Bundle, load_bundle
-from kit.pipeline.frugal import sample_variant
+from kit.pipeline.frugal import predict_rest, sample_variant
 from kit.pipeline.order import Inputs
 from kit.pipeline.same_device import require_same_device
 from kit.pipeline.watched import watched_on
@@ -154,10 +154,14 @@ def _measure_variant(work: Work, asked: Asked, device: Device, name: str, data: 
     def saturating() -> PredictionRecord | None:
         return predict_saturating(data, inputs.dataset) if variant.saturation.can_saturate else None
 
+    def whole() -> PredictionRecord | None:
+        return predict(exact=False) if sample is None else predict_rest(work, device, name, digest, sample)
+
+    sample = None
     if inputs.frugal:
-        work.step(f"sample/{name}", SampleRecord, lambda: sample_variant(work, device, name, data, digest))
-    for kind, produce in (("predictions", lambda: predict(exact=False)), ("exact_predictions", exact)):
-        work.step(f"{kind}/{name}", PredictionRecord, (lambda: None) if inputs.frugal else produce)
+        sample = work.step(f"sample/{name}", SampleRecord, lambda: sample_variant(work, device, name, data, digest))
+    said = work.step(f"predictions/{name}", PredictionRecord, whole)
+    work.step(f"exact_predictions/{name}", PredictionRecord, lambda: None if said is None else exact())
     work.step(f"saturating_predictions/{name}", PredictionRecord, saturating)
     asked.of(device, name, digest)
     if inputs.rows_only:

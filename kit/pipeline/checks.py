@@ -15,9 +15,6 @@ from kit.slicing.declared import declared, named_rows
 from kit.spec.measures import FAIRNESS_MEASURES, MEASURES
 from kit.spec.types import Dataset, DeviceSpec, Profile
 
-NEEDS_NO_ROWS = ("latency.", "memory.", "model.", "battery.", "data.", "numerics.")
-"""Families of metrics that a sample of the rows does not touch."""
-
 
 def check_runs_models(device: DeviceSpec) -> None:
     """The device must run the models that it is given. Raises UsageError."""
@@ -128,24 +125,17 @@ def _placed(what: str, profile: Profile, line: int, check: Callable[[], object])
 
 
 def check_frugal(profile: Profile, dataset: Dataset) -> None:
-    """Rows must be of one class each, and every requirement on them one that some can decide. Raises UsageError."""
+    """Rows must be of one class each, and a requirement on them one that some can decide. Raises UsageError."""
     if dataset.task != "classification":
         raise UsageError(
             f"--frugal stops early where an answer names one class for a row, and the task is {dataset.task}",
             where=dataset.path,
             next_step="leave out --frugal: all rows are run",
         )
-    on_rows = [each for each in profile.requirements if not each.metric.startswith(NEEDS_NO_ROWS)]
-    for each in on_rows:
-        if each.metric not in SAMPLED:
-            raise UsageError(
-                f"--frugal decides {', '.join(SAMPLED)} on some rows, and {each.metric} needs all of them",
-                where=f"{profile.path}:{each.line}",
-                next_step="leave out --frugal, or give a profile without this requirement",
-            )
-    if not on_rows:
-        what = "--frugal runs the rows that decide, and no requirement is about rows"
-        raise UsageError(what, where=profile.path, next_step=f"require one of: {', '.join(SAMPLED)}")
+    if not any(each.metric in SAMPLED for each in profile.requirements):
+        what = "--frugal stops at the rows that decide, and no requirement is one that some rows can decide"
+        step = f"leave out --frugal, or require one of: {', '.join(SAMPLED)}"
+        raise UsageError(what, where=profile.path, next_step=step)
 
 
 def is_own(measure: str) -> bool:

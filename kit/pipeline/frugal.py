@@ -1,17 +1,30 @@
-"""Predictions of as few rows as decide: the step of a run that sends them."""
+"""Predictions of as few rows as decide: the steps of a run that send them, and the others where those are needed."""
 
+from dataclasses import replace
 from functools import partial
 
 from kit.device.base import Device
 from kit.judge.base import Case
 from kit.judge.family import candidates_of
 from kit.judge.follow import Follow
+from kit.judge.frugal import judge_sample
 from kit.judge.sampled import SAMPLED
-from kit.measure.frugal import sample_part
+from kit.measure.frugal import run_rest, sample_part
 from kit.model.twin import host_twin
 from kit.pipeline.target import saturates
 from kit.pipeline.work import Work
-from kit.records import DeviceRecord, Evidence, SampleRecord, VariantEvidence, VariantRecord
+from kit.records import (
+    DeviceRecord,
+    Evidence,
+    PredictionRecord,
+    SampleRecord,
+    VariantEvidence,
+    VariantRecord,
+    Verdict,
+)
+
+NEEDS_NO_ROWS = ("latency.", "memory.", "model.", "battery.", "data.", "privacy.", "explanation.")
+"""Families of metrics that do not rest on the device's predictions of the test part."""
 
 
 def sample_variant(work: Work, device: Device, name: str, data: bytes, digest: str) -> SampleRecord:
@@ -36,6 +49,28 @@ def sample_variant(work: Work, device: Device, name: str, data: bytes, digest: s
         keep=partial(_keep, work, step),
         progress=work.progress,
     )
+
+
+def predict_rest(work: Work, device: Device, name: str, digest: str, sample: SampleRecord) -> PredictionRecord | None:
+    """Predictions of all rows, where a requirement needs all of them and none that some could decide is broken.
+
+    A variant that is broken already is not certified whatever the other rows say; so they are not sent.
+    """
+    inputs = work.inputs
+    asked = {each.metric for each in inputs.profile.requirements} - set(SAMPLED)
+    if all(metric.startswith(NEEDS_NO_ROWS) for metric in asked) or _is_broken(work, name, sample):
+        return None
+    return run_rest(
+        device, digest, inputs.dataset.test, sample,
+        output=inputs.dataset.output_name, spec=inputs.device, progress=work.progress,
+    )  # fmt: skip
+
+
+def _is_broken(work: Work, name: str, sample: SampleRecord) -> bool:
+    """Whether the sample breaks a requirement, as the verdict will have it."""
+    cases = [replace(case, variant=replace(case.variant, sample=sample)) for case in _cases(work, name)]
+    findings = (found for case in cases for found in judge_sample(case))
+    return any(found.verdict is Verdict.FAIL for found in findings)
 
 
 def _keep(work: Work, step: str, sample: SampleRecord) -> None:

@@ -4,8 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
+from kit.records import PredictionRecord, SampleRecord
 from kit.store import Run
 from tests.integration.conftest import ROOT, Edgeproof
 
@@ -33,6 +36,16 @@ def variants(tmp_path_factory: pytest.TempPathFactory, watch: Path, edgeproof: E
 
 def reduced(variants: Path) -> Path:
     return variants / "watch-cnn.int8-per-channel-reduced.onnx"
+
+
+def mixed_up(folder: Path) -> Path:
+    """The CNN with its classes in another order."""
+    model = onnx.load(CNN)
+    (head,) = (each for each in model.graph.initializer if each.name == "head.w")
+    classes = onnx.numpy_helper.to_array(head)
+    head.CopyFrom(onnx.numpy_helper.from_array(np.roll(classes, 1, axis=0), head.name))
+    onnx.save(model, folder / "mixed-up.onnx")
+    return folder / "mixed-up.onnx"
 
 
 def the_run(folder: Path) -> Path:
@@ -108,6 +121,37 @@ def test_a_check_that_was_cut_goes_on(tmp_path: Path, variants: Path, watch: Pat
     resumed = edgeproof("check", "--resume", run.name, cwd=tmp_path)
     assert resumed.returncode == whole.returncode, resumed.stderr
     assert resumed.stdout == whole.stdout
+
+
+def test_frugal_runs_every_row_for_what_needs_them_unless_some_break_a_requirement(
+    tmp_path: Path, variants: Path, watch: Path, edgeproof: Edgeproof
+) -> None:
+    """The wearable profile asks for a gap of groups and for the processor's flips beside accuracy."""
+    words = ("check", CNN, reduced(variants), "--data", watch / "watch.toml", "--frugal", "--json")
+    good = edgeproof(*words, "--profile", "wearable", cwd=tmp_path)
+    assert good.returncode in (0, 3), good.stderr
+    run = Run.load(the_run(tmp_path))
+    name = run.record.recipes[0]
+    sample, said = run.get(f"sample/{name}", SampleRecord), run.get(f"predictions/{name}", PredictionRecord)
+    assert len(sample.order) < len(said.decisions) == 2008
+    assert run.get_optional(f"exact_predictions/{name}", PredictionRecord) is not None
+    by_metric = {item["metric"]: item for item in json.loads(good.stdout)["requirements"]}
+    assert by_metric["numerics.processor_flips"]["verdict"] == "PASS"
+    whole = edgeproof(*(word for word in words if word != "--frugal"), "--profile", "wearable", cwd=tmp_path)
+    plain = {item["metric"]: item for item in json.loads(whole.stdout)["requirements"]}
+    assert plain["fairness.gap_change"] == by_metric["fairness.gap_change"]
+
+    words = ("check", CNN, mixed_up(tmp_path), *words[3:])
+    bad = edgeproof(*words, "--profile", "wearable", "--runs", "bad", cwd=tmp_path)
+    assert bad.returncode == 1, bad.stderr
+    (path,) = (each for each in (tmp_path / "bad").iterdir() if each.is_dir())
+    broken = Run.load(path)
+    name = broken.record.recipes[0]
+    assert len(broken.get(f"sample/{name}", SampleRecord).order) < 1000
+    assert broken.get_optional(f"predictions/{name}", PredictionRecord) is None
+    left = [item for item in json.loads(bad.stdout)["requirements"] if item["estimate"] is None]
+    assert [item["metric"] for item in left] == ["fairness.gap_change"]
+    assert "already break another requirement" in left[0]["reason"]
 
 
 @pytest.mark.parametrize(

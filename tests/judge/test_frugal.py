@@ -369,3 +369,61 @@ def test_a_share_above_the_reference_s_own_is_not_given_up() -> None:
     asked = requirement("accuracy.value", 0.9)
     sample, follow = run(given, asked)
     assert findings(given, asked, sample)[0].verdict is Verdict.PASS, follow.told
+
+
+def whole(**changes: object) -> Evidence:
+    """Evidence of a frugal run whose other rows were run too; its predictions changed."""
+    first, second = with_sample().variants
+    record = evidence([VariantPlan("fp32"), CALM]).variants[1].predictions
+    assert record is not None
+    return replace(with_sample(), variants=(first, replace(second, predictions=replace(record, **changes))))
+
+
+GROUPS = requirement("fairness.gap_change", 0.2, by=("side",))
+
+
+def test_what_needs_every_row_is_judged_on_every_row_and_the_rest_by_the_sample() -> None:
+    judged = judge(whole(), profile([DROP, GROUPS]), device()).variants[1]
+    drop, groups = judged.findings
+    assert (drop.rows, "betting bound" in drop.method) == (400, True)
+    assert (groups.rows, groups.obtained) == (2008, "measured")
+    plain = judge(evidence([VariantPlan("fp32"), CALM]), profile([DROP, GROUPS]), device()).variants[1]
+    assert groups == plain.findings[1]
+    assert drop != plain.findings[0]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [GROUPS, requirement("slices.found", 0.2), requirement("quality.loss", 0.2, measure="brier"),
+     requirement("fairness.gap", 0.2, by=("side",), measure="accuracy"),
+     requirement("numerics.processor_flips", 0.0)],
+    ids=lambda asked: asked.metric,
+)  # fmt: skip
+def test_what_needs_every_row_says_why_there_are_not_all(asked: Requirement) -> None:
+    (found,) = judge(with_sample(), profile([asked]), device()).variants[1].findings
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert (found.obtained, found.estimate) == ("absent", None)
+    assert found.reason == "not all rows were run: those that were already break another requirement."
+    assert "leave out --frugal" in found.need
+
+
+def of_whole(name: str) -> np.ndarray:
+    record = evidence([VariantPlan("fp32"), CALM]).variants[1].predictions
+    assert record is not None
+    return np.array(getattr(record, name))
+
+
+def test_predictions_beside_a_sample_are_the_sample_s_on_its_rows() -> None:
+    asked, row = profile([DROP]), int(random_order(2008, 0)[7])
+    scores, decisions = of_whole("scores"), of_whole("decisions")
+    scores[row] = np.roll(scores[row], 1)
+    decisions[row] = scores[row].argmax()
+    with pytest.raises(MeasurementError, match="are not those of the sample"):
+        judge(whole(scores=scores, decisions=decisions), asked, device())
+    with pytest.raises(MeasurementError, match="are emulated, and the sample is measured"):
+        judge(whole(obtained="emulated"), asked, device())
+    outside = int(random_order(2008, 0)[-1])
+    scores, decisions = of_whole("scores"), of_whole("decisions")
+    scores[outside] = np.roll(scores[outside], 1)
+    decisions[outside] = scores[outside].argmax()
+    judge(whole(scores=scores, decisions=decisions), asked, device())

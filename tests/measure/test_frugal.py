@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from kit.device import open_device
@@ -14,7 +15,8 @@ from kit.errors import MeasurementError
 from kit.judge.base import Case
 from kit.judge.follow import Follow
 from kit.judge.frugal import judge_sample
-from kit.measure.frugal import DECIDED, SPENT, UNDER_WAY, sample_part
+from kit.measure import predict_part
+from kit.measure.frugal import DECIDED, SPENT, UNDER_WAY, run_rest, sample_part
 from kit.model.session import HostSession
 from kit.records import DatasetRecord, Evidence, PredictionRecord, SampleRecord, Verdict
 from kit.spec.types import DatasetPart, DeviceSpec, MeasurePlan
@@ -165,3 +167,33 @@ def test_an_empty_part_is_spent_at_once(device: Device) -> None:
     found = sample_part(device, device.deploy(linear()), nothing, **options)  # type: ignore[arg-type]
     assert len(found.order) == 0
     assert found.stopped == SPENT
+
+
+def test_the_rest_is_only_what_the_sample_lacks(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    some, digest, sent = sample(device, linear()), device.deploy(linear()), []
+    predict = device.predict
+
+    def counted(digest: str, inputs: NDArray[np.generic], **options: object) -> NDArray[np.float32]:
+        sent.append(len(inputs))
+        return predict(digest, inputs, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(device, "predict", counted)
+    told: list[tuple[int, int]] = []
+    found = run_rest(
+        device, digest, PART, some, output=None, spec=SPEC, progress=lambda done, of: told.append((done, of))
+    )
+    assert sent == [COUNT - len(some.order)]
+    assert told[-1] == (sent[0], sent[0])
+    whole = predict_part(device, digest, PART, output=None, exact=False, spec=SPEC)
+    for field in fields(PredictionRecord):
+        assert_array_equal(getattr(found, field.name), getattr(whole, field.name))
+
+
+def test_of_a_sample_that_has_every_row_nothing_is_left(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = sample(device, linear(), wanted=lambda _: np.ones(COUNT, dtype=np.bool_))
+    assert every.stopped == SPENT
+    digest = device.deploy(linear())
+    monkeypatch.setattr(device, "predict", lambda *_, **__: pytest.fail("asked for rows"))
+    found = run_rest(device, digest, PART, every, output=None, spec=SPEC)
+    assert (found.decisions == LABELS).all()
+    assert found.scores.shape == (COUNT, CLASSES)

@@ -91,6 +91,9 @@ def test_a_sample_is_told_with_what_it_leaves_open_and_its_estimate() -> None:
     known = replace(known, predictions=None, sample=sample)
     text = sampling_text(evidence, known, judged)
     assert text.endswith("what rows can decide is decided, and drop stays undecided.")
+    assert sampling_text(evidence, replace(known, predictions=all_of), judged).endswith(
+        "and drop stays undecided; then the others were, since not all is decided by some rows."
+    )
     told = replace(evidence, variants=(known,))
     judgement = replace(judge(evidence, builders.profile(), builders.device()), variants=(judged,), chosen=name)
     (row,) = build_variants(told, judgement, builders.profile()).rows

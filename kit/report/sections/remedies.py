@@ -26,12 +26,12 @@ def build_remedies(told: Iterable[tuple[str, str, str]]) -> tuple[Remedy, ...]:
 
 def sampling_text(evidence: Evidence, variant: VariantEvidence | None, judged: VariantJudgement | None) -> str:
     """How many rows crossed the link where a run stopped early, and what they leave open; empty where all did."""
-    sample = None if variant is None else variant.sample
-    if sample is None:
+    if variant is None or (sample := variant.sample) is None:
         return ""
     rows, asked = len(sample.order), evidence.dataset.rows
     ran = f"{rows:,} of {count(asked, 'row')} ({percent(rows / asked)}) were run on the device"
-    text = f"{ran}: {clean(sample.stopped)}{_undecided(judged)}."
+    rest = "; then the others were, since not all is decided by some rows" * (variant.predictions is not None)
+    text = f"{ran}: {clean(sample.stopped)}{_undecided(judged)}{rest}."
     if sample.twin is None or not rows:
         return text
     same = int((sample.twin.decisions[sample.order] == sample.decisions).sum())
