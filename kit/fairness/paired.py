@@ -5,14 +5,14 @@ those of the others), so that its change is a paired difference of shares. A gap
 neither is smooth, so gaps get simultaneous bounds of their groups' rates and no bootstrap.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.records import Float64Array, Int64Array
-from kit.stats.clusters import ClusterSums, cluster_sums, design_effect
-from kit.stats.proportions import PairedCounts, Successes
+from kit.stats.outcomes import Outcomes, Sample
 
 BoolArray = NDArray[np.bool_]
 
@@ -42,7 +42,8 @@ class Figure:
 class Rows:
     """Rows to compare deciders on: labels, cluster int64 [n]; group int64 [n] from 0 to groups - 1; positive: a class.
 
-    icc_floor: the least correlation assumed between rows of one cluster.
+    icc_floor: the least correlation assumed between rows of one cluster. weights: float64 [n], None where all rows
+    count alike.
     """
 
     labels: Int64Array
@@ -51,12 +52,18 @@ class Rows:
     groups: int
     positive: int
     icc_floor: float
+    weights: Float64Array | None = None
 
     def taken(self, mask: BoolArray) -> "Rows":
         """The rows of `mask` bool [n]; groups keep their numbers."""
-        return Rows(
-            self.labels[mask], self.cluster[mask], self.group[mask], self.groups, self.positive, self.icc_floor
+        return replace(
+            self, labels=self.labels[mask], cluster=self.cluster[mask], group=self.group[mask],
+            weights=None if self.weights is None else self.weights[mask],
         )  # fmt: skip
+
+    def outcomes(self, before: BoolArray, after: BoolArray) -> Outcomes:
+        """What each row came to under two deciders, bool [n] each."""
+        return Outcomes(self.cluster, before, after, before != after, self.icc_floor, self.weights)
 
     def over(self, which: str) -> BoolArray:
         """Rows of a rate: "all", those of the class that is wanted ("positives"), or the others: bool [n]."""
@@ -71,7 +78,12 @@ class Rows:
 
 def change_of_share(rows: Rows, before: BoolArray, after: BoolArray, confidence: float) -> Figure:
     """Share of `after` less share of `before`, bool [n >= 1] each on the same rows."""
-    return _figure(_paired(rows, after, before), confidence)
+    return _figure(rows.outcomes(after, before).drop(), confidence)
+
+
+def share(rows: Rows, shown: BoolArray, confidence: float) -> Figure:
+    """Share of `shown`, bool [n >= 1]."""
+    return _figure(rows.outcomes(shown, shown).accuracy(shown), confidence)
 
 
 def gap(rows: Rows, criterion: str, decisions: Int64Array, confidence: float) -> Figure | None:
@@ -106,20 +118,10 @@ def gap_change(rows: Rows, criterion: str, before: Int64Array, after: Int64Array
     level, reach = _level(third, rows.groups * len(parts)), 0.0
     for which, what in parts:
         changes = _changes(rows, which, rows.shown(what, before), rows.shown(what, after), level)
+        assert changes is not None  # the gaps have the same rows
         reach = max(reach, max(each.upper for each in changes) - min(each.lower for each in changes))
     lower, upper = second.lower - first.upper, second.upper - first.lower
     return Figure(second.estimate - first.estimate, max(lower, -reach), min(upper, reach))
-
-
-def rates(rows: Rows, criterion: str, decisions: Int64Array) -> Float64Array:
-    """Each rate of the criterion in each group, [rates, groups]; NaN where a group has no row of it."""
-    table = np.full((len(CRITERIA[criterion]), rows.groups), np.nan)
-    for place, (which, what) in enumerate(CRITERIA[criterion]):
-        over, shown = rows.over(which), rows.shown(what, decisions)
-        total = np.bincount(rows.group[over], minlength=rows.groups)
-        count = np.bincount(rows.group[over & shown], minlength=rows.groups)
-        table[place, total > 0] = count[total > 0] / total[total > 0]
-    return table
 
 
 def _level(confidence: float, claims: int) -> float:
@@ -127,39 +129,22 @@ def _level(confidence: float, claims: int) -> float:
 
 
 def _rates(rows: Rows, which: str, shown: BoolArray, level: float) -> list[Figure] | None:
-    over, found = rows.over(which), []
-    for group in range(rows.groups):
-        mask = over & (rows.group == group)
-        if not mask.any():
-            return None
-        values = shown[mask].astype(np.float64)
-        sums = cluster_sums(values, rows.cluster[mask], float(values.mean() >= 0.5))
-        effect = float(design_effect(sums, rows.icc_floor))
-        counts = Successes(float(values.sum()) / effect, len(values) / effect, _freedom(sums))
-        found.append(Figure(counts.estimate, *counts.bounds(level)))
-    return found
+    """Each group's rate; None where a group has no row of it."""
+    tally = rows.outcomes(shown, shown).shares_by(shown, rows.group, rows.over(which))
+    return _figures(tally.successes(np.arange(rows.groups), rows.groups), level)
 
 
-def _changes(rows: Rows, which: str, before: BoolArray, after: BoolArray, level: float) -> list[Figure]:
-    over, found = rows.over(which), []
-    for group in range(rows.groups):
-        mask = over & (rows.group == group)
-        found.append(_figure(_paired(rows.taken(mask), after[mask], before[mask]), level))
-    return found
+def _changes(rows: Rows, which: str, before: BoolArray, after: BoolArray, level: float) -> list[Figure] | None:
+    """By how much each group's rate grew."""
+    tally = rows.outcomes(after, before).drops_by(rows.group, rows.over(which))
+    return _figures(tally.drops(np.arange(rows.groups), rows.groups), level)
 
 
-def _paired(rows: Rows, more: BoolArray, less: BoolArray) -> PairedCounts:
-    """Share of `more` less share of `less`, as effective counts."""
-    difference = more.astype(np.float64) - less
-    sums = cluster_sums(difference, rows.cluster, usual=0.0)
-    effect = float(design_effect(sums, rows.icc_floor))
-    up, down = float((difference > 0).sum()), float((difference < 0).sum())
-    return PairedCounts(up / effect, down / effect, len(difference) / effect, _freedom(sums))
+def _figures(samples: Iterable[Sample | None], level: float) -> list[Figure] | None:
+    found = [None if each is None else _figure(each, level) for each in samples]
+    known = [each for each in found if each is not None]
+    return known if len(known) == len(found) else None
 
 
-def _figure(counts: PairedCounts, confidence: float) -> Figure:
-    return Figure(counts.estimate, *counts.bounds(confidence))
-
-
-def _freedom(sums: ClusterSums) -> float:
-    return float(max(1, len(sums.sizes) - 1))
+def _figure(of: Sample, confidence: float) -> Figure:
+    return Figure(float(of.counts.estimate), *of.counts.bounds(confidence))

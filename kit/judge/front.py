@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from kit.fairness.paired import CRITERIA, Figure, Rows, change_of_share, gap, gap_change
+from kit.fairness.paired import CRITERIA, Figure, Rows, change_of_share, gap, gap_change, share
 from kit.judge.choice import cost_obtained
 from kit.judge.energy_bounds import INTERVAL_WINDOWS, above_idle_bounds
 from kit.judge.sentences import count, how, percent, quantity
@@ -29,9 +29,7 @@ from kit.records import (
     Verdict,
 )
 from kit.spec.types import Profile, Requirement
-from kit.stats.clusters import cluster_sums, design_effect
 from kit.stats.multiple import candidate_confidence
-from kit.stats.proportions import Successes
 from kit.stats.quantile import quantile_bounds
 
 CONFIDENCE = 0.95
@@ -143,7 +141,7 @@ def _gains(
     first, second = _decided(one, evidence), _decided(other, evidence)
     assert first is not None
     assert second is not None
-    labels, rows = evidence.dataset.labels, _all_rows(evidence, profile)
+    labels, rows = evidence.dataset.labels, all_rows(evidence, profile)
     right = (second.decisions == labels, first.decisions == labels)
     gains: dict[Axis, Figure] = {"accuracy": change_of_share(rows, *right, confidence)}
     if groups is not None:
@@ -180,11 +178,8 @@ def _on_axis(figure: Figure, obtained: Obtained) -> AxisFigure:
 
 
 def _accuracy(found: PredictionRecord, evidence: Evidence, profile: Profile, confidence: float) -> AxisFigure:
-    right = (found.decisions == evidence.dataset.labels).astype(np.float64)
-    sums = cluster_sums(right, evidence.dataset.cluster, float(right.mean() >= 0.5))
-    effect = float(design_effect(sums, profile.icc_floor))
-    counts = Successes(right.sum() / effect, len(right) / effect, float(max(1, len(sums.sizes) - 1)))
-    return AxisFigure(float(counts.estimate), *counts.bounds(confidence), found.obtained)
+    rows = all_rows(evidence, profile)
+    return _on_axis(share(rows, rows.shown("right", found.decisions), confidence), found.obtained)
 
 
 def _cost(variant: VariantEvidence, profile: Profile, confidence: float) -> AxisFigure | None:
@@ -212,9 +207,10 @@ def _decided(variant: VariantEvidence, evidence: Evidence) -> PredictionRecord |
     return found if len(found.decisions) == evidence.dataset.rows > 0 else None
 
 
-def _all_rows(evidence: Evidence, profile: Profile) -> Rows:
+def all_rows(evidence: Evidence, profile: Profile) -> Rows:
+    """The rows of the dataset as one group."""
     data = evidence.dataset
-    return Rows(data.labels, data.cluster, np.zeros(data.rows, np.int64), 1, 0, profile.icc_floor)
+    return Rows(data.labels, data.cluster, np.zeros(data.rows, np.int64), 1, 0, profile.icc_floor, data.weights)
 
 
 def _groups(evidence: Evidence, profile: Profile) -> _Groups | None:
@@ -240,7 +236,7 @@ def rows_by(evidence: Evidence, profile: Profile, column: ColumnRecord, asked: R
     present, group = np.unique(column.codes, return_inverse=True)
     wanted = asked.positive if asked is not None and asked.positive in data.classes else data.classes[-1]
     return Rows(data.labels, data.cluster, group.astype(np.int64), len(present), data.classes.index(wanted),
-                profile.icc_floor)  # fmt: skip
+                profile.icc_floor, data.weights)  # fmt: skip
 
 
 def _sentence(point: FrontPoint, standing: Standing, by: tuple[str, ...]) -> str:

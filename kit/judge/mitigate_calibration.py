@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 
 from kit.fairness.jackknife import jackknife
-from kit.fairness.paired import Figure, change_of_share
-from kit.fairness.paired import Rows as Decided
-from kit.judge.front import CONFIDENCE
-from kit.judge.mitigation_base import LEAST_ROWS, Change, Given, Mitigation, accuracy_of, not_tried, tried
+from kit.fairness.paired import Figure
+from kit.judge.front import CONFIDENCE, all_rows
+from kit.judge.mitigation_base import LEAST_ROWS, Change, Given, Mitigation, accuracy_of, not_tried, share_of, tried
 from kit.judge.sentences import count
 from kit.records import Float64Array, Int64Array
 from kit.task.base import Rows, UndefinedError, rows_of
@@ -51,14 +50,12 @@ def _recalibration(
     rule = replace(before.rule, kind="probabilities")
     after = replace(before, scores=new.astype(np.float32), decisions=now, rule=rule)
     cluster = given.evidence.dataset.cluster[kept]
-    rows = Decided(before.labels, cluster, np.zeros(len(before), np.int64), 1, 0, given.profile.icc_floor)
+    rows = all_rows(given.evidence, given.profile).taken(kept)
     reference = given.evidence.reference_predictions.decisions[kept]
-    first, second = before.decisions != reference, now != reference
-    flips = change_of_share(rows, first, second, CONFIDENCE)
     changes = [
         _brier_of(before, after, cluster, given.seed),
         _error_of(before, after, cluster, given.seed),
-        Change("decisions unlike the reference's", "share", float(first.mean()), float(second.mean()), flips),
+        share_of("decisions unlike the reference's", rows, before.decisions != reference, now != reference),
         accuracy_of(rows, before.decisions, now),
     ]
     told = (("temperature", fitted.value),) if isinstance(fitted, Temperature) else ()
@@ -66,10 +63,12 @@ def _recalibration(
 
 
 def _brier_of(before: Rows, after: Rows, cluster: Int64Array, seed: int) -> Change:
-    first, second = brier(before).losses, brier(after).losses
-    parts = np.stack([second - first, np.ones(len(before))], axis=1)
+    weights = before.weights
+    first, second = weights * brier(before).losses, weights * brier(after).losses
+    parts = np.stack([second - first, weights], axis=1)
     change = jackknife(parts, cluster, lambda sums: float(sums[0] / sums[1]), CONFIDENCE, seed)
-    return Change("Brier score", "number", float(first.mean()), float(second.mean()), change)
+    total = weights.sum()
+    return Change("Brier score", "number", float(first.sum() / total), float(second.sum() / total), change)
 
 
 def _error_of(before: Rows, after: Rows, cluster: Int64Array, seed: int) -> Change:
@@ -78,7 +77,7 @@ def _error_of(before: Rows, after: Rows, cluster: Int64Array, seed: int) -> Chan
     It has a kink where a bin is right on average, which leaving out does not see: where both errors move together their
     change would have no width. So the bounds are at least as wide as of two errors that know nothing of each other.
     """
-    parts = np.concatenate([_by_bin(before), _by_bin(after), np.ones((len(before), 1))], axis=1)
+    parts = np.concatenate([_by_bin(before), _by_bin(after), before.weights[:, None]], axis=1)
 
     def error(sums: Float64Array, first: int) -> float:
         return float(np.abs(sums[first : first + BINS]).sum() / sums[-1])
@@ -99,8 +98,8 @@ def _error_of(before: Rows, after: Rows, cluster: Int64Array, seed: int) -> Chan
 
 
 def _by_bin(rows: Rows) -> Float64Array:
-    """Right less confidence of each row in the column of its bin of confidence: float64 [n, BINS]."""
+    """Right less confidence of each row, by its weight, in the column of its bin of confidence: float64 [n, BINS]."""
     confidence, right = confidences(rows)
     table = np.zeros((len(rows), BINS))
-    table[np.arange(len(rows)), bin_of(confidence)] = right - confidence
+    table[np.arange(len(rows)), bin_of(confidence)] = rows.weights * (right - confidence)
     return table

@@ -4,11 +4,9 @@ Nothing here changes a verdict: certified is what ran. What has to be fitted is 
 clusters and told from the other, so that no figure is of rows that it was fitted on.
 """
 
-import numpy as np
-
 from kit.fairness.halves import fitting_half
-from kit.fairness.paired import CRITERIA, Rows, gap
-from kit.judge.front import CONFIDENCE, criterion_of, front, rows_by
+from kit.fairness.paired import CRITERIA, gap
+from kit.judge.front import CONFIDENCE, all_rows, criterion_of, front, rows_by
 from kit.judge.mitigate_calibration import recalibrations
 from kit.judge.mitigate_thresholds import thresholds
 from kit.judge.mitigation_base import (
@@ -63,8 +61,7 @@ def _variant(given: Given, other: VariantEvidence) -> Mitigation:
     data, name, column = given.evidence.dataset, other.variant.recipe.name, column_of_groups(given)
     assert other.predictions is not None
     before, after = given.found.decisions, other.predictions.decisions
-    rows = Rows(data.labels, data.cluster, np.zeros(data.rows, np.int64), 1, 0, given.profile.icc_floor)
-    changes = [accuracy_of(rows, before, after)]
+    changes = [accuracy_of(all_rows(given.evidence, given.profile), before, after)]
     criterion = criterion_of(asked_of_groups(given.profile))
     if column is not None and criterion in CRITERIA:
         grouped = rows_by(given.evidence, given.profile, data.columns[column], asked_of_groups(given.profile))

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.fairness.paired import Figure, Rows, change_of_share, gap, gap_change
+from kit.fairness.paired import BoolArray, Figure, Rows, change_of_share, gap, gap_change, share
 from kit.judge.front import CONFIDENCE
 from kit.judge.sentences import count, fixed, interval, percent, quantity
 from kit.records import Evidence, Int64Array, Obtained, PredictionRecord, VariantEvidence
@@ -85,9 +85,13 @@ def gap_of(rows: Rows, criterion: str, before: Int64Array, after: Int64Array) ->
 
 def accuracy_of(rows: Rows, before: Int64Array, after: Int64Array) -> Change:
     """Share decided as labelled under two deciders."""
-    first, second = before == rows.labels, after == rows.labels
-    change = change_of_share(rows, first, second, CONFIDENCE)
-    return Change("accuracy", "share", float(first.mean()), float(second.mean()), change)
+    return share_of("accuracy", rows, before == rows.labels, after == rows.labels)
+
+
+def share_of(what: str, rows: Rows, before: BoolArray, after: BoolArray) -> Change:
+    """A share of the rows under two deciders, bool [n] each."""
+    first, second = (share(rows, each, CONFIDENCE).estimate for each in (before, after))
+    return Change(what, "share", first, second, change_of_share(rows, before, after, CONFIDENCE))
 
 
 def tried(

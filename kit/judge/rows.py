@@ -3,13 +3,13 @@
 import numpy as np
 
 from kit.judge.base import POWER, Case
-from kit.judge.outcomes import BoolArray as BoolArray
-from kit.judge.outcomes import Outcomes as Outcomes
-from kit.judge.outcomes import Sample as Sample
 from kit.judge.sentences import count, percent, rounded_up
 from kit.records import DatasetRecord, PredictionRecord
 from kit.slicing.declared import sliced
 from kit.spec.measures import MEASURES
+from kit.stats.outcomes import BoolArray as BoolArray
+from kit.stats.outcomes import Outcomes as Outcomes
+from kit.stats.outcomes import Sample as Sample
 from kit.stats.simultaneous import critical_values
 from kit.stats.special import normal_quantile
 from kit.task import rows_of

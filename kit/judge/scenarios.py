@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from kit.judge.base import Case
-from kit.judge.outcomes import BoolArray, Outcomes
 from kit.records import Finding
 from kit.spec.types import SliceSpec
+from kit.stats.outcomes import BoolArray, Outcomes
 
 MOST_TOLD = 20
 """Rows that a sentence lists, in each direction."""

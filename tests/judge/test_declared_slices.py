@@ -7,10 +7,10 @@ import pytest
 
 from kit.judge import judge
 from kit.judge.gaps import RowGaps
-from kit.judge.outcomes import Outcomes
 from kit.records import Evidence, Finding, Float64Array, Int64Array, Verdict
 from kit.slicing.declared import declared
 from kit.spec.types import Requirement, SliceSpec
+from kit.stats.outcomes import Outcomes
 from kit.stats.proportions import PairedCounts
 from tests.builders import VariantPlan, device, evidence, profile, requirement
 

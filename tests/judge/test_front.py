@@ -139,3 +139,23 @@ def test_one_group_and_a_column_that_is_not_there() -> None:
     missing = front(evidence, None, builders.profile([replace(asked, by=("nowhere",))]))
     assert missing is not None
     assert missing.gap_of == ""
+
+
+def weighted(rows: int = 6000) -> tuple[Evidence, Profile]:
+    """A run whose rows on the left count four times."""
+    evidence, profile = made([VariantPlan("fp32"), VariantPlan("int8", to_wrong=0.1, to_right=0.0)], rows)
+    data = evidence.dataset
+    weights = np.where(data.columns["side"].codes == 0, 4.0, 1.0)
+    return replace(evidence, dataset=replace(data, weights=weights)), profile
+
+
+def test_points_are_by_weight_as_verdicts_are() -> None:
+    evidence, profile = weighted()
+    found = point(of(evidence, profile), "int8")
+    predictions, weights = evidence.variants[1].predictions, evidence.dataset.weights
+    assert predictions is not None
+    assert weights is not None
+    assert found.accuracy is not None
+    right = predictions.decisions == evidence.dataset.labels
+    assert found.accuracy.estimate == pytest.approx(np.average(right, weights=weights))
+    assert found.accuracy.estimate != pytest.approx(right.mean(), abs=1e-6)

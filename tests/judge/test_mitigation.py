@@ -229,3 +229,23 @@ def test_on_compas_parity_costs_about_a_point_of_accuracy() -> None:
     before, after, lower, upper = change(found, "accuracy")
     assert -0.03 < lower < after - before < upper < 0.01
     assert "Native American" in found.caution
+
+
+def test_figures_are_by_weight() -> None:
+    """Weights of one value change nothing; those of a group move every figure to it."""
+    plain = unfair()
+    even = replace(plain, dataset=replace(plain.dataset, weights=np.full(plain.dataset.rows, 3.0)))
+    for one, other in zip(mitigations(plain, plain.variants[0], PROFILE), mitigations(even, even.variants[0], PROFILE),
+                          strict=True):  # fmt: skip
+        for first, second in zip(one.changes, other.changes, strict=True):
+            assert (first.before, first.after) == pytest.approx((second.before, second.after))
+    weights = np.where(plain.dataset.columns["side"].codes == 0, 50.0, 1.0)
+    skewed = replace(plain, dataset=replace(plain.dataset, weights=weights))
+    found = named(mitigations(skewed, skewed.variants[0], PROFILE), "temperature")
+    kept = ~fitting_half(plain.dataset.cluster, PROFILE.measure.seed)
+    record = plain.variants[0].predictions
+    assert record is not None
+    right = (record.decisions == plain.dataset.labels)[kept]
+    assert change(found, "accuracy")[0] == pytest.approx(np.average(right, weights=weights[kept]))
+    unweighted = named(mitigations(plain, plain.variants[0], PROFILE), "temperature")
+    assert change(found, "Brier score")[0] != pytest.approx(change(unweighted, "Brier score")[0], abs=1e-4)

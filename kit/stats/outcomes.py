@@ -83,6 +83,7 @@ class Tally:
 
     def _shares(self, codes: Int64Array, slices: int) -> tuple[Int64Array, Float64Array, Float64Array]:
         """The slices with rows [present]; of each flag its rows and its share by weight, float64 [flags, present]."""
+        codes = codes[: self.rows.shape[1]]  # cells after the last one with rows have none
         kept = codes >= 0
         rows = np.array([np.bincount(codes[kept], each[kept], slices) for each in self.rows])
         weights = np.array([np.bincount(codes[kept], each[kept], slices) for each in self.weights])
