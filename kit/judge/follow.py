@@ -128,19 +128,19 @@ def _look(view: Sampled, subject: _Subject, among: int) -> None:
         return
     counts = view.sample(subject.mask).counts
     assert isinstance(counts, Sequential)
-    good = -1 if case.requirement.direction == "at_most" else 1
-    limit = case.requirement.limit
-    side = counts.side(limit, case.confidence)
+    at_least, limit = case.requirement.direction == "at_least", case.requirement.limit
+    good = 1 if at_least else -1
+    side = counts.side(limit, case.confidence, reaches=at_least)
     if side == -good and among > 1:
-        side = counts.side(limit, candidate_confidence(case.confidence, among))
+        side = counts.side(limit, candidate_confidence(case.confidence, among), reaches=at_least)
     if side:
         subject.decided, subject.holds = len(rows), side == good
 
 
 def _seems_broken(view: Sampled, subject: _Subject) -> bool:
     """Whether what came lies beyond the limit: more rows may then show that it is broken."""
-    above = view.sample(subject.mask).counts.estimate > view.case.requirement.limit
-    return above == (view.case.requirement.direction == "at_most")
+    estimate, asked = float(view.sample(subject.mask).counts.estimate), view.case.requirement
+    return estimate > asked.limit if asked.direction == "at_most" else estimate < asked.limit
 
 
 def _broken(subjects: Sequence[_Subject]) -> bool:

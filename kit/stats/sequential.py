@@ -62,13 +62,17 @@ class Sequential:
         alpha = 0.5 if stands(_MOST_EXPONENT) else 10.0 ** bisect(stands, _LEAST_EXPONENT, _MOST_EXPONENT, _STEPS)
         return -side * normal_quantile(alpha)
 
-    def side(self, value: float, confidence: float) -> int:
-        """1 where the lower bound is above `value`, -1 where the upper is at most that, else 0: without the bounds."""
+    def side(self, value: float, confidence: float, *, reaches: bool = False) -> int:
+        """1 where the lower bound is above `value`, -1 where the upper is at most that, else 0: without the bounds.
+
+        reaches: whether a lower bound of exactly `value` is above it, and an upper one is not below.
+        """
         alpha = 1.0 - confidence
         if self.end is not None:
             low, high = self.end.bounds(1.0 - (1.0 - ON_THE_WAY) * alpha)
-            if low > value or high <= value:
-                return 1 if low > value else -1
+            above, below = (low >= value, high < value) if reaches else (low > value, high <= value)
+            if above or below:
+                return 1 if above else -1
         alpha *= ON_THE_WAY if self.twin is None else ON_THE_WAY * OF_THREE
         if is_below(self.trail, value, alpha) or is_above(self.trail, value, alpha):
             return -1 if is_below(self.trail, value, alpha) else 1

@@ -427,3 +427,17 @@ def test_predictions_beside_a_sample_are_the_sample_s_on_its_rows() -> None:
     scores[outside] = np.roll(scores[outside], 1)
     decisions[outside] = scores[outside].argmax()
     judge(whole(scores=scores, decisions=decisions), asked, device())
+
+
+@pytest.mark.parametrize(("limit", "wrong"), [(1.0, 0.0), (1.0, 0.05), (0.999999, 0.0)])
+def test_what_is_told_while_rows_come_is_what_the_verdict_says_at_the_edge(limit: float, wrong: float) -> None:
+    """No rows show that all are right: that is given up, and said so; one that is wrong decides."""
+    plan = VariantPlan("int8", to_wrong=wrong, to_right=0.0)
+    given = evidence([plan], rows=3000, clustered=False, reference_accuracy=1.0)
+    asked = requirement("accuracy.value", limit)
+    sample, follow = run(given, asked)
+    verdict = findings(given, asked, sample)[0].verdict
+    assert verdict is (Verdict.FAIL if wrong else Verdict.INCONCLUSIVE)
+    assert ("decided after" in follow.told) == bool(wrong)
+    assert ("no row that is left could show that it holds" in follow.told) == (not wrong)
+    assert wrong or len(sample.order) == 64
