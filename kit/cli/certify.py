@@ -8,8 +8,11 @@ import click
 
 from kit.cli.keeping import keeping
 from kit.cli.options import device_option, run_options, trust_options
-from kit.cli.output import VERDICT_EXIT_CODES, print_json, use_ascii, use_color
+from kit.cli.output import VERDICT_EXIT_CODES, columns, print_json, use_ascii, use_color
 from kit.errors import UsageError
+
+WIDEST = 120
+"""Columns of a result's lines at most, on however wide a terminal: longer ones are hard to read."""
 
 EXAMPLES = """\b
 Examples:
@@ -183,7 +186,8 @@ def show(outcome: Any, *, as_json: bool) -> None:
         files |= {"certificate": str(outcome.certificate)} if outcome.certificate else {}
         print_json(outcome.view.summary | {"files": files})
         return
-    click.echo(render_text(outcome.view, color=use_color(sys.stdout), ascii=use_ascii(sys.stdout)))
+    width = min(columns(), WIDEST)
+    click.echo(render_text(outcome.view, width=width, color=use_color(sys.stdout), ascii=use_ascii(sys.stdout)))
     if outcome.certificate:
         click.echo(f"certificate {outcome.certificate}")
     click.echo(f"report {outcome.report}")

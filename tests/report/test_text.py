@@ -1,9 +1,12 @@
 import re
 import unicodedata
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from kit.cli import certify
 from kit.report import View, render_text
 from tests import builders
 from tests.report import scenes
@@ -105,3 +108,15 @@ def test_accuracy_is_no_column_where_nothing_is_decided() -> None:
     assert f"  {rows[0].size}" in none
     some = replace(view.variants, rows=(rows[0], *view.variants.rows[1:]))
     assert "not obtained" in render_text(replace(view, variants=some))
+
+
+@pytest.mark.parametrize(("terminal", "widest"), [(40, 40), (80, 80), (110, 110), (400, 120)])
+def test_a_result_takes_the_columns_that_the_terminal_has(
+    terminal: int, widest: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(certify, "columns", lambda: terminal)
+    view = scenes.broken()
+    certify.show(SimpleNamespace(view=view, certificate=None, report=Path("r")), as_json=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert widest - 12 < max(map(cells, shown)) <= widest
+    assert shown[-1] == "report r"
