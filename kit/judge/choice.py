@@ -43,24 +43,26 @@ def cost_obtained(variant: VariantEvidence, profile: Profile) -> Obtained:
 def choose(
     judged: tuple[VariantJudgement, ...], profile: Profile, obtained: Mapping[str, Obtained]
 ) -> tuple[VariantJudgement, str]:
-    """The variant chosen and why, as one sentence: cheapest that passes, else cheapest undecided, else least broken.
+    """The variant chosen and why, as one sentence: cheapest that passes, else least undecided, else least broken.
 
-    Ties in cost go to the first name. `obtained` says of each variant's name how its cost was.
+    Ties go to the cheaper one, then to the first name. `obtained` says of each variant's name how its cost was.
     """
     costs = {one.variant: _cost(one, obtained[one.variant]) for one in judged}
     order = sorted(judged, key=lambda one: (one.cost, one.variant))
     for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE):
         if of := [one for one in order if one.verdict is verdict]:
-            return of[0], _why(of[0], len(of), order, profile, costs)
-    least = min(order, key=lambda one: (_broken(one), one.cost, one.variant))
-    broken = count(_broken(least), "requirement")
+            nearest = min(of, key=lambda one: _having(one, Verdict.INCONCLUSIVE))
+            return nearest, _why(nearest, len(of), order, profile, costs)
+    least = min(order, key=lambda one: (_having(one, Verdict.FAIL), _having(one, Verdict.INCONCLUSIVE)))
+    broken = count(_having(least, Verdict.FAIL), "requirement")
     if len(order) == 1:
         return least, f"{least.variant} is the only variant, and it breaks {broken}."
     return least, f"no variant passes and none is undecided; {least.variant} breaks least: {broken}."
 
 
-def _broken(one: VariantJudgement) -> int:
-    return len({finding.requirement for finding in one.findings if finding.verdict is Verdict.FAIL})
+def _having(one: VariantJudgement, verdict: Verdict) -> int:
+    """Requirements with a finding of this verdict."""
+    return len({finding.requirement for finding in one.findings if finding.verdict is verdict})
 
 
 def _why(
@@ -77,7 +79,9 @@ def _why(
         sentence += f", at {by} {cost}"
     else:
         state = f"{alike} {of} pass" if passes else f"no variant passes, and {alike} {of} are undecided"
-        sentence = f"{state}; {name} is the cheapest of them by {by} ({cost})"
+        left = count(_having(chosen, Verdict.INCONCLUSIVE), "requirement")
+        which = "is the cheapest of them" if passes else f"leaves the fewest undecided, {left}, cheapest"
+        sentence = f"{state}; {name} {which} by {by} ({cost})"
     cheaper = [one for one in order[: order.index(chosen)] if one.verdict is not chosen.verdict]
     if cheaper:
         sentence += f"; {_list(cheaper, costs)} {'costs' if len(cheaper) == 1 else 'cost'} no more but {_fate(cheaper)}"

@@ -175,6 +175,23 @@ def test_none_passes_the_cheapest_undecided_is_chosen() -> None:
     assert judged.why_chosen.startswith("no variant passes")
 
 
+def test_none_passes_the_one_with_the_fewest_undecided_is_chosen() -> None:
+    """The smaller one leaves two requirements undecided, the larger one."""
+    plans = [VariantPlan("small", size_bytes=10, to_wrong=0.03), VariantPlan("large", size_bytes=20)]
+    noisy = [requirement("accuracy.drop", 0.03), requirement("agreement.flips", 0.03),
+             requirement("accuracy.value", 0.842)]  # fmt: skip
+    judged = judge(evidence(plans), profile(noisy), device())
+    undecided = {
+        each.variant: sum(found.verdict is Verdict.INCONCLUSIVE for found in each.findings) for each in judged.variants
+    }
+    assert undecided["small"] > undecided["large"] > 0, undecided
+    assert (judged.chosen, judged.verdict) == ("large", Verdict.INCONCLUSIVE)
+    assert judged.why_chosen == (
+        f"no variant passes, and 2 of 2 variants are undecided; large leaves the fewest undecided, "
+        f"{undecided['large']} requirement, cheapest by size (20 B)."
+    )
+
+
 def test_all_broken_the_least_broken_is_chosen() -> None:
     plans = [VariantPlan("two", to_wrong=0.5, size_bytes=10), VariantPlan("one", to_wrong=0.0, size_bytes=20)]
     asked = profile([requirement("accuracy.value", 0.6), requirement("model.size", 5)])
