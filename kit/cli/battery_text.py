@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from kit.battery import LEFT, PEAK, TIERS, Statement
 from kit.cli.output import emulated_lines, say, tell
-from kit.judge.sentences import how, number, quantity
+from kit.judge.sentences import how
 from kit.spec.types import BatterySpec, Range
 from kit.spec.units import UNITS
+from kit.words import number, quantity
 
 if TYPE_CHECKING:
     from kit.pipeline.battery import Answer, Budget

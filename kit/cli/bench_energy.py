@@ -7,9 +7,9 @@ import numpy as np
 
 from kit.cli.figures import duration, percent
 from kit.judge.energy import INTERVAL_WINDOWS, EnergyBounds
-from kit.judge.sentences import count, interval, quantity
-from kit.judge.sentences import percent as confidence_percent
 from kit.records import EnergyRecord, MeterRecord
+from kit.words import count, interval, quantity
+from kit.words import percent as confidence_percent
 
 if TYPE_CHECKING:
     from kit.pipeline.bench_figures import ModelFigures

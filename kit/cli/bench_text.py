@@ -10,13 +10,13 @@ import numpy as np
 from kit.cli.bench_energy import energy_rows, energy_short, meter_text
 from kit.cli.figures import bytes_text, celsius, duration, hertz, percent
 from kit.cli.output import columns, emulated_lines, say, tell, use_ascii
-from kit.judge.sentences import count, interval, number, rounded_up
-from kit.judge.sentences import percent as confidence_percent
 from kit.pipeline.bench_figures import CONFIDENCE, NOT_ASKED
 from kit.records import ColdStartRecord, Conditions, Float64Array, Int64Array, MemoryRecord, OperatorProfile
 from kit.spec.text import shown
 from kit.stats.quantile import QuantileBounds, quantile_bounds
 from kit.stats.stopping import early_stopping
+from kit.words import count, interval, number, rounded_up
+from kit.words import percent as confidence_percent
 
 if TYPE_CHECKING:
     from kit.pipeline.bench_figures import BenchReport, LatencyFigures, ModelFigures

@@ -2,7 +2,7 @@
 
 import math
 
-from kit.judge.sentences import quantity
+from kit.words import quantity
 
 
 def bytes_text(size_bytes: float | None) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kit.cli.figures import duration, percent
 from kit.cli.output import wrapped
-from kit.judge.sentences import MINUS, count, number, quantity
 from kit.meter.base import FLOWS_BACK
+from kit.words import MINUS, count, number, quantity
 
 if TYPE_CHECKING:
     from kit.pipeline.meter import Look, Recorded, Stretch

@@ -10,10 +10,11 @@ from kit import __version__
 from kit.cli.figures import bytes_text, duration
 from kit.cli.output import columns, emulated_lines, say, tell
 from kit.judge.gaps import Untested
-from kit.judge.sentences import count, interval, percent, quantity, slice_name
+from kit.judge.sentences import slice_name
 from kit.records import Finding, SearchGap, VariantRecord
 from kit.spec.measures import USUAL_MEASURES
 from kit.stats.gap import excess, is_met
+from kit.words import count, interval, percent, quantity
 
 if TYPE_CHECKING:
     from kit.pipeline.quantize import Assessment, Made, Outcome

@@ -140,7 +140,7 @@ def _tell_times(found: "Score") -> None:
 
 
 def _tell_line(found: "Score") -> None:
-    from kit.judge.sentences import number
+    from kit.words import number
 
     say(f"rate      {number(found.accuracy.rows / found.predict_s, 3)} rows/s over the link")
     board = found.board

@@ -10,9 +10,10 @@ from kit import __version__
 from kit.cli.figures import bytes_text, duration
 from kit.cli.output import emulated_lines, say, tell
 from kit.cli.quantize_text import gap_text, table_row, untested_text
-from kit.judge.sentences import count, interval, percent, quantity, slice_name
+from kit.judge.sentences import slice_name
 from kit.records import Finding, SearchGap, SearchPoint, Verdict
 from kit.stats.gap import excess, is_met
+from kit.words import count, interval, percent, quantity
 
 if TYPE_CHECKING:
     from kit.pipeline.material import Request

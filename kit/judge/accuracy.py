@@ -6,12 +6,13 @@ from kit.judge.base import Case, Measured, absent, certifying, explained, findin
 from kit.judge.frugal import judge_sample
 from kit.judge.rows import Outcomes, Sample, in_clusters, measures_instead, more_rows, outcomes, too_few
 from kit.judge.scenarios import told
-from kit.judge.sentences import count, fixed, how, interval, percent, quantity, slice_name
+from kit.judge.sentences import how, slice_name
 from kit.judge.slices import Judged, concluded, slices_of
 from kit.records import Finding, Float64Array, PredictionRecord, Verdict
 from kit.slicing.declared import Slices
 from kit.stats.simultaneous import Contributions, many_bounds
 from kit.task import UndefinedError
+from kit.words import count, fixed, interval, percent, quantity
 
 _HOW = "corrected for skewness and steps, at effective counts, Student t over clusters"
 DROP_METHOD = f"paired score bound (Tango 1998), {_HOW}"

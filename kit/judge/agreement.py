@@ -5,10 +5,11 @@ import numpy as np
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.frugal import judge_sample
 from kit.judge.rows import BoolArray, Outcomes, Sample, in_clusters, measures_instead, more_rows, outcomes, too_small
-from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
+from kit.judge.sentences import how, slice_name
 from kit.judge.slices import by_slice
 from kit.records import Finding, Verdict
 from kit.task import UndefinedError
+from kit.words import count, interval, percent, quantity
 
 METHOD = "score bound (Wilson 1927), corrected for skewness and steps, at effective counts, Student t over clusters"
 

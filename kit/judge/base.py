@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from kit.judge.sentences import percent
 from kit.records import Evidence, Finding, Obtained, PredictionRecord, VariantEvidence, Verdict
 from kit.spec.types import DeviceSpec, Profile, Requirement
 from kit.stats.multiple import candidate_confidence
+from kit.words import percent
 
 POWER = 0.8
 """Chance of deciding at which `need` is sized, if the estimate holds."""

@@ -5,10 +5,11 @@ import math
 from kit.battery import TIERS, Forecast, Model, forecast
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.energy import METHOD, MINIMUM_WINDOWS, drain_of, inference_s
-from kit.judge.sentences import how, interval, percent, quantity
+from kit.judge.sentences import how
 from kit.records import EnergyRecord, Finding, Obtained, Verdict
 from kit.spec.types import BatterySpec, Duty, Range
 from kit.stats.means import MeanBounds
+from kit.words import interval, percent, quantity
 
 
 def judge_battery_life(case: Case) -> tuple[Finding, ...]:

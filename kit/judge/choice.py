@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from kit.judge.energy import energy_per_inference_j
-from kit.judge.sentences import count, how, quantity
+from kit.judge.sentences import how
 from kit.records import Obtained, VariantEvidence, VariantJudgement, Verdict
 from kit.spec.types import Profile
+from kit.words import count, quantity
 
 _NAMES = {"size": "size", "latency": "median latency", "energy": "energy an inference above idle"}
 _UNITS = {"size": "B", "latency": "s", "energy": "J"}

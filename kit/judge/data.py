@@ -5,8 +5,8 @@ look would find something in sound data too, the share has to exceed that before
 """
 
 from kit.judge.base import Case, Measured, absent, explained, finding
-from kit.judge.sentences import quantity
 from kit.records import DataCheck, Finding
+from kit.words import quantity
 
 CENSUS = "census of the rows looked at: the share is exact for them"
 AGAINST_CHANCE = "as found in the rows looked at; from 0, unless it exceeds what chance gives in sound data"

@@ -17,11 +17,12 @@ from kit.judge.energy_bounds import (
     energy_per_inference_j,
     systematic_share,
 )
-from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up
+from kit.judge.sentences import how
 from kit.records import EnergyRecord, Finding, Verdict
 from kit.spec.types import BatterySpec, Duty, Range
 from kit.stats.means import MeanBounds
 from kit.stats.special import normal_quantile
+from kit.words import count, interval, percent, quantity, rounded_up
 
 MINIMUM_WINDOWS = 8
 """Fewest windows that decide: with fewer, correlation between windows cannot be seen."""

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from kit.judge.energy_bounds import gross_per_inference_j
-from kit.judge.sentences import quantity
 from kit.records import EnergyRecord, Float64Array
 from kit.stats.changes import MATTERS
+from kit.words import quantity
 
 LEAST_WINDOWS = 10
 """Of fewer, too many orders look as orderly as a change of level does."""

@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding
-from kit.judge.sentences import fixed, interval, percent, quantity
 from kit.records import ExplanationRecord, Finding, Float64Array, Verdict
 from kit.stats.ranks import kendall_tau_b, top_overlap, weighted_tau
 from kit.stats.special import binomial_cdf
+from kit.words import fixed, interval, percent, quantity
 
 METHOD = "median of Kendall's tau-b over disjoint sets of clusters, by order statistics (exact binomial)"
 TOP = 5

@@ -17,12 +17,13 @@ from kit.fairness.parts import Part
 from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.endless import assumption, held_back
 from kit.judge.group_figures import parts_of
-from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
+from kit.judge.sentences import how, slice_name
 from kit.records import Finding, PredictionRecord, Verdict
 from kit.slicing.declared import column_of
 from kit.spec.measures import HARMS, MEASURES
 from kit.stats.special import normal_quantile, student_t_quantile
 from kit.task import MEASURES_BY_NAME, UndefinedError
+from kit.words import count, interval, percent, quantity
 
 METHOD = "every two groups at this confidence (intersection-union, Berger 1982), score bounds joined by MOVER"
 SHARED = "every two groups at this confidence (intersection-union, Berger 1982), score bounds, any dependence"

@@ -3,8 +3,9 @@
 from kit.fairness.compare import Bounds, gap, gap_estimate, ratio, ratio_estimate
 from kit.judge.base import Case, absent, explained, finding
 from kit.judge.fairness import Answer, by_question, gap_unit, measured, need_of, title
-from kit.judge.sentences import how, interval, percent, quantity, slice_name
+from kit.judge.sentences import how, slice_name
 from kit.records import Finding, PredictionRecord, Verdict
+from kit.words import interval, percent, quantity
 
 
 def judge_gap(case: Case) -> tuple[Finding, ...]:

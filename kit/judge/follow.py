@@ -9,11 +9,12 @@ from kit.errors import MeasurementError
 from kit.judge.base import Case
 from kit.judge.rows import BoolArray, too_few
 from kit.judge.sampled import SAMPLED, Memory, Sampled, sampled
-from kit.judge.sentences import count, slice_name
+from kit.judge.sentences import slice_name
 from kit.judge.slices import slices_of
 from kit.records import Finding, SampleRecord
 from kit.stats.multiple import candidate_confidence
 from kit.stats.sequential import Sequential
+from kit.words import count
 
 PILOT = 64
 """Rows after which one asks whether the rest could still show that a requirement holds; and again at twice as many."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, unpredicted
-from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up, slice_name
+from kit.judge.sentences import how, slice_name
 from kit.records import Finding, LossRecord, Obtained, PredictionRecord, Verdict
 from kit.slicing.ceiling import Ceiling, ceiling, critical_values, rows_that_decide
 from kit.slicing.columns import searched_columns
@@ -17,6 +17,7 @@ from kit.slicing.confirm import Candidate, Found, search
 from kit.slicing.differences import Differences
 from kit.spec.measures import MEASURES
 from kit.spec.subjects import JOINED, named_part
+from kit.words import count, interval, percent, quantity, rounded_up
 
 METHOD = (
     "exact search of conjunctions; two random halves of whole clusters, what one finds tested on the other, both ways "

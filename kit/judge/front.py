@@ -14,7 +14,7 @@ import numpy as np
 from kit.fairness.paired import CRITERIA, Figure, Rows, change_of_share, gap, gap_change, share
 from kit.judge.choice import cost_obtained
 from kit.judge.energy_bounds import INTERVAL_WINDOWS, above_idle_bounds
-from kit.judge.sentences import count, how, percent, quantity
+from kit.judge.sentences import how
 from kit.records import (
     AxisFigure,
     ColumnRecord,
@@ -31,6 +31,7 @@ from kit.records import (
 from kit.spec.types import Profile, Requirement
 from kit.stats.multiple import candidate_confidence
 from kit.stats.quantile import quantile_bounds
+from kit.words import count, percent, quantity
 
 CONFIDENCE = 0.95
 """Of each end of a point's interval; of all claims that one variant is dominated by another, together."""

@@ -9,11 +9,12 @@ import numpy as np
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
 from kit.judge.rows import BoolArray, Sample, too_few
 from kit.judge.sampled import Sampled, sampled
-from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up, slice_name
+from kit.judge.sentences import how, slice_name
 from kit.judge.slices import by_slice
 from kit.records import Finding, Verdict
 from kit.stats.betting import trail_of
 from kit.stats.sequential import Sequential
+from kit.words import count, interval, percent, quantity, rounded_up
 
 METHOD = "betting bound at every look (Waudby-Smith and Ramdas 2024)"
 TWIN_METHOD = (

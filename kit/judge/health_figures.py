@@ -5,9 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
-from kit.judge.sentences import number, quantity
 from kit.records import Float64Array, HealthRecord
 from kit.stats.trend import trend
+from kit.words import number, quantity
 
 LEAST_TRIPS, LEAST_WINDOWS, LEAST_MOMENTS = 8, 9, 6
 SPEED_CONFIDENCE = 0.975

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from kit.judge.base import POWER, Case, Measured, absent, certifying, explained, finding, undecided
-from kit.judge.sentences import count, how, interval, percent, quantity, rounded_up
+from kit.judge.sentences import how
 from kit.judge.stability import Kind, Stability, assess
 from kit.records import Finding, Float64Array, LatencyRecord, Verdict
 from kit.stats.changes import MINIMUM_COUNT
 from kit.stats.quantile import QuantileBounds, minimum_count, quantile_bounds
 from kit.stats.special import normal_quantile
+from kit.words import count, interval, percent, quantity, rounded_up
 
 NEEDS: dict[Kind, str] = {
     "throttling": "let the device cool, lift its quota or hold its clock, and measure again (bench --stable waits)",

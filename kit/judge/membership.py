@@ -8,9 +8,9 @@ bounds leaks from below, and a better attack may find more.
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, explained, finding, undecided
-from kit.judge.sentences import count, interval, percent, quantity
 from kit.records import Finding, MembershipRecord, Verdict
 from kit.stats.advantage import BoolArray, Bounded, advantage, advantage_change, area
+from kit.words import count, interval, percent, quantity
 
 METHOD = "paired change of guesses of members less that of others, score bounds joined by MOVER, by cluster"
 _NEED = "give the dataset a part with the role train, of rows that the model was trained on"

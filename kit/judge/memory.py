@@ -3,9 +3,10 @@
 import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided
-from kit.judge.sentences import count, how, interval, percent, quantity
+from kit.judge.sentences import how
 from kit.records import Finding, MemoryRecord, Verdict
 from kit.stats.quantile import lower_rank, minimum_count, upper_rank
+from kit.words import count, interval, percent, quantity
 
 MEDIAN = 0.5
 

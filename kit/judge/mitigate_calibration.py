@@ -10,12 +10,12 @@ from kit.fairness.jackknife import jackknife
 from kit.fairness.paired import Figure
 from kit.judge.front import CONFIDENCE, all_rows
 from kit.judge.mitigation_base import LEAST_ROWS, Change, Given, Mitigation, accuracy_of, not_tried, share_of, tried
-from kit.judge.sentences import count
 from kit.records import Float64Array, Int64Array
 from kit.task.base import Rows, UndefinedError, rows_of
 from kit.task.classify import BINS, bin_of, brier, confidences
 from kit.task.recalibration import Isotonic, Temperature, fit_isotonic, fit_temperature
 from kit.task.scores import probabilities
+from kit.words import count
 
 
 def recalibrations(given: Given) -> tuple[Mitigation, ...]:

@@ -19,9 +19,9 @@ from kit.judge.mitigation_base import (
     gap_of,
     tried,
 )
-from kit.judge.sentences import quantity
 from kit.records import Evidence, VariantEvidence
 from kit.spec.types import Profile
+from kit.words import quantity
 
 __all__ = ["Change", "Mitigation", "mitigations"]
 

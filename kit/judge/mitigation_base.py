@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from kit.fairness.paired import BoolArray, Figure, Rows, change_of_share, gap, gap_change, share
 from kit.judge.front import CONFIDENCE
-from kit.judge.sentences import count, fixed, interval, percent, quantity
 from kit.records import Evidence, Int64Array, Obtained, PredictionRecord, VariantEvidence
 from kit.spec.types import Profile, Requirement
+from kit.words import count, fixed, interval, percent, quantity
 
 LEAST_ROWS = 100
 """Rows in a half below which nothing is fitted."""

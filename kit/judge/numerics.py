@@ -11,9 +11,9 @@ import numpy as np
 
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.rows import BoolArray, measures_instead, more_rows, outcomes
-from kit.judge.sentences import count, interval, quantity
 from kit.records import Finding, Obtained, PredictionRecord, Verdict
 from kit.task.decisions import are_equal, changed_rows
+from kit.words import count, interval, quantity
 
 OTHER = "x86 without VNNI"
 PROVEN = "pair sums bounded from the weights (a proof for every input), and decisions compared row by row"

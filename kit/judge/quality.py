@@ -8,13 +8,14 @@ import numpy as np
 from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
 from kit.judge.endless import assumption, held_back, own_losses
 from kit.judge.rows import BoolArray, Sample, in_clusters, more_rows, too_small
-from kit.judge.sentences import count, how, interval, percent, quantity, slice_name
+from kit.judge.sentences import how, slice_name
 from kit.judge.slices import by_slice
 from kit.records import Finding, Float64Array, Int64Array, Verdict
 from kit.spec.measures import MEASURES, MeasureRule
 from kit.stats.influence import InfluenceCounts, Influences, RootCounts, influence_counts
 from kit.task import MEASURES_BY_NAME, Losses, Measure, Rows, UndefinedError, ratio_of_sums, rows_of, worsening
 from kit.task.bias import bias, bias_of_difference
+from kit.words import count, interval, percent, quantity
 
 METHOD = (
     "score bound of the mean influence under the likeliest distribution (Owen 2001; of shares Wilson's and Tango's), "

@@ -3,7 +3,6 @@
 import numpy as np
 
 from kit.judge.base import POWER, Case
-from kit.judge.sentences import count, percent, rounded_up
 from kit.records import DatasetRecord, PredictionRecord
 from kit.slicing.declared import sliced
 from kit.spec.measures import MEASURES
@@ -14,6 +13,7 @@ from kit.stats.simultaneous import critical_values
 from kit.stats.special import normal_quantile
 from kit.task import rows_of
 from kit.task.decisions import is_changed, is_right
+from kit.words import count, percent, rounded_up
 
 MOST_TIMES = 100
 """Beyond this many times the rows at hand, `more_rows` names no number."""

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from kit.judge.base import Case, Measured, explained, finding
-from kit.judge.sentences import quantity
 from kit.records import Finding
+from kit.words import quantity
 
 
 def judge_size(case: Case) -> tuple[Finding, ...]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from kit.errors import SpecError
 from kit.judge.base import Case, absent, certifying, undecided
 from kit.judge.rows import BoolArray, Sample, too_few
-from kit.judge.sentences import percent, slice_name
+from kit.judge.sentences import slice_name
 from kit.records import Finding, Verdict
 from kit.slicing.declared import Slices, declared
 from kit.stats.multiple import holm
 from kit.stats.proportions import p_value_above, p_value_below
 from kit.stats.simultaneous import Contributions, many_bounds, simultaneous_confidence
+from kit.words import percent
 
 Judge = Callable[[str, BoolArray], tuple[Finding, Sample]]
 

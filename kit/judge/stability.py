@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 
-from kit.judge.sentences import count, number, percent, quantity
 from kit.judge.strain import Cause, Interval, Kind, causes, moments_ns, strain_in
 from kit.records import Float64Array, LatencyRecord
 from kit.stats.changes import (
@@ -24,6 +23,7 @@ from kit.stats.changes import (
     level_shift,
     level_trend,
 )
+from kit.words import count, number, percent, quantity
 
 TREND_CONFIDENCE = 0.995
 SURE_ERRORS = 2.5

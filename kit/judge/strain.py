@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from kit.judge.sentences import percent, quantity
 from kit.records import Conditions, LatencyRecord, Telemetry
+from kit.words import percent, quantity
 
 Kind = Literal[
     "throttling",

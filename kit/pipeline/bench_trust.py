@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from kit.judge.energy import inference_s
 from kit.judge.energy_stability import energy_stability
-from kit.judge.sentences import count, quantity
 from kit.judge.stability import Cause
 from kit.meter.base import FLOWS_BACK
 from kit.pipeline.bench_figures import NOT_YET, ORDINARY, BenchReport, LatencyFigures, ModelFigures, Window
+from kit.words import count, quantity
 
 SPREAD = 0.10
 """Windows whose medians are this far apart (a share) are said to be."""

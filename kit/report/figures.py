@@ -5,18 +5,14 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MINUS = "\u2212"
+from kit.words import MINUS, PLAIN_BELOW, SCALES
+
 ABSENT = "not obtained"
-PLAIN_BELOW = 1e7
-"""Numbers from here on are written with an exponent."""
 
 _UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories that could move the cursor, turn the text's direction or show as nothing."""
 _STEPS = {
-    "s": ((31_557_600.0, "years"), (86_400.0, "days"), (3600.0, "h"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
-    "B": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
-    "J": ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ")),
-    "W": ((1.0, "W"), (1e-3, "mW"), (1e-6, "µW")),
+    **SCALES,
     "share": ((1e-2, "%"),),
     "points": ((1e-2, "pp"),),
     "1": ((1.0, ""),),
@@ -96,19 +92,9 @@ def percent(share: float | None, decimals: int = 1) -> str:
     return Scale(1e-2, "%", decimals).text(share)
 
 
-def confidence_text(confidence: float) -> str:
-    """A confidence as ``95 %`` or ``98.33 %``: rounded down, so that it never promises more."""
-    return f"{int(confidence * 1e4 + 1e-6) / 100:g} %"
-
-
 def points(difference: float | None, decimals: int = 1) -> str:
     """A difference of shares in percentage points, signed."""
     return Scale(1e-2, "pp", decimals, signed=True).text(difference)
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """``1 row``, ``2,008 rows``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def clean(name: str, limit: int = 72) -> str:

@@ -3,8 +3,10 @@
 from typing import Final
 
 from kit.records import Finding, Verdict
-from kit.report.figures import Scale, clean, confidence_text, count, listed, points, scale_for
+from kit.report.figures import Scale, clean, listed, points, scale_for
 from kit.spec.subjects import in_words
+from kit.words import count
+from kit.words import percent as confidence_text
 
 LABELS: Final = {
     "latency.p50": "latency p50",

@@ -7,7 +7,7 @@ from typing import Any
 from kit.digest import short
 from kit.records import Evidence, Front, Judgement, RunRecord, Verdict
 from kit.report import machine, sentences
-from kit.report.figures import clean, count, listed
+from kit.report.figures import clean, listed
 from kit.report.sections.data import DataView, build_data
 from kit.report.sections.energy import EnergyView, build_energy
 from kit.report.sections.explanations import ExplanationView, build_explanations
@@ -34,6 +34,7 @@ from kit.report.sections.slices import SlicesView, build_slices
 from kit.report.sections.variants import VariantsView, build_variants
 from kit.report.sections.warnings import find_warnings
 from kit.spec.types import DeviceSpec, Profile
+from kit.words import count
 
 
 @dataclass(frozen=True, slots=True)

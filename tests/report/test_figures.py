@@ -2,7 +2,9 @@ import math
 
 import pytest
 
-from kit.report.figures import clean, confidence_text, count, listed, percent, points, quantity, scale_for
+from kit.report.figures import clean, listed, percent, points, quantity, scale_for
+from kit.words import count
+from kit.words import percent as confidence_text
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def _figure(finding: "HealthFinding") -> str:
 
 
 def _quantity(value: float, unit: str) -> str:
-    from kit.judge.sentences import quantity
+    from kit.words import quantity
 
     return f"{value:.1f} °C" if unit == "celsius" else quantity(value, unit)
 

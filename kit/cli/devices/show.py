@@ -9,7 +9,7 @@ import click
 from kit.cli.figures import bytes_text, celsius, duration, hertz, percent, rate
 from kit.cli.options import common_options
 from kit.cli.output import emulated_lines, print_json, say, waiting, wrapped
-from kit.judge.sentences import count
+from kit.words import count
 
 if TYPE_CHECKING:
     from kit.pipeline.identify import Portrait

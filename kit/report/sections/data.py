@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from kit.records import DataCheck, Evidence, Finding, VariantJudgement
-from kit.report.figures import clean, count, percent
+from kit.report.figures import clean, percent
 from kit.report.sections.requirements import SIGNS
+from kit.words import count
 
 _ORDER = {"FAIL": 0, "INCONCLUSIVE": 1, "found": 2, "not looked at": 3, "PASS": 4, "": 5}
 

@@ -8,8 +8,9 @@ import numpy as np
 from kit.battery import Model, likely_life_s
 from kit.records import EnergyRecord, Finding, Float64Array, VariantJudgement
 from kit.report import sentences
-from kit.report.figures import Scale, clean, count, quantity, scale_for
+from kit.report.figures import Scale, clean, quantity, scale_for
 from kit.spec.types import BatterySpec, DeviceSpec, Profile, Range
+from kit.words import count
 
 TRACE_BINS = 240
 MOST_SPANS = 60

@@ -6,8 +6,9 @@ import numpy as np
 
 from kit.records import DatasetRecord, Evidence, ExplanationRecord, FlippedRow, VariantEvidence, VariantJudgement
 from kit.report import sentences
-from kit.report.figures import clean, count
+from kit.report.figures import clean
 from kit.report.sections.requirements import SIGNS
+from kit.words import count
 
 MOST_FEATURES, MOST_FLIPS, MOST_CHANGES = 12, 10, 4
 

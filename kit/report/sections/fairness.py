@@ -11,11 +11,12 @@ from kit.fairness.parts import Answers, GroupFigures, Part, rate_part
 from kit.fairness.rates import PARTS
 from kit.records import DatasetRecord, Evidence, Finding, PredictionRecord, VariantEvidence, VariantJudgement
 from kit.report import sentences
-from kit.report.figures import Scale, clean, confidence_text, percent, points
+from kit.report.figures import Scale, clean, percent, points
 from kit.report.sections.requirements import SIGNS
 from kit.slicing.declared import column_of
 from kit.spec.subjects import values_of
 from kit.spec.types import Profile, Requirement
+from kit.words import percent as confidence_text
 
 MOST_ROWS = 24
 """Groups that are shown, those with the lowest figure first."""

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from kit.records import AxisFigure, Front, FrontPoint
-from kit.report.figures import Scale, clean, confidence_text, listed, points, scale_for
+from kit.report.figures import Scale, clean, listed, points, scale_for
 from kit.report.sections.requirements import SIGNS
+from kit.words import percent as confidence_text
 
 STANDINGS = {
     "front": "on the front",

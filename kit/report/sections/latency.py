@@ -7,7 +7,8 @@ import numpy as np
 
 from kit.records import Float64Array, LatencyRecord, VariantJudgement
 from kit.report import sentences
-from kit.report.figures import Scale, clean, count, scale_for
+from kit.report.figures import Scale, clean, scale_for
+from kit.words import count
 
 CURVE_POINTS = 280
 TIME_BINS = 120

@@ -8,9 +8,10 @@ import numpy as np
 
 from kit.digest import short
 from kit.records import Conditions, ConversionRecord, Evidence, OutputDifference, RunRecord, VariantEvidence
-from kit.report.figures import ABSENT, clean, count, percent, quantity
+from kit.report.figures import ABSENT, clean, percent, quantity
 from kit.report.sections.variants import made_of
 from kit.spec.types import DeviceSpec, EmulateSpec, Profile
+from kit.words import count
 
 
 @dataclass(frozen=True, slots=True)

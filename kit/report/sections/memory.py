@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kit.records import Judgement, MemoryRecord, VariantEvidence
-from kit.report.figures import Scale, clean, count, quantity, scale_for
+from kit.report.figures import Scale, clean, quantity, scale_for
+from kit.words import count
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.records import DatasetRecord, Evidence, PredictionRecord, SaturationRecord, VariantEvidence
-from kit.report.figures import clean, count, listed, percent
+from kit.report.figures import clean, listed, percent
 from kit.report.sections.requirements import SIGNS
 from kit.report.sections.slices import accuracy
 from kit.task.decisions import changed_rows, right_rows
+from kit.words import count
 
 TOP_ROWS = 8
 TOP_PAIRS = 6

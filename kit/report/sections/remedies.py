@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kit.records import Evidence, VariantEvidence, VariantJudgement, Verdict
-from kit.report.figures import clean, count, listed, percent
+from kit.report.figures import clean, listed, percent
+from kit.words import count
 
 _OF_ROWS = ("accuracy.drop", "accuracy.value", "agreement.flips")
 """Metrics that are judged on as many rows as were run."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from kit.records import Finding, Judgement, VariantJudgement, Verdict
 from kit.report import sentences
-from kit.report.figures import clean, count
+from kit.report.figures import clean
 from kit.spec.measures import MEASURES
 from kit.spec.types import Profile, Requirement
+from kit.words import count
 
 SIGNS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", sentences.NOT_TESTED: "–"}
 _NOUNS = {"data": "look", "fairness": "comparison", "explanation": "figure", "privacy": "attack"}

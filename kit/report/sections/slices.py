@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from kit.records import DatasetRecord, Evidence, Finding, PredictionRecord, VariantJudgement
 from kit.report import sentences
-from kit.report.figures import count
 from kit.report.sections.requirements import label_of
 from kit.report.sections.slice_table import SliceRow as SliceRow
 from kit.report.sections.slice_table import SliceTable, build_table
 from kit.spec.types import Profile, Requirement
 from kit.task.decisions import right_rows
+from kit.words import count
 
 ELSEWHERE = ("fairness.", "data.", "privacy.", "explanation.")
 """Metrics whose subjects are no slices: they have sections of their own."""

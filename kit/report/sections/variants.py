@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kit.records import Evidence, Finding, Judgement, Recipe, VariantEvidence, VariantJudgement, Verdict
 from kit.report import sentences
-from kit.report.figures import Scale, clean, count, percent, points, quantity, scale_for
+from kit.report.figures import Scale, clean, percent, points, quantity, scale_for
 from kit.report.sections.numerics import NONE_SO_FAR
 from kit.report.sections.requirements import (
     SIGNS,
@@ -17,6 +17,7 @@ from kit.report.sections.requirements import (
 )
 from kit.report.sections.slices import accuracy
 from kit.spec.types import Profile
+from kit.words import count
 
 MOST_REASONS = 3
 """A variant's broken slices beyond these are only counted."""

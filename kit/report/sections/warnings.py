@@ -4,10 +4,11 @@ import numpy as np
 
 from kit.records import Evidence, Finding, VariantEvidence, VariantJudgement
 from kit.report import sentences
-from kit.report.figures import clean, count, listed, percent
+from kit.report.figures import clean, listed, percent
 from kit.report.sections.slices import ELSEWHERE
 from kit.spec.types import DeviceSpec
 from kit.task.decisions import changed_rows, right_rows
+from kit.words import count
 
 MOST_NOTES = 3
 """Most notes on how the variant was made that are shown."""
