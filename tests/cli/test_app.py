@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kit.cli.app import COMMANDS
@@ -238,3 +239,23 @@ def test_all_parts_of_a_dataset_are_listed(tmp_path: Path) -> None:
     assert "train        9 rows" in edgeproof("data", "check", str(path)).stdout
     parts = json.loads(edgeproof("data", "check", str(path), "--json").stdout)["parts"]
     assert [part["role"] for part in parts] == ["test", "calibration", "train"]
+
+
+def test_every_kind_of_column_is_shown(tmp_path: Path) -> None:
+    bundle = Bundle(tmp_path)
+    bundle.dataset |= {"numbers": ["age"], "weight": "stands_for", "sensitive": ["side"]}
+    for part in bundle.parts.values():
+        rows = len(part["label"])
+        part |= {"age": np.linspace(20, 80, rows), "stands_for": np.linspace(1, 3, rows)}
+    path = bundle.write()
+    shown = edgeproof("data", "check", str(path)).stdout.splitlines()
+    assert any(line.startswith("task         classification, ") for line in shown)
+    assert any(line.startswith("    side ") and line.endswith("(sensitive)") for line in shown)
+    assert not any("subject" in line and "(sensitive)" in line for line in shown)
+    assert "    age        20 to 80" in shown
+    assert "    weights    1 to 3" in shown
+    found = json.loads(edgeproof("data", "check", str(path), "--json").stdout)
+    (test, _), classes = found["parts"], found["classes"]
+    assert (found["task"], classes) == ("classification", bundle.dataset["classes"])
+    assert (test["sensitive"], test["numbers"], test["has_weights"]) == (["side"], ["age"], True)
+    assert test["columns"]["side"] == ["left", "right"]
