@@ -25,6 +25,12 @@ Examples:
 @device_option
 @click.option("--at-most", "whole", default="2 points", show_default=True, help="Drop allowed, without --profile.")
 @click.option("--slice-at-most", "slices", default="5 points", show_default=True, help="The same for each slice.")
+@click.option(
+    "--largest",
+    type=click.FloatRange(0, 1e50, min_open=True),
+    metavar="ERROR",
+    help="Of a regression, without --profile: no row errs by more.",
+)
 @click.option("--frugal", is_flag=True, help="Send rows to the device only until every requirement is decided.")
 @click.option("--export", type=click.Path(path_type=Path), metavar="FILE", help="Write every slice (.csv or .json).")
 @trust_options
@@ -69,7 +75,7 @@ def command(
 def _check_limits(ctx: click.Context) -> None:
     """A profile has limits of its own. Raises UsageError."""
     given = click.core.ParameterSource.COMMANDLINE
-    named = {"whole": "--at-most", "slices": "--slice-at-most"}
+    named = {"whole": "--at-most", "slices": "--slice-at-most", "largest": "--largest"}
     said = [option for name, option in named.items() if ctx.get_parameter_source(name) is given]
     if ctx.params["profile"] and said:
         what = f"{said[0]} is for a check without --profile, which has limits of its own"
@@ -80,8 +86,8 @@ def _usual(options: dict[str, Any], runs: Path) -> str:
     from kit.pipeline.usual import write_usual
     from kit.spec import load_dataset
 
-    limits = {"whole": options["whole"], "slices": options["slices"]}
-    path = write_usual(load_dataset(options["data"]), runs, **limits, frugal=options["frugal"])
+    asked = {name: options[name] for name in ("whole", "slices", "frugal", "largest")}
+    path = write_usual(load_dataset(options["data"]), runs, **asked)
     click.echo(f"no --profile: asking what {path} says", err=True)
     return str(path.absolute())
 

@@ -44,7 +44,6 @@ def check(manifest: Path, as_json: bool, verbose: bool) -> None:
 
 def _lines(part: "DatasetPart") -> Iterator[str]:
     """A part: its rows, then a line for every column."""
-    import numpy as np
 
     record = part.record
     clusters = len(set(record.cluster.tolist()))

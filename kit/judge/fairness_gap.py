@@ -59,11 +59,12 @@ def _sentence(found: Finding, answer: Answer, bounds: Bounds, what: str) -> str:
 
 
 def _extremes(answer: Answer, bounds: Bounds) -> str:
-    """ "between sex: M (81 %) and sex: F (74 %) in the true positive rate of yes"."""
+    """ "between sex: M (81 %) and sex: F (74 %) in the true positive rate of yes", or that all are alike."""
     comparison = answer.comparisons[bounds.part]
     unit = "share" if gap_unit(answer.question.measure) == "points" else "1"
-    ends = [
-        f"{slice_name(answer.groups.names[index])} ({quantity(comparison.figures(index).after.estimate, unit)})"
-        for index in (bounds.high, bounds.low)
-    ]
+    figures = [quantity(comparison.figures(index).after.estimate, unit) for index in (bounds.high, bounds.low)]
+    if bounds.high == bounds.low:
+        return f"{figures[0]} of every group in {comparison.part.name}"
+    names = (slice_name(answer.groups.names[index]) for index in (bounds.high, bounds.low))
+    ends = [f"{name} ({figure})" for name, figure in zip(names, figures, strict=True)]
     return f"between {ends[0]} and {ends[1]} in {comparison.part.name}"

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kit.errors import MeasurementError
-from kit.judge.base import Case
+from kit.judge.base import Case, compare
 from kit.judge.rows import BoolArray, too_few
 from kit.judge.sampled import SAMPLED, Memory, Sampled, sampled
 from kit.judge.sentences import slice_name
 from kit.judge.slices import slices_of
-from kit.records import Finding, SampleRecord
+from kit.records import Finding, SampleRecord, Verdict
 from kit.stats.multiple import candidate_confidence
 from kit.stats.sequential import Sequential
 from kit.words import count
@@ -134,8 +134,9 @@ def _look(view: Sampled, subject: _Subject, among: int) -> None:
     side = counts.side(limit, case.confidence, reaches=at_least)
     if side == -good and among > 1:
         side = counts.side(limit, candidate_confidence(case.confidence, among), reaches=at_least)
-    if side:
-        subject.decided, subject.holds = len(rows), side == good
+    verdict = compare(case.requirement.direction, limit, *counts.bounds(case.confidence)) if side else None
+    if verdict is (Verdict.PASS if side == good else Verdict.FAIL):  # the bounds round otherwise at the very limit
+        subject.decided, subject.holds = len(rows), verdict is Verdict.PASS
 
 
 def _seems_broken(view: Sampled, subject: _Subject) -> bool:

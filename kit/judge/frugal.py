@@ -32,13 +32,16 @@ def judge_sample(case: Case) -> tuple[Finding, ...]:
     """The requirement on the rows that came, whole or by slice; absent where the sample is none of this dataset."""
     record = case.variant.sample
     unit = "points" if case.requirement.metric == "accuracy.drop" else "share"
-    if record is None or record.obtained == "absent" or not len(record.order):
-        return (absent(case, unit, "no row was run on the device.", "run the dataset on the device"),)
+    nothing = (absent(case, unit, "no row was run on the device.", "run the dataset on the device"),)
+    if record is None or record.obtained == "absent":
+        return nothing
     view = sampled(case, record)
     if isinstance(view, str):
         return (absent(case, unit, f"{view}.", "run the rows again, from the start"),)
     if case.requirement.by or case.requirement.slices:
         return by_slice(case, lambda subject, mask: _finding(view, subject, mask))
+    if not len(record.order):
+        return nothing
     everything = np.ones(case.evidence.dataset.rows, dtype=np.bool_)
     found, sample = _finding(view, "", everything)
     if small := too_few(case, sample.rows, sample.clusters):
@@ -57,9 +60,10 @@ def _finding(view: Sampled, subject: str, mask: BoolArray) -> tuple[Finding, Sam
     sample = view.sample(mask)
     assert isinstance(sample.counts, Sequential)
     lower, upper = sample.counts.bounds(case.confidence)
+    estimate = min(max(sample.counts.estimate, lower), upper)  # twin and audit may together say what the bounds exclude
     method = (METHOD if sample.counts.twin is None else TWIN_METHOD) + ("" if view.exact else CLUSTERED)
     measured = Measured(
-        sample.counts.estimate, lower, upper, unit, f"{method}, {_stopped(sample, mask)}", sample.rows,
+        estimate, lower, upper, unit, f"{method}, {_stopped(sample, mask)}", sample.rows,
         record.obtained, sample.clusters, case.digests(record.twin, case.evidence.reference_predictions),
         sample.details,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from kit.model.predict import predict_saturating
 from kit.model.quantize import INT8, make_variant
 from kit.model.session import runs_exactly
 from kit.model.weights import file_sizes
-from kit.pipeline.asked import Asked, asked_seconds
+from kit.pipeline.asked import Asked, asked_seconds, asks
 from kit.pipeline.evidence import Bundle, load_bundle
 from kit.pipeline.frugal import predict_rest, sample_variant
 from kit.pipeline.order import Inputs
@@ -149,7 +149,8 @@ def _measure_variant(work: Work, asked: Asked, device: Device, name: str, data: 
 
     def exact() -> PredictionRecord | None:
         quantized = variant.recipe.precision in INT8 or variant.saturation.quantized_nodes > 0
-        return predict(exact=True) if quantized and runs_exactly(data) else None
+        wanted = asks(inputs, "numerics.") if inputs.frugal else True
+        return predict(exact=True) if wanted and quantized and runs_exactly(data) else None
 
     def saturating() -> PredictionRecord | None:
         return predict_saturating(data, inputs.dataset) if variant.saturation.can_saturate else None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kit.errors import StoreError
 from kit.records import (
     ColumnRecord,
     ConversionRecord,
@@ -84,6 +85,9 @@ def _variant(run: Run, name: str) -> VariantEvidence | None:
         return None
     parts: dict[str, Any] = {field: run.get_optional(f"{field}/{name}", kind) for field, kind in PER_VARIANT.items()}
     parts |= {field: _asked(run, f"{field}/{name}", kind) for field, kind in WHERE_ASKED.items()}
+    if "--frugal" in run.record.command and parts["sample"] is None:
+        what = f"run {run.path.name} stops early (--frugal), and has no sample of {name}"
+        raise StoreError(what, where=str(run.path), next_step="go on with it (--resume), or run it again")
     parts["losses"] = _asked(run, f"losses/{name}", LOSSES) or {}
     return VariantEvidence(variant=record, **parts)
 

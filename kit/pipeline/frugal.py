@@ -23,7 +23,7 @@ from kit.records import (
     Verdict,
 )
 
-NEEDS_NO_ROWS = ("latency.", "memory.", "model.", "battery.", "data.", "privacy.", "explanation.")
+NEEDS_NO_ROWS = ("latency.", "memory.", "model.", "battery.", "data.", "explanation.")
 """Families of metrics that do not rest on the device's predictions of the test part."""
 
 

@@ -132,12 +132,16 @@ def bounds(trail: Trail, alpha: float) -> tuple[float, float]:
 def _first_refuted(
     lost: Float64Array, won: Float64Array, rows: Float64Array, needed: Float64Array, low: float, high: float
 ) -> float:
-    """Least limit in [low, high] against which the capital has reached exp(`needed`) [looks] at some look."""
+    """The number below the least limit in [low, high] against which the capital has reached exp(`needed`) [looks].
+
+    `high` where there is none. That limit itself is refuted: bets that the mean is 0 may win where none against
+    anything above do, since a stake of 1 can be overdrawn there.
+    """
 
     def stands(bound: float) -> bool:
         return not _refuted(lost, won, rows, bound, high, needed)
 
-    return high if stands(high) else bisect(stands, low, high, _STEPS)
+    return high if stands(high) else math.nextafter(bisect(stands, low, high, _STEPS), -math.inf)
 
 
 def is_below(trail: Trail, value: float, alpha: float) -> bool:

@@ -45,7 +45,7 @@ class Sequential:
     def bounds(self, confidence: float) -> tuple[float, float]:
         """Lower and upper bound, each wrong with probability 1 - `confidence` at most, whenever the run stopped."""
         alpha = 1.0 - confidence
-        lower, upper = self._on_the_way(ON_THE_WAY * alpha)
+        lower, upper = (min(max(end, self.least), 1.0) for end in self._on_the_way(ON_THE_WAY * alpha))
         if self.end is None:
             return lower, upper
         low, high = self.end.bounds(1.0 - (1.0 - ON_THE_WAY) * alpha)

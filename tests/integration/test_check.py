@@ -153,6 +153,15 @@ def test_frugal_runs_every_row_for_what_needs_them_unless_some_break_a_requireme
     assert [item["metric"] for item in left] == ["fairness.gap_change"]
     assert "already break another requirement" in left[0]["reason"]
 
+    journal = path / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    (nothing,) = (line["record"] for line in lines if line["step"] == f"energy/{name}")
+    told = [line | ({"record": nothing} if line["step"] == f"sample/{name}" else {}) for line in lines]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in told))
+    again = edgeproof("report", path.name, "--runs", "bad", cwd=tmp_path)
+    assert again.returncode != 1, "a run that stops early is not judged without its sample"
+    assert f"has no sample of {name}" in again.stderr
+
 
 @pytest.mark.parametrize(
     ("words", "said"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.spec.measures import MEASURES
+from kit.spec.measures import MEASURES, USUAL_MEASURES
 from tests import device_kit as kits
 from tests.integration.conftest import Edgeproof
 from tests.integration.in_process import edgeproof  # noqa: F401 - the command, in this process
@@ -156,9 +156,25 @@ def test_check_without_a_profile(files: Files, tmp_path: Path, edgeproof: Edgepr
     done = edgeproof("check", files.reference, files.variant, "--data", files.data, "--json", cwd=tmp_path)
     assert done.returncode in (0, 1, 3), done.stderr
     asked = json.loads(done.stdout)["requirements"]
-    assert {item["id"] for item in asked} == {"accuracy", "slices", "found"}
+    measure = USUAL_MEASURES.get(files.task, "accuracy")  # type: ignore[call-overload]
+    searched = {"found"} if MEASURES[measure].is_mean else set()
+    assert {item["id"] for item in asked} == {"accuracy", "slices"} | searched
     for item in asked:
         assert item["estimate"] is not None, item["reason"]
+
+
+def test_the_largest_error_can_be_said_of_a_regression(files: Files, tmp_path: Path, edgeproof: Edgeproof) -> None:  # noqa: F811
+    words = ("check", files.reference, files.variant, "--data", files.data, "--json", "--largest", "4")
+    done = edgeproof(*words, cwd=tmp_path)
+    if files.task != "regression":
+        assert done.returncode == 2
+        assert "--largest says what a row can lose at most" in json.loads(done.stdout)["error"]["what"]
+        assert not (tmp_path / "runs").exists()
+        return
+    assert done.returncode == 0, done.stderr
+    (usual,) = (tmp_path / "runs").glob("usual-*.toml")
+    assert usual.read_text().count("largest = 4.0") == 2
+    assert {item["verdict"] for item in json.loads(done.stdout)["requirements"]} == {"PASS"}
 
 
 def test_certify(files: Files, tmp_path: Path, edgeproof: Edgeproof) -> None:  # noqa: F811

@@ -303,3 +303,12 @@ def test_nobody_is_selected() -> None:
     assert (ratio.obtained, ratio.verdict) == ("absent", Verdict.INCONCLUSIVE)
     precision = only(given, ask("fairness.gap", 0.1, measure="predictive-parity"))
     assert precision.verdict is Verdict.INCONCLUSIVE
+
+
+def test_groups_that_are_all_alike_are_not_named_twice() -> None:
+    given = evidence([VariantPlan("int8", to_wrong=0.0, to_right=0.0)], reference_accuracy=1.0)
+    asked = requirement("fairness.gap", 0.2, by=("side",), measure="accuracy")
+    (found,) = judge(given, profile([asked]), device()).variants[0].findings
+    assert found.estimate == 0.0
+    assert "100 % of every group in" in found.reason
+    assert "between" not in found.reason

@@ -21,9 +21,9 @@ from kit.records import (
     VariantEvidence,
     Verdict,
 )
-from kit.spec.types import MeasurePlan, Requirement
+from kit.spec.types import MeasurePlan, Metric, Requirement
 from kit.stats.orders import next_look, random_order
-from tests.builders import VariantPlan, device, evidence, profile, requirement
+from tests.builders import VariantPlan, device, evidence, predictions, profile, requirement, with_changes
 
 CALM = VariantPlan("int8", to_wrong=0.002, to_right=0.002)
 BROKEN = VariantPlan("int8", to_wrong=0.2, to_right=0.0)
@@ -441,3 +441,60 @@ def test_what_is_told_while_rows_come_is_what_the_verdict_says_at_the_edge(limit
     assert ("decided after" in follow.told) == bool(wrong)
     assert ("no row that is left could show that it holds" in follow.told) == (not wrong)
     assert wrong or len(sample.order) == 64
+
+
+@pytest.mark.parametrize("wrong", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_limit_of_nothing_lost_is_broken_as_soon_as_it_is_told(wrong: float, seed: int) -> None:
+    """Bets against 0 itself are longer than those against anything above it."""
+    plan = VariantPlan("int8", to_wrong=wrong, to_right=0.0)
+    given = evidence([plan], rows=2000, clustered=False, reference_accuracy=1.0, seed=seed)
+    asked = requirement("accuracy.drop", 0.0)
+    sample, follow = run(given, asked)
+    assert "decided after" in follow.told
+    assert len(sample.order) < 200
+    found = findings(given, asked, sample)[0]
+    assert found.verdict is Verdict.FAIL
+    assert found.lower is not None
+    assert 0.0 < found.lower < 0.9
+    assert "[0.0," in found.reason or wrong == 1.0
+
+
+@pytest.mark.parametrize("metric", ["agreement.flips", "accuracy.value", "accuracy.drop"])
+def test_an_estimate_lies_within_its_interval_and_that_within_what_there_is(metric: Metric) -> None:
+    """A twin that differs where the device does not makes their sum fall outside at times."""
+    for seed in range(12):
+        given = evidence(
+            [VariantPlan("int8", to_wrong=0.0, to_right=0.0)], rows=300, clustered=False, seed=seed,
+            reference_accuracy=1.0 if metric == "accuracy.value" else 0.8,
+        )  # fmt: skip
+        record, random = given.variants[0].predictions, np.random.default_rng(seed)
+        assert record is not None
+        changed = with_changes(record.decisions, 0.03, random)
+        twin = predictions(given.variants[0].variant.model, given.dataset, changed, where="host", obtained="computed")
+        asked = requirement(metric, 0.98 if metric == "accuracy.value" else 0.02)
+        sample, _ = run(given, asked, twin=twin)
+        (found,) = findings(given, asked, sample)
+        assert found.estimate is not None
+        assert found.lower is not None
+        assert found.upper is not None
+        least = -1.0 if metric == "accuracy.drop" else 0.0
+        assert least <= found.lower <= found.estimate <= found.upper <= 1.0
+
+
+def test_slices_that_are_all_too_small_are_not_tested_where_no_row_was_asked_for() -> None:
+    given = evidence([CALM])
+    asked = requirement("accuracy.drop", 0.1, by=("side",), minimum_rows=5000)
+    sample, _ = run(given, asked)
+    assert not len(sample.order)
+    found = findings(given, asked, sample)
+    assert len(found) == 2
+    assert all(each.reason.startswith("NOT TESTED") for each in found)
+    (whole,) = findings(given, requirement("accuracy.drop", 0.1), sample)
+    assert whole.reason == "no row was run on the device."
+
+
+def test_without_the_rest_there_is_no_attack_on_members() -> None:
+    asked = requirement("privacy.membership", 0.2)
+    (found,) = judge(with_sample(), profile([asked]), device()).variants[1].findings
+    assert found.reason == "not all rows were run: those that were already break another requirement."
