@@ -113,11 +113,14 @@ def key(output: Path, as_json: bool, verbose: bool) -> None:
 @click.option("--cache-bytes", type=int, show_default="2 GiB", metavar="N", help="Most that they take.")
 @click.option("--lease", type=float, show_default="30", metavar="SECONDS", help="Silence that ends a session over TCP.")
 def run(stdio: bool, **options: Any) -> None:
-    """Run the agent on this machine, in one of three ways: --stdio, --tcp or --serial."""
+    """Run the agent on this machine, in one of three ways: --stdio, --tcp or --serial.
+
+    It serves until it is asked to end. Exit code: 130 after an interrupt, 143 after SIGTERM.
+    """
     import os
     import sys
 
-    from kit.device.subprocess import agent_environment
+    from kit.agent.ending import kept_for_the_agent
 
     asked = {"--stdio": stdio, "--serial": options["serial"], "--tcp": options["tcp"]}
     ways = [name for name, value in asked.items() if value]
@@ -127,7 +130,10 @@ def run(stdio: bool, **options: Any) -> None:
     words = [sys.executable, "-m", "kit.agent", *(["--stdio"] if stdio else [])]
     for name, value in options.items():
         words += [] if value is None else [f"--{name.replace('_', '-')}={value}"]
-    os.execve(sys.executable, words, os.environ | agent_environment())
+    with kept_for_the_agent():
+        from kit.device.subprocess import agent_environment
+
+        os.execve(sys.executable, words, os.environ | agent_environment())
 
 
 def _print(schema: str, **fields: Any) -> None:

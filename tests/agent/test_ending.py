@@ -4,10 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import kit
 from kit.agent.ending import TERMINATED
+from kit.cli.agent import run
+from kit.device.subprocess import agent_environment
 
 AGENT = """
 import signal, sys, threading, time
@@ -87,3 +91,42 @@ def test_another_signal_does_not_end_it(tmp_path):
         process.terminate()
         assert process.stdout.readline() == "closing\n"
         assert process.wait(30) == TERMINATED
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, TERMINATED)], ids=str)
+def test_one_that_came_before_it_was_loaded_ends_it_and_says_nothing(tmp_path, number, status):
+    """The signal waits, blocked, as `edgeproof agent run` leaves it, until there is an agent to take it."""
+    words = [sys.executable, "-m", "kit.agent", "--tcp", "127.0.0.1:0", "--cache", str(tmp_path)]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])  # a child begins with what its parent blocks
+    try:
+        process = subprocess.Popen(words, env=agent_environment(), stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with process:
+        process.send_signal(number)
+        try:
+            _, said = process.communicate(timeout=10)
+        finally:
+            process.kill()
+        assert (process.returncode, said) == (status, "")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, TERMINATED)], ids=str)
+def test_one_that_comes_while_it_is_loaded_ends_it_and_says_nothing(tmp_path, number, status):
+    """A numpy whose import is as far as it gets stands for any module that is being imported."""
+    (tmp_path / "numpy.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\nraise ImportError('too late')")
+    environment = agent_environment() | {"PYTHONPATH": f"{tmp_path}:{Path(kit.__file__).parents[1]}"}
+    words = [sys.executable, "-m", "kit.agent", "--tcp", "127.0.0.1:0", "--cache", str(tmp_path / "cache")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_the_command_leaves_them_to_the_agent(monkeypatch):
+    def waiting(*_):
+        raise OSError(str(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))))
+
+    monkeypatch.setattr("os.execve", waiting)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with pytest.raises(OSError, match=str(sorted([signal.SIGINT, signal.SIGTERM])).replace("[", r"\[")):
+        run.main(["--tcp", "127.0.0.1:0"], standalone_mode=False)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
