@@ -137,4 +137,14 @@ def _cannot_write(error: OSError) -> EdgeproofError:
 def _usage_error(error: click.ClickException) -> EdgeproofError:
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx else "edgeproof"
-    return UsageError(error.format_message(), next_step=f"see: {path} --help")
+    owners = (
+        [f"{path} {name}" for name in _having(error.option_name, ctx)] if isinstance(error, click.NoSuchOption) else []
+    )
+    whose = f"it is an option of {' and '.join(owners)}; " if owners else ""
+    return UsageError(error.format_message(), next_step=f"{whose}see: {owners[0] if owners else path} --help")
+
+
+def _having(option: str, ctx: click.Context | None) -> list[str]:
+    """The commands of a group, already imported, that have an option which the group has not."""
+    commands = ctx.command.commands if ctx and isinstance(ctx.command, click.Group) else {}
+    return [name for name, each in commands.items() if any(option in parameter.opts for parameter in each.params)]

@@ -60,6 +60,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
         (["certify"], "Missing MODEL"),
         (["certify", "m.onnx"], "Missing --data"),
         (["certify", "m.onnx", "--nonsense"], "--nonsense"),
+        (["agent", "--tcp", "127.0.0.1:0"], "edgeproof agent run --help"),
         (["schema", "banana"], "banana"),
         (["report", "nothing-here"], "no run 'nothing-here'"),
         (["verify", "nothing-here"], "no run 'nothing-here'"),
