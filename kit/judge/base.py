@@ -135,7 +135,7 @@ def unpredicted(case: Case) -> tuple[str, str]:
     if case.variant.sample is None:
         return "the device's predictions were not obtained.", "run the dataset on the device"
     reason = "not all rows were run: those that were already break another requirement."
-    return reason, "make that one hold, or run all rows: leave out --frugal"
+    return reason, "mend what is broken, or run all rows: leave out --frugal"
 
 
 def certifying(case: Case, of: Finding) -> Finding:

@@ -156,7 +156,7 @@ def _all(looked: _Looked) -> Finding:
     samples = over_all.samples
     details = {**_size(looked), "within": float(over_all.within(limit).sum()), "upper_confidence": over_all.confidence}
     measured = Measured(
-        float(samples.mean[at]), looked.differences.least, float(over_all.uppers[at]), looked.unit, CEILING_METHOD,
+        float(samples.mean[at]), None, float(over_all.uppers[at]), looked.unit, CEILING_METHOD,
         int(samples.rows[at]), looked.obtained, int(samples.clusters[at]), looked.digests, details,
     )  # fmt: skip
     of = finding(case, measured)
@@ -197,7 +197,7 @@ def _need(looked: _Looked) -> str:
     case, over_all = looked.case, looked.ceiling
     limit = case.requirement.limit
     least = over_all.least_rows(limit)
-    claim = "" if least is None else f"; or judge larger slices only, with minimum_rows = {rounded_up(least)}"
+    claim = "" if least is None else f"; or leave smaller slices unlooked at, with minimum_rows = {rounded_up(least)}"
     whole = looked.differences.sample(np.ones(len(looked.differences.values), dtype=np.bool_))
     if not looked.differences.are_flips:
         return f"more rows in each slice{claim}"

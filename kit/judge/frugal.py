@@ -40,7 +40,7 @@ def judge_sample(case: Case) -> tuple[Finding, ...]:
         return (absent(case, unit, f"{view}.", "run the rows again, from the start"),)
     if case.requirement.by or case.requirement.slices:
         return by_slice(case, lambda subject, mask: _finding(view, subject, mask))
-    if not len(record.order):
+    if not view.came.any():
         return nothing
     everything = np.ones(case.evidence.dataset.rows, dtype=np.bool_)
     found, sample = _finding(view, "", everything)

@@ -104,7 +104,8 @@ def tried(
         f"fitted on {count(fitted, 'row')} and judged on {count(judged, 'other row')}, whole "
         f"clusters each, seed {given.seed}; each bound at {percent(CONFIDENCE)}"
     )
-    told = "; ".join(_words(each) for each in changes)
+    where = "" if kind == "variant" else f"on {count(judged, 'row')} that it was not fitted on, "
+    told = where + "; ".join(_words(each) for each in changes)
     return Mitigation(kind, name, tuple(changes), rule, fitted, judged, given.found.obtained,
                       method, f"{name[:1].upper()}{name[1:]}: {told}.", caution)  # fmt: skip
 

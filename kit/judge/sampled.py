@@ -115,7 +115,8 @@ class Sampled:
 def sampled(case: Case, record: SampleRecord, memory: Memory | None = None) -> Sampled | str:
     """The case's view of `record`, or why it is none, as a clause. `memory` may be shared by views of a growing sample.
 
-    The order is made again from the seed, and the rows must lie in it: who picks rows decides verdicts.
+    The order is made again from the seed, and the rows must lie in it: who picks rows decides verdicts. Where the other
+    rows were run too, all have come: what was not decided on the way has the test at the end.
     """
     data, twin = case.evidence.dataset, record.twin
     rows, count = record.order, len(record.order)
@@ -134,11 +135,12 @@ def sampled(case: Case, record: SampleRecord, memory: Memory | None = None) -> S
     rank[order] = np.arange(data.rows)
     if (np.diff(rank[rows]) <= 0).any():
         return "the sampled rows are not in the random order of their seed"
-    came = np.zeros(data.rows, dtype=np.bool_)
-    came[rows] = True
-    device = np.full(data.rows, -1, dtype=np.int64)
-    device[rows] = record.decisions
-    seen: dict[Of, Outcomes] = {"device": outcomes(case, _predicted(record, device))}
+    if (whole := case.variant.predictions) is not None:
+        came, device = np.ones(data.rows, dtype=np.bool_), whole.decisions
+    else:
+        came, device = np.zeros(data.rows, dtype=np.bool_), np.full(data.rows, -1, dtype=np.int64)
+        came[rows], device[rows] = True, record.decisions
+    seen: dict[Of, Outcomes] = {"device": outcomes(case, whole or _predicted(record, device))}
     if twin is not None:
         seen["twin"] = outcomes(case, twin)
         seen["audit"] = _audit(case, seen, device != twin.decisions)

@@ -17,7 +17,7 @@ from kit.slicing.declared import Slices, declared
 from kit.stats.multiple import holm
 from kit.stats.proportions import p_value_above, p_value_below
 from kit.stats.simultaneous import Contributions, many_bounds, simultaneous_confidence
-from kit.words import percent
+from kit.words import count, percent
 
 Judge = Callable[[str, BoolArray], tuple[Finding, Sample]]
 
@@ -103,6 +103,10 @@ def _p_value(case: Case, sample: Sample) -> float:
 def _untested(case: Case, judged: Judged, small: str) -> Finding:
     reason = f"NOT TESTED: {slice_name(judged.subject)} has {small}."
     need = "more rows, from more clusters, in this slice"
+    there = 0.0 if judged.sample is None else judged.sample.details.get("rows_in_all", 0.0)
+    if judged.sample is not None and judged.sample.rows < there >= case.requirement.minimum_rows:
+        reason = f"NOT TESTED: of {count(there, 'row')} of {slice_name(judged.subject)} too few were run: {small}."
+        need = "all of its rows: leave out --frugal"
     if judged.found is None:
         return absent(case, unit_of(case), reason, need, judged.subject)
     return undecided(judged.found, reason, need)

@@ -9,6 +9,7 @@ from kit.report.sections.data import data_lines
 from kit.report.sections.requirements import RequirementRow
 from kit.report.sections.variants import VariantRow
 from kit.report.view import View
+from kit.words import count
 
 _COLOURS = {"PASS": "32", "FAIL": "31", "INCONCLUSIVE": "35"}
 _ASCII = str.maketrans(
@@ -17,6 +18,8 @@ _ASCII = str.maketrans(
      "°": "", "’": "'"}
 )  # fmt: skip
 _INDENT = 9
+_REMEDIES = 2
+"""How many are told; a report has all."""
 
 
 def render_text(view: View, *, width: int = 80, color: bool = False, ascii: bool = False) -> str:
@@ -118,8 +121,10 @@ def _beyond(view: View) -> Iterable[tuple[str, str]]:
         yield "members", view.membership.headline
     if view.explanations is not None:
         yield "looks at", view.explanations.headline
-    for each in view.remedies[:2]:
+    for each in view.remedies[:_REMEDIES]:
         yield "remedy", each.sentence
+    if len(view.remedies) > _REMEDIES:
+        yield "", f"The report has {count(len(view.remedies) - _REMEDIES, 'more remedy', 'more remedies')}."
 
 
 def _warnings(view: View) -> list[str]:

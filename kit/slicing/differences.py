@@ -33,11 +33,6 @@ class Differences:
         """Whether every value is -1, 0 or 1, so that rows are counted."""
         return bool(np.isin(self.values, (-1.0, 0.0, 1.0)).all())
 
-    @property
-    def least(self) -> float | None:
-        """The least that a mean of values can be; None where nothing bounds it."""
-        return None if self.reach is None else -self.reach / 2
-
     @cached_property
     def weight(self) -> Float64Array:
         """float64 [rows], 1 on average."""

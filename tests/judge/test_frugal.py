@@ -385,7 +385,8 @@ GROUPS = requirement("fairness.gap_change", 0.2, by=("side",))
 def test_what_needs_every_row_is_judged_on_every_row_and_the_rest_by_the_sample() -> None:
     judged = judge(whole(), profile([DROP, GROUPS]), device()).variants[1]
     drop, groups = judged.findings
-    assert (drop.rows, "betting bound" in drop.method) == (400, True)
+    assert (drop.rows, "betting bound" in drop.method) == (2008, True)
+    assert "half of the chance of error kept for the test at the end" in drop.method
     assert (groups.rows, groups.obtained) == (2008, "measured")
     plain = judge(evidence([VariantPlan("fp32"), CALM]), profile([DROP, GROUPS]), device()).variants[1]
     assert groups == plain.findings[1]

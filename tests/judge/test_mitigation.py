@@ -249,3 +249,8 @@ def test_figures_are_by_weight() -> None:
     assert change(found, "accuracy")[0] == pytest.approx(np.average(right, weights=weights[kept]))
     unweighted = named(mitigations(plain, plain.variants[0], PROFILE), "temperature")
     assert change(found, "Brier score")[0] != pytest.approx(change(unweighted, "Brier score")[0], abs=1e-4)
+
+
+def test_whose_rows_a_figure_is_of_is_said(tried: tuple[Mitigation, ...]) -> None:
+    for each in tried:
+        assert f"on {each.judged_rows:,} rows that it was not fitted on, " in each.sentence

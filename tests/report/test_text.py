@@ -4,10 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from kit.cli import certify
+from kit.judge import judge
 from kit.report import View, render_text
+from kit.report.sections.remedies import Remedy
 from tests import builders
 from tests.report import scenes
 
@@ -120,3 +123,31 @@ def test_a_result_takes_the_columns_that_the_terminal_has(
     shown = capsys.readouterr().out.splitlines()
     assert widest - 12 < max(map(cells, shown)) <= widest
     assert shown[-1] == "report r"
+
+
+def test_remedies_that_are_not_told_are_counted() -> None:
+    four = tuple(Remedy(name, f"{name} helps.", "") for name in ("one", "two", "three", "four"))
+    text = render_text(replace(scenes.broken(), remedies=four))
+    assert "remedy   two helps." in text
+    assert "three helps" not in text
+    assert "         The report has 2 more remedies." in text
+    assert "more remed" not in render_text(replace(scenes.broken(), remedies=four[:2]))
+
+
+def test_accuracy_is_by_weight_in_every_part_of_the_result() -> None:
+    evidence = builders.evidence()
+    weights = np.where(evidence.dataset.columns["side"].codes == 0, 9.0, 1.0)
+    weighted = replace(evidence, dataset=replace(evidence.dataset, weights=weights))
+    view = scenes.view_of(weighted)
+    known = next(each for each in weighted.variants if each.variant.recipe.name == view.variant)
+    assert known.predictions is not None
+    right = np.average(known.predictions.decisions == evidence.dataset.labels, weights=weights)
+    assert view.front is not None
+    row = next(each for each in view.variants.rows if each.chosen)
+    assert row.accuracy == f"{100 * right:.1f} %"
+    before = np.average(evidence.reference_predictions.decisions == evidence.dataset.labels, weights=weights)
+    assert row.change == pytest.approx(right - before)
+    judged = judge(weighted, builders.profile(), builders.device()).variants
+    drops = {each.variant: found.estimate for each in judged for found in each.findings
+             if found.metric == "accuracy.drop" and not found.subject}  # fmt: skip
+    assert drops[view.variant] == pytest.approx(before - right)

@@ -92,8 +92,10 @@ def test_a_sample_is_told_with_what_it_leaves_open_and_its_estimate() -> None:
     text = sampling_text(evidence, known, judged)
     assert text.endswith("what rows can decide is decided, and drop stays undecided.")
     assert sampling_text(evidence, replace(known, predictions=all_of), judged).endswith(
-        "and drop stays undecided; then the others were, since not all is decided by some rows."
+        "until what some rows can decide was decided; then the others, for what needs every row."
     )
+    broken = replace(judged, findings=(*judged.findings, replace(lost, verdict=Verdict.FAIL, subject="side=left")))
+    assert sampling_text(evidence, known, broken).endswith("what rows can decide is decided; drop is broken.")
     told = replace(evidence, variants=(known,))
     judgement = replace(judge(evidence, builders.profile(), builders.device()), variants=(judged,), chosen=name)
     (row,) = build_variants(told, judgement, builders.profile()).rows

@@ -31,18 +31,23 @@ def sampling_text(evidence: Evidence, variant: VariantEvidence | None, judged: V
         return ""
     rows, asked = len(sample.order), evidence.dataset.rows
     ran = f"{rows:,} of {count(asked, 'row')} ({percent(rows / asked)}) were run on the device"
-    rest = "; then the others were, since not all is decided by some rows" * (variant.predictions is not None)
-    text = f"{ran}: {clean(sample.stopped)}{_undecided(judged)}{rest}."
-    if sample.twin is None or not rows:
+    if variant.predictions is not None and rows < asked:
+        return f"{ran} until what some rows can decide was decided; then the others, for what needs every row."
+    text = f"{ran}: {clean(sample.stopped)}{_decided(judged)}."
+    if sample.twin is None or not 0 < rows < asked:
         return text
     same = int((sample.twin.decisions[sample.order] == sample.decisions).sum())
     twin = f"The same file on this host decides {same:,} of them alike"
     return f"{text} {twin}, and stands for the others as far as that shows."
 
 
-def _undecided(judged: VariantJudgement | None) -> str:
-    """``, and accuracy stays undecided``: requirements, by id, that no row left could decide."""
-    findings = judged.findings if judged else ()
-    found = [f.requirement for f in findings if f.metric in _OF_ROWS and f.verdict is Verdict.INCONCLUSIVE]
-    names = [clean(each, 40) for each in dict.fromkeys(found)]
-    return f", and {listed(names[:4])} {'stays' if len(names) == 1 else 'stay'} undecided" if names else ""
+def _decided(judged: VariantJudgement | None) -> str:
+    """``; accuracy is broken``, ``, and slices stays undecided``: requirements on rows, by id, that are not met."""
+    findings = [each for each in (judged.findings if judged else ()) if each.metric in _OF_ROWS]
+    broken, undecided = (
+        list(dict.fromkeys(clean(each.requirement, 40) for each in findings if each.verdict is verdict))
+        for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
+    )
+    told = f"; {listed(broken[:4])} {'is' if len(broken) == 1 else 'are'} broken" if broken else ""
+    left = [each for each in undecided if each not in broken]
+    return told + (f", and {listed(left[:4])} {'stays' if len(left) == 1 else 'stay'} undecided" if left else "")

@@ -37,12 +37,11 @@ class SlicesView:
 
 
 def accuracy(predictions: PredictionRecord, data: DatasetRecord, rows: NDArray[np.bool_] | None = None) -> float | None:
-    """Share of rows decided right; None where there is no row, or no answer is right or wrong as a whole."""
-    right = right_rows(data, predictions)
-    if right is None:
+    """Share of rows right, by weight; None where there is no row, or no answer is right or wrong as a whole."""
+    right, chosen = right_rows(data, predictions), slice(None) if rows is None else rows
+    if right is None or not len(right[chosen]):
         return None
-    chosen = right if rows is None else right[rows]
-    return float(chosen.mean()) if len(chosen) else None
+    return float(np.average(right[chosen], weights=None if data.weights is None else data.weights[chosen]))
 
 
 def build_slices(evidence: Evidence, judged: VariantJudgement | None, profile: Profile) -> SlicesView | None:
