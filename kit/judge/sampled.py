@@ -66,6 +66,9 @@ class Sampled:
             estimate = estimate if spent else corrected
             differing = audit.details["decisions_changed"]
             details |= {"twin_estimate": twin.counts.estimate, "differing_from_twin": differing}
+            if not spent and "reference_accuracy" in twin.details:  # of all rows, as the estimate is
+                details["reference_accuracy"] = twin.details["reference_accuracy"]
+                details["optimized_accuracy"] = twin.details["reference_accuracy"] - corrected
         counts = Sequential(
             estimate=estimate,
             least=-1.0 if self.case.requirement.metric == "accuracy.drop" else 0.0,

@@ -125,7 +125,7 @@ def bounds(trail: Trail, alpha: float) -> tuple[float, float]:
         return least, most
     needed = math.log(1.0 / alpha) * trail.price(alpha)
     upper = _first_refuted(trail.lost, trail.won, trail.rows, needed, least, most)
-    lower = -_first_refuted(trail.won, trail.lost, trail.rows, needed, -most, -least)
+    lower = 0.0 - _first_refuted(trail.won, trail.lost, trail.rows, needed, -most, -least)
     return (lower, upper) if lower <= upper else bounds(trail.last(), alpha)
 
 

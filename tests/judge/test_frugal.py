@@ -499,3 +499,21 @@ def test_without_the_rest_there_is_no_attack_on_members() -> None:
     asked = requirement("privacy.membership", 0.2)
     (found,) = judge(with_sample(), profile([asked]), device()).variants[1].findings
     assert found.reason == "not all rows were run: those that were already break another requirement."
+
+
+def test_figures_of_a_run_with_a_twin_add_up() -> None:
+    """Reference, variant and what was lost are all of the rows that there are, not of those that were run."""
+    given = evidence([VariantPlan("int8", to_wrong=0.3, to_right=0.0)], rows=2000, clustered=False)
+    record = given.variants[0].predictions
+    assert record is not None
+    twin = predictions(
+        given.variants[0].variant.model, given.dataset, record.decisions, where="host", obtained="computed"
+    )
+    asked = requirement("accuracy.drop", 0.02)
+    sample, _ = run(given, asked, twin=twin)
+    (found,) = findings(given, asked, sample)
+    assert len(sample.order) < 1000
+    details = found.details
+    right = float((given.reference_predictions.decisions == given.dataset.labels).mean())
+    assert details["reference_accuracy"] == pytest.approx(right)
+    assert found.estimate == pytest.approx(details["reference_accuracy"] - details["optimized_accuracy"])
