@@ -36,8 +36,8 @@ Examples:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
-    help="File for one variant (.onnx is added to a plain name), folder for several.",
+    type=click.Path(),
+    help="Folder for several variants, or for one if it ends with a slash; else its file (.onnx is added).",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there; with --search, start anew.")
 @click.option("--search", "searching", is_flag=True, help="Search for the cheapest variant that meets the profile.")
@@ -63,7 +63,7 @@ def command(
     device: str | None,
     recipes: tuple[str, ...],
     keep_float: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     force: bool,
     quiet: bool,
     as_json: bool,
@@ -93,7 +93,7 @@ def command(
     if searching:
         from kit.cli.search import run
 
-        return run(request, out, force=force, quiet=quiet, as_json=as_json, **search)
+        return run(request, Path(out) if out else None, force=force, quiet=quiet, as_json=as_json, **search)
     return _make(request, out, force=force, quiet=quiet, as_json=as_json)
 
 
@@ -109,7 +109,7 @@ def _check_options(ctx: click.Context, searching: bool) -> None:
         raise click.UsageError("--force starts anew and --resume goes on: give one.", ctx)
 
 
-def _make(request: "Request", out: Path | None, *, force: bool, quiet: bool, as_json: bool) -> int:
+def _make(request: "Request", out: str | None, *, force: bool, quiet: bool, as_json: bool) -> int:
     from kit.cli.progress import Progress
     from kit.cli.quantize_text import outcome_object, tell_outcome
     from kit.pipeline.material import read_request
@@ -117,7 +117,8 @@ def _make(request: "Request", out: Path | None, *, force: bool, quiet: bool, as_
     from kit.pipeline.variant_files import plan_files, write_variant
 
     material = read_request(request)
-    files = plan_files(request.model, [each.name for each in material.recipes], out, force=force)
+    recipes = [each.name for each in material.recipes]
+    files = plan_files(request.model, recipes, _place(out, request.model, recipes), force=force)
     progress = Progress(expected_seconds(material), quiet=quiet)
     try:
         outcome = quantize(material, progress)
@@ -133,3 +134,10 @@ def _make(request: "Request", out: Path | None, *, force: bool, quiet: bool, as_
     else:
         tell_outcome(outcome, files)
     return 0
+
+
+def _place(out: str | None, model: Path, recipes: list[str]) -> Path | None:
+    """Where -o points to: a single variant's file is in the folder that is named with a slash at its end."""
+    if out and out.endswith("/") and len(recipes) == 1:
+        return Path(out) / f"{model.stem}.{recipes[0]}.onnx"
+    return Path(out) if out else None

@@ -201,6 +201,18 @@ def test_recipes_that_need_no_data_need_none(case: Case, tmp_path: Path, edgepro
     assert said["rows"] == 0
 
 
+def test_one_variant_goes_into_a_folder_that_is_named_with_a_slash(
+    case: Case, tmp_path: Path, edgeproof: Edgeproof
+) -> None:
+    words = (case.model, "--recipe", "fp16", "-o")
+    (found,) = made(edgeproof, *words, "variants/", cwd=tmp_path)["variants"]
+    assert found["file"] == f"variants/{case.model.stem}.fp16.onnx"
+    (plain,) = made(edgeproof, *words, "small", cwd=tmp_path)["variants"]
+    assert plain["file"] == "small.onnx"
+    assert "there is a file of that name" in refused(edgeproof, *words, "variants/", cwd=tmp_path)
+    assert "this is a file, not a folder" in refused(edgeproof, *words, "small.onnx/", cwd=tmp_path)
+
+
 def test_on_a_device_variants_are_tried_and_timed_there(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
     said = made(edgeproof, *case.words("--recipe", "int8-per-tensor", "--device", "local"), cwd=tmp_path)
     (one,) = said["variants"]
