@@ -1,4 +1,4 @@
-"""``python -m kit.agent --stdio | --serial PORT | --tcp HOST:PORT``: it can be asked to end while it is being loaded."""
+"""``python -m kit.agent --stdio | --serial PORT | --tcp HOST:PORT``: it heeds signals while it is loaded."""
 
 from kit.agent.ending import end_at_once
 
