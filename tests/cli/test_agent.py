@@ -155,8 +155,8 @@ class TestRun:
         assert "  fix " in done.stderr
 
     def test_its_help_shows_the_agent_s_own_defaults_and_options(self, tmp_path):
-        from kit.agent.command import LEASE_S, _parser
         from kit.agent.cache import DEFAULT_CACHE_BYTES
+        from kit.agent.command import LEASE_S, _parser
 
         text = edgeproof("agent", "run", "--help", cwd=tmp_path).stdout
         given = _parser().parse_args(["--stdio"])
