@@ -517,3 +517,16 @@ def test_figures_of_a_run_with_a_twin_add_up() -> None:
     right = float((given.reference_predictions.decisions == given.dataset.labels).mean())
     assert details["reference_accuracy"] == pytest.approx(right)
     assert found.estimate == pytest.approx(details["reference_accuracy"] - details["optimized_accuracy"])
+
+
+def test_a_slice_that_was_given_up_is_not_called_small() -> None:
+    """The whole is broken at once; no slice has its minimum by then."""
+    given = evidence([VariantPlan("int8", to_wrong=0.9, to_right=0.0)])
+    by_side = requirement("accuracy.drop", 0.1, id="sides", by=("side",), minimum_rows=900)
+    sample, _ = run(given, requirement("accuracy.drop", 0.02), by_side)
+    found = findings(given, by_side, sample)
+    unrun = [each for each in found if each.reason.startswith("NOT TESTED")]
+    assert unrun
+    for each in unrun:
+        assert "too few were run: " in each.reason
+        assert each.need == "all of its rows: leave out --frugal"

@@ -111,5 +111,10 @@ def _not_made(evidence: Evidence) -> list[str]:
 
 def _untested(findings: tuple[Finding, ...]) -> list[str]:
     slices = [f for f in findings if not f.metric.startswith(ELSEWHERE)]
-    untested = sum(sentences.status(f) == sentences.NOT_TESTED for f in slices)
-    return [f"{count(untested, 'slice')} had too few rows to be tested."] if untested else []
+    untested = [f for f in slices if sentences.status(f) == sentences.NOT_TESTED]
+    not_run = sum("too few were run" in f.reason for f in untested)
+    small = len(untested) - not_run
+    return [
+        *([f"{count(small, 'slice')} had too few rows to be tested."] if small else []),
+        *([f"Too few rows of {count(not_run, 'slice')} were run to test them."] if not_run else []),
+    ]
