@@ -32,7 +32,7 @@ def energy_rows(model: "ModelFigures") -> Iterator[tuple[str, str]]:
     if record is None or found is None:
         return
     windows = count(len(record.window_energy_j), "window")
-    windows += f" (bounds need {INTERVAL_WINDOWS})" if found.gross.lower is None else ""
+    windows += f" (bounds need {INTERVAL_WINDOWS})" if found.gross.upper is None else ""
     above, gross = _bounded(found.above_idle), _bounded(found.gross)
     yield "energy", f"{above} above idle, {gross} gross, an inference; {record.obtained}, {windows}"
     yield "power", _power(record)
@@ -42,7 +42,7 @@ def energy_rows(model: "ModelFigures") -> Iterator[tuple[str, str]]:
 
 
 def _bounded(energy: EnergyBounds) -> str:
-    ends = "" if energy.lower is None else f" {interval(energy.lower, energy.upper, 'J')}"
+    ends = "" if energy.upper is None else f" {interval(energy.lower, energy.upper, 'J')}"
     return quantity(energy.estimate, "J") + ends
 
 

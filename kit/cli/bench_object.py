@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.judge.energy import INTERVAL_WINDOWS
 from kit.judge.energy_stability import energy_stability
-from kit.pipeline.bench_figures import CONFIDENCE
+from kit.pipeline.bench_figures import CONFIDENCE, RATE_WINDOWS
 from kit.records import ColdStartRecord, EnergyRecord, Int64Array, MemoryRecord, OperatorProfile
 from kit.stats.quantile import QuantileBounds, quantile_bounds
 from kit.stats.stopping import early_stopping
@@ -86,6 +86,7 @@ def _latency(found: "LatencyFigures") -> Object:
             "estimate": found.rate_per_s,
             "lower": None if rate is None else rate.lower,
             "upper": None if rate is None else rate.upper,
+            "windows_missing": max(0, RATE_WINDOWS - len(found.windows)) if rate is None else rate.windows_missing,
         },
         "load_s": found.load_s.tolist(),
         "first_run_s": found.first_run_s.tolist(),
@@ -99,8 +100,8 @@ def _latency(found: "LatencyFigures") -> Object:
 
 
 def _percentile(bounds: QuantileBounds, found: "LatencyFigures") -> Object:
-    """A bound that the samples do not reach is null, and `samples_missing` says about how many would."""
-    missing = 0.0 if bounds.upper is not None else bounds.minimum_count * bounds.design_effect - bounds.count
+    """A bound that the samples do not reach is null; about `windows_missing` more would give both."""
+    missing = found.windows_missing(bounds)
     return {
         "name": f"p{100 * bounds.probability:g}",
         "probability": bounds.probability,
@@ -110,7 +111,8 @@ def _percentile(bounds: QuantileBounds, found: "LatencyFigures") -> Object:
         "mlperf_early_stopping_s": early_stopping(found.samples_s, bounds.probability).estimate,
         "effective_samples": bounds.effective_count,
         "minimum_samples": bounds.minimum_count,
-        "samples_missing": max(0 if bounds.upper is not None else 1, int(np.ceil(missing))),
+        "windows_missing": missing,
+        "samples_missing": int(np.ceil(missing * found.count / len(found.windows))),
     }
 
 

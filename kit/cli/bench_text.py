@@ -13,7 +13,7 @@ from kit.cli.output import columns, emulated_lines, say, tell, use_ascii
 from kit.pipeline.bench_figures import CONFIDENCE, NOT_ASKED
 from kit.records import ColdStartRecord, Conditions, Float64Array, Int64Array, MemoryRecord, OperatorProfile
 from kit.spec.text import shown
-from kit.stats.quantile import QuantileBounds, quantile_bounds
+from kit.stats.quantile import quantile_bounds
 from kit.stats.stopping import early_stopping
 from kit.words import count, interval, number, rounded_up
 from kit.words import percent as confidence_percent
@@ -26,6 +26,7 @@ _LABEL = 12
 _NAME = 22
 _MOST_OPERATORS = 10
 _LETTERS = string.ascii_uppercase
+_ADVICE = "; try --stable"
 
 Row = tuple[str, str]
 
@@ -50,7 +51,7 @@ def tell_bench(report: "BenchReport", trust: "Trust", *, verbose: bool = False) 
     say("")
     _rows([("conditions", _conditions(report.start, report.end)), ("versions", _versions(report))])
     _rows(list(_methods(report)) if verbose else [("methods", "-v says how each figure was obtained")])
-    _rows([("warning", text) for text in trust.warnings])
+    _rows([("warning", text) for text in _once(trust.warnings, [each.label for each in report.models])])
     _rows([("INVALID", text) for text in trust.invalid])
     _rows([("run", str(report.run.path))])
 
@@ -146,9 +147,10 @@ def _of_model(report: "BenchReport", model: "ModelFigures", *, verbose: bool) ->
 
 
 def _latency(report: "BenchReport", found: "LatencyFigures") -> Iterator[Row]:
-    sample = "batch" if report.order.workload.scenario == "offline" else "inference"
+    of = " a batch" if report.order.workload.scenario == "offline" else ""
     for bounds in found.percentiles:
-        yield f"p{100 * bounds.probability:g}", _percentile(bounds, sample)
+        ends = interval(bounds.lower, bounds.upper, "s") + of + _missing(found.windows_missing(bounds))
+        yield f"p{100 * bounds.probability:g}", f"{duration(bounds.estimate):<8} {ends}"
     yield "throughput", _rate(found)
     yield "samples", _samples(found)
     yield "load", (f"{_middle(found.load_s)} before a first inference of {_middle(found.first_run_s)}, "
@@ -156,14 +158,9 @@ def _latency(report: "BenchReport", found: "LatencyFigures") -> Iterator[Row]:
     yield "stability", _stability(found)
 
 
-def _percentile(bounds: QuantileBounds, sample: str) -> str:
-    text = f"{duration(bounds.estimate):<8} {interval(bounds.lower, bounds.upper, 's')}"
-    of = " a batch" if sample == "batch" else ""
-    if bounds.upper is not None:
-        return text + of
-    more = max(1.0, bounds.minimum_count * bounds.design_effect - bounds.count)
-    plural = "batches" if sample == "batch" else "inferences"
-    return f"{text}{of} {count(rounded_up(more), f'more {sample}', f'more {plural}')} would bound it"
+def _missing(windows: int) -> str:
+    """What an interval lacks for both of its ends."""
+    return f" about {count(rounded_up(windows), 'more window')} for both ends" if windows else ""
 
 
 def _early_stopping(found: "LatencyFigures") -> str:
@@ -176,8 +173,11 @@ def _early_stopping(found: "LatencyFigures") -> str:
 
 def _rate(found: "LatencyFigures") -> str:
     bounds = found.rate_bounds
-    ends = f" [{number(bounds.lower, 3)}, {number(bounds.upper, 3)}]" if bounds else ""
-    return f"{number(found.rate_per_s, 3)} inferences/s{ends}"
+    if bounds is None:
+        return f"{number(found.rate_per_s, 3)} inferences/s"
+    lower = "–" if bounds.lower is None else number(bounds.lower, 3)
+    ends = f"[{lower}, {number(bounds.upper, 3)}]{_missing(bounds.windows_missing)}"
+    return f"{number(found.rate_per_s, 3)} inferences/s {ends}"
 
 
 def _samples(found: "LatencyFigures") -> str:
@@ -294,6 +294,21 @@ def _methods(report: "BenchReport") -> Iterator[Row]:
         ("meter", [meter_text(each.energy.meter) for each in report.models if each.energy]),
     ):
         yield from ((label, method) for method in dict.fromkeys(methods))
+
+
+def _once(warnings: Sequence[str], labels: Sequence[str]) -> Iterator[str]:
+    """Warnings with models by their letters: what is said of several models once, and what to try once for all."""
+    whose: dict[str, list[str]] = {}
+    for text in warnings:
+        index = next((i for i, label in enumerate(labels) if text.startswith(f"{label}: ")), None)
+        said = text if index is None else text.removeprefix(f"{labels[index]}: ")
+        whose.setdefault(said, []).extend([] if index is None else [_LETTERS[index]])
+    advised = [said for said in whose if said.endswith(_ADVICE)]
+    for said, letters in whose.items():
+        shortened = said.removesuffix(_ADVICE) if len(advised) > 1 else said
+        yield f"{' and '.join(letters)}: {shortened}" if letters else shortened
+    if len(advised) > 1:
+        yield f"where it is unstable{_ADVICE.replace(';', ',')}"
 
 
 def _versions(report: "BenchReport") -> str:

@@ -1,7 +1,9 @@
 """What a bench found, worked out from its stored records alone: printing a run again gives the same figures."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -28,7 +30,7 @@ from kit.records import (
     OperatorProfile,
 )
 from kit.spec.types import DeviceSpec
-from kit.stats.means import MeanBounds, batch_mean_bounds
+from kit.stats.means import batch_mean_bounds
 from kit.stats.multiple import candidate_confidence
 from kit.stats.quantile import QuantileBounds, percentiles
 from kit.store import Run
@@ -43,6 +45,9 @@ NOT_YET, NOT_ASKED = "not measured yet", "not asked for"
 NO_METHOD, NO_METER = "the device has no method", "the device has no meter"
 ORDINARY = (NOT_YET, NOT_ASKED, NO_METHOD, NO_METER)
 """Why something is absent, where nothing went wrong."""
+
+RATE_WINDOWS = 3
+"""Windows from which on a rate has an upper bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,18 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class RateBounds:
+    """Bounds of a rate, 1/s; lower is None where windows differ so much that it would not be above 0.
+
+    windows_missing: about how many more windows that differ as these do would give it.
+    """
+
+    lower: float | None
+    upper: float
+    windows_missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyFigures:
     """Latency of a model over its windows; times in s.
 
@@ -71,7 +88,7 @@ class LatencyFigures:
     rejected: tuple[Window, ...]
     percentiles: tuple[QuantileBounds, ...]
     rate_per_s: float
-    rate_bounds: MeanBounds | None
+    rate_bounds: RateBounds | None
     load_s: Float64Array
     first_run_s: Float64Array
     warmup_counts: tuple[int, ...]
@@ -86,6 +103,17 @@ class LatencyFigures:
         if len(self.medians_s) < 2 or min(self.medians_s) <= 0:
             return None
         return max(self.medians_s) / min(self.medians_s) - 1
+
+    def windows_missing(self, bounds: QuantileBounds) -> int:
+        """About how many more windows like these it takes for both ends of a percentile; 0 where it has them.
+
+        Tail samples of a few windows are all of the slowest: over many they hang together as those in the middle do, so
+        that the largest design effect of any percentile is the one to expect.
+        """
+        if bounds.lower is not None and bounds.upper is not None:
+            return 0
+        needed = bounds.minimum_count * max(each.design_effect for each in self.percentiles)
+        return max(1, math.ceil(needed * len(self.windows) / self.count) - len(self.windows))
 
     @property
     def samples_s(self) -> Float64Array:
@@ -187,7 +215,7 @@ def _model(run: Run, order: BenchOrder, number: int, label: str, windows: Sequen
         ratio=_ratio(windows[0], own, len(windows)) if number > 1 else None,
         memory=memory,
         energy=energy,
-        energy_figures=None if energy is None else energy_figures(energy, CONFIDENCE),
+        energy_figures=None if energy is None else _energy(energy),
         cold=cold,
         operators=operators,
         audit=audit,
@@ -224,7 +252,7 @@ def _latency(windows: tuple[Window, ...], rejected: tuple[Window, ...]) -> Laten
         rejected=rejected,
         percentiles=percentiles(samples_s, CONFIDENCE),
         rate_per_s=float(rates.mean()),
-        rate_bounds=_rate_bounds(rates) if len(rates) >= 3 else None,
+        rate_bounds=_rate_bounds(rates) if len(rates) >= RATE_WINDOWS else None,
         load_s=np.array([each.record.load_ns for each in windows]) * 1e-9,
         first_run_s=np.array([each.record.first_run_ns for each in windows]) * 1e-9,
         warmup_counts=tuple(each.record.warmup_count for each in windows),
@@ -273,10 +301,19 @@ def _rate_per_s(window: Window) -> float:
     return len(samples_ns) * each / max(span_ns, 1.0) * 1e9
 
 
-def _rate_bounds(rates: Float64Array) -> MeanBounds:
-    """Of the mean of windows' rates [n >= 3]; no rate is below 0."""
+def _rate_bounds(rates: Float64Array) -> RateBounds:
+    """Of the mean of windows' rates [n >= 3]; that no rate is below 0 is known without them, and is no bound."""
     bounds = batch_mean_bounds(rates, CONFIDENCE)
-    return replace(bounds, lower=max(0.0, bounds.lower))
+    if bounds.lower > 0:
+        return RateBounds(bounds.lower, bounds.upper, 0)
+    enough = next(n for n in count(len(rates) + 1) if batch_mean_bounds(np.resize(rates, n), CONFIDENCE).lower > 0)
+    return RateBounds(None, bounds.upper, enough - len(rates))
+
+
+def _energy(record: EnergyRecord) -> EnergyFigures:
+    """The figures; a lower end of 0, which is known of what is drawn without measuring, is none."""
+    found = energy_figures(record, CONFIDENCE)
+    return replace(found, gross=replace(found.gross, lower=found.gross.lower or None))
 
 
 def _ratio(first: Sequence[Window], other: Sequence[Window], models: int) -> Ratio | None:

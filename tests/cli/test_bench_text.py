@@ -103,9 +103,49 @@ def test_percentiles_have_their_bounds_or_what_is_missing(tmp_path: Path) -> Non
     for name in ("p50", "p90", "p95", "p99", "p99.9"):
         assert f" {name} " in text
     missing = [
-        int(each.replace(",", "")) for each in re.findall(r", –] ([0-9,]+) more inferences would bound it", text)
+        int(each.replace(",", "")) for each in re.findall(r", –] about ([0-9,]+) more windows for both ends", text)
     ]
-    assert [each >= least for each, least in zip(missing, (299 - 150, 2995 - 150), strict=True)] == [True, True]
+    assert [30 * each >= least for each, least in zip(missing, (299 - 150, 2995 - 150), strict=True)] == [True, True]
+
+
+def test_an_end_that_is_not_known_is_absent_and_not_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path, replace(ORDER, windows=3), {"net.onnx": 10**6})
+    for number, median_ns in enumerate((10**6, 8 * 10**6, 3 * 10**6), 1):
+        run.put(f"latency/1/{number}", window(samples(24_000, median_ns, seed=number), ORDER))
+    text, found = said(run), parsed(run)["models"][0]["latency"]
+    assert re.search(r" p50 3 ms \[–, –\] about \d+ more windows for both ends", text)
+    assert re.search(r" throughput \d+ inferences/s \[–, [0-9,]+\] about \d+ more windows? for both ends", text)
+    assert "[0" not in text
+    assert found["throughput_per_s"]["lower"] is None
+    assert found["throughput_per_s"]["windows_missing"] >= 1
+    assert (found["percentiles"][0]["lower_s"], found["percentiles"][0]["windows_missing"] >= 1) == (None, True)
+
+
+def test_gross_energy_that_may_be_nothing_has_no_lower_end(tmp_path: Path) -> None:
+    each_j = np.array([0.01, 3.0, 0.2])
+    record = energy(
+        window_energy_j=each_j,
+        window_s=np.full(3, 0.001),
+        window_inferences=np.full(3, 5000, np.int64),
+        idle_power_w=0.0,
+    )
+    run = with_record(write_run(tmp_path, ORDER, {"net.onnx": 10**6}), "energy/1", record)
+    assert re.search(r"above idle, 214 µJ \[–, [0-9.]+ mJ\] gross, an inference; measured, 3 windows", said(run))
+    assert parsed(run)["models"][0]["energy"]["per_inference_j"]["gross"]["lower"] is None
+
+
+def test_what_several_models_are_warned_of_is_said_once(tmp_path: Path) -> None:
+    estimated = energy(obtained="estimated", meter=MeterRecord("estimate", "estimated", "CPU time", {}))
+    run = write_run(tmp_path, TWO, {"net.onnx": 10**6, "small.onnx": 10**6})
+    for model in (1, 2):
+        run.put(f"latency/{model}/6", window(samples(median_ns=1_300_000, seed=model), TWO))
+        run = with_record(run, f"energy/{model}", estimated)
+    text = said(run)
+    assert "warning A and B: energy is an estimate and certifies nothing: CPU time" in text
+    assert re.search("warning A: its windows together are unstable: .* warning B: its windows together are", text)
+    assert "warning where it is unstable, try --stable" in text
+    assert text.count("try --stable") == 1
+    assert len(set(parsed(run)["warnings"])) == 4
 
 
 def test_two_models_side_by_side(tmp_path: Path) -> None:

@@ -407,12 +407,32 @@ def test_what_models_are_called(paths: tuple[str, ...], names: tuple[str, ...]) 
     assert labels(paths) == names
 
 
-def test_a_rate_is_not_below_nothing(tmp_path: Path) -> None:
+def test_a_rate_that_may_be_nothing_has_no_lower_end_and_says_what_would_give_it(tmp_path: Path) -> None:
     run = write_run(tmp_path, replace(ORDER, windows=3), {"net.onnx": 10**6})
     run.put("latency/1/2", window(samples(20, median_ns=10**9), ORDER))
+    found = latency_of(run).rate_bounds
+    assert found is not None
+    assert found.lower is None
+    assert found.upper > latency_of(run).rate_per_s
+    assert 1 <= found.windows_missing <= 10
+
+
+def test_percentiles_of_windows_that_differ_need_about_as_many_windows_as_samples(tmp_path: Path) -> None:
+    """Three levels of 24,000 samples each are worth about three, also of a tail that is all of the slowest window."""
+    run = write_run(tmp_path, replace(ORDER, windows=3), {"net.onnx": 10**6})
+    for number, median_ns in enumerate((10**6, 2 * 10**6, 1_500_000), 1):
+        run.put(f"latency/1/{number}", window(samples(24_000, median_ns, seed=number), ORDER))
     found = latency_of(run)
-    assert found.rate_bounds is not None
-    assert found.rate_bounds.lower == 0.0 < found.rate_per_s < found.rate_bounds.upper
+    assert found.percentiles[0].lower is None
+    told = [found.windows_missing(each) for each in found.percentiles]
+    least = [each.minimum_count - 3 for each in found.percentiles]
+    assert least[0] == 2
+    assert all(low <= each <= 2 * low for low, each in zip(least, told, strict=True))
+
+
+def test_percentiles_that_have_both_ends_lack_no_window(tmp_path: Path) -> None:
+    found = latency_of(write_run(tmp_path, ORDER, {"net.onnx": 10**6}))
+    assert [found.windows_missing(each) for each in found.percentiles] == [0] * 5
 
 
 def test_energy_that_changed_its_level_is_said(tmp_path: Path) -> None:
