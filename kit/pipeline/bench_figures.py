@@ -107,12 +107,13 @@ class LatencyFigures:
     def windows_missing(self, bounds: QuantileBounds) -> int:
         """About how many more windows like these it takes for both ends of a percentile; 0 where it has them.
 
-        Tail samples of a few windows are all of the slowest: over many they hang together as those in the middle do, so
-        that the largest design effect of any percentile is the one to expect.
+        Samples then hang together as they do now. But where the windows together are unstable, a tail that is all of
+        the slowest stretch will be of many: its samples then hang together as those of any percentile do at most.
         """
         if bounds.lower is not None and bounds.upper is not None:
             return 0
-        needed = bounds.minimum_count * max(each.design_effect for each in self.percentiles)
+        alike = self.percentiles if self.whole.state == "unstable" else (bounds,)
+        needed = bounds.minimum_count * max(each.design_effect for each in alike)
         return max(1, math.ceil(needed * len(self.windows) / self.count) - len(self.windows))
 
     @property
