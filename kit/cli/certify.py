@@ -104,13 +104,15 @@ def resumed_order(run: Any, options: dict[str, Any], command: str) -> Any:
 
 
 def _check_command(run: Any, command: str) -> None:
+    from kit.pipeline.plan import resume_words
+
     began = run.record.command[1]
     if began == "bench" and command == "certify":
         what = "this is a run of edgeproof bench: it measures, and gives no verdict"
-        raise UsageError(what, where=str(run.path), next_step=f"edgeproof report {run.path.name}, or bench --resume")
+        raise UsageError(what, where=str(run.path), next_step=f"edgeproof report {run.path}, or bench --resume")
     if began != command:
         what = f"this is a run of edgeproof {began}, not of {command}"
-        raise UsageError(what, where=str(run.path), next_step=f"edgeproof {began} --resume {run.path.name}")
+        raise UsageError(what, where=str(run.path), next_step=resume_words(run))
 
 
 def find_run(name: str, runs: Path) -> Path:

@@ -175,7 +175,10 @@ def test_the_text_is_for_people_and_report_prints_it_again(case: Case, tmp_path:
         other = edgeproof(*command, cwd=tmp_path)
         assert other.returncode == 2
         assert "this is a run of edgeproof bench: it measures, and gives no verdict" in " ".join(other.stderr.split())
-    html = edgeproof("report", run.path.name, "--html", "x.html", cwd=tmp_path)
+    run.path.rename(tmp_path / "other")
+    for words in (("other/",), ("other/certificate.json",), ("other", "--runs", ".")):
+        assert "edgeproof report other" in edgeproof("verify", *words, cwd=tmp_path).stderr
+    html = edgeproof("report", "other", "--html", "x.html", cwd=tmp_path)
     assert html.returncode == 2
     assert "no HTML report" in html.stderr
     assert not (tmp_path / "x.html").exists()

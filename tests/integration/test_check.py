@@ -93,6 +93,7 @@ def test_what_needs_a_clock_or_a_meter_is_left_to_certify(
     refused = edgeproof("verify", run.path.name, cwd=tmp_path)
     assert refused.returncode == 2
     assert "edgeproof check" in refused.stderr
+    assert f"edgeproof report runs/{run.path.name}" in refused.stderr
 
 
 def test_a_reference_is_held_against_itself(tmp_path: Path, watch: Path, edgeproof: Edgeproof) -> None:
