@@ -1,6 +1,5 @@
 """`edgeproof verify`: does a certificate say what its evidence says?"""
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import click
 from kit.cli.certify import find_run
 from kit.cli.options import common_options, runs_option
 from kit.cli.output import print_json, tell, use_ascii
-from kit.errors import CertificateError
 
 
 @click.command("verify", epilog="\b\nExample:\n  edgeproof verify runs/20260101-120000-ab12cd/certificate.json")
@@ -28,11 +26,7 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
     path = Path(certificate)
     path = path if path.exists() else path.parent if path.name == CERTIFICATE else path
     path = path if path.exists() else find_run(certificate, runs)
-    try:
-        result = verify(path)
-    except CertificateError as error:
-        error.next_step = _by_its_path(error.next_step, path)
-        raise
+    result = verify(path)
     if as_json:
         print_json(
             {
@@ -52,8 +46,3 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
         tell(result.statement if result.holds else "DOES NOT HOLD: do not rely on this certificate.")
         tell("this shows that certificate, records and plan agree, not who measured", "unsigned  ")
     return 0 if result.holds else 1
-
-
-def _by_its_path(next_step: str, run: Path) -> str:
-    """What to do, with the run's folder in place of its name: by name it is looked for in --runs alone."""
-    return next_step.replace(f"edgeproof report {run.name}", shlex.join(["edgeproof", "report", str(run)]))

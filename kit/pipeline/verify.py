@@ -4,6 +4,7 @@ What this shows is that certificate, records and files agree with each other and
 measured: a certificate is not signed yet.
 """
 
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -72,12 +73,13 @@ def _require_finished(path: Path) -> None:
     if not path.exists() and (path.parent / "run.json").is_file():
         run, what = Run.load(path.parent), "this run has no certificate: it is not finished"
         next_step = f"finish it: {resume_words(run)}"
+        report = shlex.join(["edgeproof", "report", str(path.parent)])  # by its name it is looked for in --runs alone
         if run.record.command[1:2] == ("bench",):
             what = "this is a run of edgeproof bench: it measures, and gives no verdict that could be verified"
-            next_step = f"its figures: edgeproof report {path.parent.name}"
+            next_step = f"its figures: {report}"
         if is_check(run):
             what = "this is a run of edgeproof check: it judges rows, and certifies no device"
-            next_step = f"its verdict, judged again from its records: edgeproof report {path.parent.name}"
+            next_step = f"its verdict, judged again from its records: {report}"
         raise CertificateError(what, where=str(path.parent), next_step=next_step)
 
 
