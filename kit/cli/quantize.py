@@ -118,7 +118,8 @@ def _make(request: "Request", out: str | None, *, force: bool, quiet: bool, as_j
 
     material = read_request(request)
     recipes = [each.name for each in material.recipes]
-    files = plan_files(request.model, recipes, _place(out, request.model, recipes), force=force)
+    into = out is not None and out.endswith("/")
+    files = plan_files(request.model, recipes, Path(out) if out else None, force=force, into=into)
     progress = Progress(expected_seconds(material), quiet=quiet)
     try:
         outcome = quantize(material, progress)
@@ -134,10 +135,3 @@ def _make(request: "Request", out: str | None, *, force: bool, quiet: bool, as_j
     else:
         tell_outcome(outcome, files)
     return 0
-
-
-def _place(out: str | None, model: Path, recipes: list[str]) -> Path | None:
-    """Where -o points to: a single variant's file is in the folder that is named with a slash at its end."""
-    if out and out.endswith("/") and len(recipes) == 1:
-        return Path(out) / f"{model.stem}.{recipes[0]}.onnx"
-    return Path(out) if out else None

@@ -25,8 +25,7 @@ def command(certificate: str, runs: Path, as_json: bool, verbose: bool) -> int:
     del verbose
     path = Path(certificate)
     path = path if path.exists() else path.parent if path.name == CERTIFICATE else path
-    path = path if path.exists() else find_run(certificate, runs)
-    result = verify(path)
+    result = verify(path if path.exists() else find_run(certificate, runs))
     if as_json:
         print_json(
             {

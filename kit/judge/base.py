@@ -130,9 +130,14 @@ def absent(case: Case, unit: str, reason: str, need: str, subject: str = "") -> 
     )  # fmt: skip
 
 
+def has_stopped_early(case: Case) -> bool:
+    """Whether some rows were run, and the others were not."""
+    return case.variant.sample is not None and case.variant.predictions is None
+
+
 def unpredicted(case: Case) -> tuple[str, str]:
     """Why there are no predictions of all rows, as a sentence, and what to do about it."""
-    if case.variant.sample is None:
+    if not has_stopped_early(case):
         return "the device's predictions were not obtained.", "run the dataset on the device"
     reason = "not all rows were run: those that were already break another requirement."
     return reason, "mend what is broken, or run all rows: leave out --frugal"

@@ -7,7 +7,7 @@ bounds leaks from below, and a better attack may find more.
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, explained, finding, undecided, unpredicted
+from kit.judge.base import Case, Measured, absent, explained, finding, has_stopped_early, undecided, unpredicted
 from kit.records import Finding, MembershipRecord, Verdict
 from kit.stats.advantage import BoolArray, Bounded, advantage, advantage_change, area
 from kit.words import count, interval, percent, quantity
@@ -22,7 +22,7 @@ LOW_RATE = 0.01
 def judge_membership(case: Case) -> tuple[Finding, ...]:
     """Advantage of an attack on the variant less that on the reference, in points."""
     before, after = case.evidence.reference_membership, case.variant.membership
-    if after is None and case.variant.sample is not None and case.variant.predictions is None:
+    if after is None and has_stopped_early(case):
         return (absent(case, "points", *unpredicted(case)),)
     if before is None or after is None:
         return (absent(case, "points", "no membership attack was made.", _NEED),)

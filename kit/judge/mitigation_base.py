@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.fairness.paired import BoolArray, Figure, Rows, change_of_share, gap, gap_change, share
+from kit.fairness.paired import BoolArray, Figure, Rows, change_of_share, gap, gap_change
 from kit.judge.front import CONFIDENCE
 from kit.records import Evidence, Int64Array, Obtained, PredictionRecord, VariantEvidence
 from kit.spec.types import Profile, Requirement
@@ -90,7 +90,7 @@ def accuracy_of(rows: Rows, before: Int64Array, after: Int64Array) -> Change:
 
 def share_of(what: str, rows: Rows, before: BoolArray, after: BoolArray) -> Change:
     """A share of the rows under two deciders, bool [n] each."""
-    first, second = (share(rows, each, CONFIDENCE).estimate for each in (before, after))
+    first, second = (float(np.average(each, weights=rows.weights)) for each in (before, after))
     return Change(what, "share", first, second, change_of_share(rows, before, after, CONFIDENCE))
 
 

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kit.judge.base import Case, Measured, absent, certifying, explained, finding, undecided, unpredicted
+from kit.judge.base import (
+    Case,
+    Measured,
+    absent,
+    certifying,
+    explained,
+    finding,
+    has_stopped_early,
+    undecided,
+    unpredicted,
+)
 from kit.judge.rows import BoolArray, measures_instead, more_rows, outcomes
 from kit.records import Finding, Obtained, PredictionRecord, Verdict
 from kit.task.decisions import are_equal, changed_rows
@@ -47,7 +57,7 @@ def judge_processor_flips(case: Case) -> tuple[Finding, ...]:
         return (_float(case),)
     exact, own = case.variant.exact_predictions, case.variant.predictions
     if exact is None or own is None or "absent" in (exact.obtained, own.obtained):
-        if case.variant.sample is not None and own is None:
+        if has_stopped_early(case):
             return (absent(case, "share", *unpredicted(case)),)
         missing = "with exact arithmetic" if exact is None or exact.obtained == "absent" else "on the device"
         return (absent(case, "share", f"predictions {missing} were not obtained.", f"run the dataset {missing}"),)

@@ -149,7 +149,7 @@ def _measure_variant(work: Work, asked: Asked, device: Device, name: str, data: 
 
     def exact() -> PredictionRecord | None:
         quantized = variant.recipe.precision in INT8 or variant.saturation.quantized_nodes > 0
-        wanted = asks(inputs, "numerics.") if inputs.frugal else True
+        wanted = not inputs.frugal or asks(inputs, "numerics.")
         return predict(exact=True) if wanted and quantized and runs_exactly(data) else None
 
     def saturating() -> PredictionRecord | None:

@@ -9,19 +9,22 @@ from kit.store.objects import write_atomically
 RECORD_SUFFIX = ".quantize.json"
 
 
-def plan_files(model: Path, recipes: Iterable[str], out: Path | None, *, force: bool) -> dict[str, Path]:
+def plan_files(
+    model: Path, recipes: Iterable[str], out: Path | None, *, force: bool, into: bool = False
+) -> dict[str, Path]:
     """The file of each recipe: `out` itself for one recipe, else a file in the folder `out` (the current one).
 
-    A file without a suffix gets ``.onnx``.
+    `into`: `out` is a folder for one recipe too. A file without a suffix gets ``.onnx``.
 
     Raises:
         UsageError: a file or its record is there already and `force` is not given, it would be the model itself, or
             `out` is a file where a folder is needed.
     """
     names = {recipe: f"{model.stem}.{recipe}.onnx" for recipe in recipes}
-    folder = out is None or out.is_dir() or len(names) > 1
+    alone = into and len(names) == 1
+    folder = alone or out is None or out.is_dir() or len(names) > 1
     base = out or Path()
-    if folder and (base.suffix == ".onnx" or base.is_file()):
+    if folder and not alone and (base.suffix == ".onnx" or base.is_file()):
         raise UsageError(
             f"{len(names)} variants need a folder", where=str(base), next_step="give a folder as -o, or one --recipe"
         )

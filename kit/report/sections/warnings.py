@@ -37,9 +37,9 @@ def _worth_comparing(evidence: Evidence) -> list[str]:
     labels, rights = evidence.dataset.labels, right_rows(evidence.dataset, evidence.reference_predictions)
     if rights is None or not _has_labels(evidence):
         return []
-    weights = np.ones(len(labels)) if evidence.dataset.weights is None else evidence.dataset.weights
-    right = float(np.average(rights, weights=weights))
-    constant = float(np.bincount(labels, weights, minlength=1).max() / weights.sum())
+    weights = evidence.dataset.weights
+    right, counts = float(np.average(rights, weights=weights)), np.bincount(labels, weights)
+    constant = float(counts.max() / counts.sum())
     if right > constant:
         return []
     return [
