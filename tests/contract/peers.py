@@ -63,8 +63,9 @@ def through_tcp(folder: Path, key: Key | None = None, path: str = "") -> Iterato
     with contextlib.ExitStack() as listening:
 
         def admit(listener: socket.socket, behind: Behind) -> None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), listener:
                 connection = listener.accept()[0]
+                listener.close()
                 if key is not None:
                     connection = key.wrap(connection, server_side=True)
                     key.shake_hands(connection, 10)
@@ -96,18 +97,18 @@ def through_a_serial_line(folder: Path) -> Iterator[Connect]:
     """A pseudo-terminal, which loses nothing; the device's end is the one that the agent uses."""
     with contextlib.ExitStack() as lines:
 
-        def serve(line: ReliableStream, behind: Behind) -> None:
+        def serve(line: ReliableStream, behind: Behind, terminal: int) -> None:
             while line.accept():
                 behind.take(LineChannel(line))
+            os.close(terminal)
 
         def connect(peer: str) -> Link:
             controller, terminal = pty.openpty()
             tty.setraw(terminal)
             line = ReliableStream.listen(FilePort(controller, "pty"), nominal_bytes_per_s=None)
             behind = Behind(peer)
-            thread = threading.Thread(target=serve, args=(line, behind), daemon=True)
+            thread = threading.Thread(target=serve, args=(line, behind, terminal), daemon=True)
             thread.start()
-            lines.callback(os.close, terminal)
             lines.callback(thread.join, 10)
             lines.callback(behind.end)
             lines.callback(line.close)

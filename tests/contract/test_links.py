@@ -267,18 +267,21 @@ class TestState:
             link.close()
 
         use()
-        before = settled(lambda count: True)
+        before = held_at_rest()
         for _ in range(4):
             use()
-        assert settled(lambda count: count <= before) <= before
+        assert held_at_rest(until=before) <= before
 
 
-def settled(is_enough, within_s=5.0):
-    """Threads, descriptors and children of this process: (all, at once) as few as they become in time."""
-    deadline_s = time.monotonic() + within_s
+def held_at_rest(until=0, rest_s=1.0, within_s=20.0):
+    """Threads, descriptors and children of this process, when they have been as many for a while or are few enough."""
+    deadline_s, since_s, last = time.monotonic() + within_s, time.monotonic(), None
     while True:
         count = threading.active_count() + len(list(Path("/proc/self/fd").iterdir()))
         count += len(psutil.Process().children(recursive=True))
-        if is_enough(count) or time.monotonic() > deadline_s:
+        now_s = time.monotonic()
+        if count != last:
+            since_s, last = now_s, count
+        if count <= until or now_s > deadline_s or (not until and now_s - since_s > rest_s):
             return count
         time.sleep(0.05)
