@@ -11,6 +11,7 @@ from kit.cli.output import print_json, say, tell, waiting
 from kit.errors import EdgeproofError, InterruptError
 
 if TYPE_CHECKING:
+    from kit.cli.transfer import Transfer
     from kit.pipeline.deploy import Deployment
 
 EXAMPLES = """\b
@@ -61,10 +62,14 @@ def command(model: Path, device: str, quiet: bool, as_json: bool, verbose: bool)
     return 0
 
 
-def _kept(transfer: Any, again: str) -> str:
+def _kept(transfer: "Transfer", again: str) -> str:
+    """What the device keeps, which may be more than it has told of."""
     from kit.cli.figures import bytes_text
 
-    return f"{bytes_text(transfer.done_bytes)} are on the device; go on with: {again}" if transfer.done_bytes else ""
+    if not transfer.has_begun:
+        return ""
+    there = f"{bytes_text(transfer.done_bytes)} are" if transfer.done_bytes else "what has arrived is"
+    return f"{there} on the device; go on with: {again}"
 
 
 def _object(done: "Deployment") -> dict[str, Any]:

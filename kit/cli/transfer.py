@@ -50,6 +50,11 @@ class Transfer:
             self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
             self._stream.flush()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the device has said how much is there."""
+        return self._had_bytes is not None
+
     def bytes_per_s(self) -> float | None:
         """The rate over the last few seconds, B/s; None until two moments are known."""
         if len(self._seen) < 2 or self._seen[-1][0] <= self._seen[0][0]:
