@@ -138,7 +138,7 @@ def alive(process_id: int) -> bool:
     return state != "Z"
 
 
-def wait_gone(process_id: int, within_s: float = 5.0) -> bool:
+def wait_gone(process_id: int, within_s: float = 20.0) -> bool:
     """Whether the process goes away in time."""
     deadline_s = time.monotonic() + within_s
     while alive(process_id) and time.monotonic() < deadline_s:

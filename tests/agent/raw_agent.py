@@ -46,7 +46,7 @@ class RawAgent:
         self.send_frame(FrameType.REQUEST, self.sequence, pack_message(Message(kind, fields, list(parts))))
         return self.sequence
 
-    def receive(self, within_s=20):
+    def receive(self, within_s=60):
         deadline_s = time.monotonic() + within_s
         while (frame := self.decoder.next_frame()) is None:
             assert select.select([self.process.stdout], [], [], max(0, deadline_s - time.monotonic()))[0], "no answer"

@@ -105,7 +105,7 @@ def test_one_that_came_before_it_was_loaded_ends_it_and_says_nothing(tmp_path, n
     with process:
         process.send_signal(number)
         try:
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
         assert (process.returncode, said) == (status, "")
@@ -117,7 +117,7 @@ def test_one_that_comes_while_it_is_loaded_ends_it_and_says_nothing(tmp_path, nu
     (tmp_path / "numpy.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\nraise ImportError('too late')")
     environment = agent_environment() | {"PYTHONPATH": f"{tmp_path}:{Path(kit.__file__).parents[1]}"}
     words = [sys.executable, "-m", "kit.agent", "--tcp", "127.0.0.1:0", "--cache", str(tmp_path / "cache")]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (status, "")
 
 

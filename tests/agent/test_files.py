@@ -32,9 +32,21 @@ def tree(tmp_path_factory):
     return tree
 
 
+TELLING = """
+from pathlib import Path
+import kit.agent.files, kit.files
+kit.agent.files.ROOT = Path({root!r})
+take = kit.files.Sampler._take
+def telling(self):
+    take(self)
+    Path({root!r}, "taken").write_text(f"{{len(self._rows)}} {{self._rows[-1][2][0]}}.")
+kit.files.Sampler._take = telling
+"""
+
+
 @pytest.fixture(scope="module")
 def agent(tree, tmp_path_factory):
-    code = f"from pathlib import Path; import kit.agent.files as f; f.ROOT = Path({str(tree.root)!r}); {MAIN}"
+    code = TELLING.format(root=str(tree.root)) + MAIN
     raw = RawAgent(tmp_path_factory.mktemp("cache"), code=code)
     yield raw
     raw.stop()
@@ -139,15 +151,27 @@ def samples_of(agent):
     return np.array(t_ns), rows
 
 
+def taken_often(tree, text, times=5):
+    """Wait until a text was read so many times, since a reading that was interrupted is let go."""
+    deadline_s, seen = time.monotonic() + 20, set()
+    while len(seen) < times:
+        assert time.monotonic() < deadline_s
+        count, _, last = (tree.root / "taken").read_text().partition(" ")
+        if last == f"{text}.":
+            seen.add(count)
+        time.sleep(0.001)
+
+
 class TestSampling:
     def test_while_requests_are_answered(self, agent, tree):
         agent.answered("file_sample", [f"{COUNTER}\0{LABEL}".encode()], period_s=0.005)
+        taken_often(tree, 1000)
         begun_ns = agent.ask("clock")[1].integer("clock_ns")
-        for value in range(5):
-            time.sleep(0.03)
-            tree.write("sys/devices/virtual/powercap/intel-rapl/intel-rapl:0/energy_uj", 2000 + value)
+        for value in range(2000, 2005):
+            tree.write("sys/devices/virtual/powercap/intel-rapl/intel-rapl:0/energy_uj", value)
+            taken_often(tree, value)
         ended_ns = agent.ask("clock")[1].integer("clock_ns")
-        time.sleep(0.03)
+        taken_often(tree, 2004)
         t_ns, rows = samples_of(agent)
         assert (np.diff(t_ns) > 0).all()
         assert t_ns[0] < begun_ns < ended_ns < t_ns[-1]
@@ -160,7 +184,10 @@ class TestSampling:
         monkeypatch.setattr(agent_files, "_PART_ROWS", 10)
         requests = FileRequests(tree.root)
         requests._sampler = agent_files.Sampler(lambda: ("1", None), 1e-3)
-        time.sleep(0.05)
+        deadline_s = time.monotonic() + 20
+        while len(requests._sampler._rows) < 40:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
 
         class Direct:
             def ask(self, kind):
@@ -193,7 +220,7 @@ class TestSampling:
         with ours:
             desk.take(SocketChannel(theirs, "host"))
             assert threading.active_count() >= before + 1
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + 20
         while threading.active_count() > before and time.monotonic() < deadline_s:
             time.sleep(0.01)
         theirs.close()

@@ -87,7 +87,7 @@ class Running:
 
     def close(self):
         self.listener.close()
-        self._thread.join(5)
+        self._thread.join(20)
         for each in self._opened:
             each.close()
         while not self.desk.taken.empty():
@@ -122,7 +122,7 @@ def is_echoed(connection, data=SECRET):
     return exactly(connection, len(data)) == data
 
 
-def everything(connection, within_s=5.0):
+def everything(connection, within_s=20.0):
     """All that is said before the other side ends the connection, in time."""
     connection.settimeout(within_s)
     said = b""
@@ -352,12 +352,11 @@ class TestStrangers:
 
     @pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
     def test_silent_and_half_open_ones_are_dropped_in_time(self, serve, keys, said):
-        running = serve(keys[0])
+        running, start_s = serve(keys[0]), time.monotonic()
         connection = running.connect()
         connection.sendall(said)
-        start_s = time.monotonic()
         everything(connection)
-        assert 0.3 < time.monotonic() - start_s < 3
+        assert 0.3 < time.monotonic() - start_s < 5
         assert running.desk.nobody_was_taken()
 
     def test_one_that_trickles_is_dropped_in_time_too(self, serve, keys):
@@ -375,7 +374,7 @@ class TestStrangers:
         running = serve()
         start_s = time.monotonic()
         assert everything(running.connect()) == b""
-        assert 0.3 < time.monotonic() - start_s < 3
+        assert 0.3 < time.monotonic() - start_s < 5
 
     def test_one_that_goes_at_once_leaves_nothing(self, serve, keys):
         running = serve(keys[0])
@@ -401,9 +400,9 @@ class TestCrowd:
         crowd = [running.connect() for _ in range(3 * tcp.MAX_PENDING)]
         start_s = time.monotonic()
         assert is_echoed(running.secured(keys[0]))
-        assert time.monotonic() - start_s < 2
+        assert time.monotonic() - start_s < tcp.ADMISSION_S / 2
         assert len(running.listener._pending) <= tcp.MAX_PENDING
-        assert everything(crowd[0], 2) == b""
+        assert everything(crowd[0]) == b""
 
     def test_too_many_hosts_are_told_and_one_that_goes_makes_room(self, serve):
         running = serve()
@@ -422,7 +421,7 @@ class TestCrowd:
         assert is_echoed(running.connect())
 
 
-def wait_until(is_so, within_s=5.0):
+def wait_until(is_so, within_s=20.0):
     deadline_s = time.monotonic() + within_s
     while not is_so() and time.monotonic() < deadline_s:
         time.sleep(0.01)
@@ -446,7 +445,7 @@ def pair(request, keys):
         each.close()
 
 
-def soon(seconds=10.0):
+def soon(seconds=60.0):
     return time.monotonic() + seconds
 
 
@@ -461,24 +460,24 @@ class TestStream:
                 got[index] += pair[index].receive(soon())
 
         threads = [threading.Thread(target=read, args=(i,)) for i in (0, 1)]
-        threads += [threading.Thread(target=pair[i].send, args=(sent[i], soon(20))) for i in (0, 1)]
+        threads += [threading.Thread(target=pair[i].send, args=(sent[i], soon())) for i in (0, 1)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(90)
         assert got[0] == sent[1]
         assert got[1] == sent[0]
 
     def test_nothing_comes_until_the_deadline(self, pair):
         start_s = time.monotonic()
         assert pair[0].receive(start_s + 0.2) is None
-        assert 0.15 < time.monotonic() - start_s < 1
+        assert 0.15 < time.monotonic() - start_s < 10
         assert pair[0].receive(start_s) is None
 
     def test_who_does_not_read_is_given_up_at_the_deadline(self, pair):
         start_s = time.monotonic()
         assert not pair[0].send(bytes(64 << 20), start_s + 0.3)
-        assert 0.2 < time.monotonic() - start_s < 3
+        assert 0.2 < time.monotonic() - start_s < 10
 
     def test_who_reads_slowly_for_ever_is_given_up_too(self, pair):
         stop = threading.Event()
@@ -492,7 +491,7 @@ class TestStream:
         thread.start()
         start_s = time.monotonic()
         assert not pair[0].send(bytes(1 << 30), start_s + 0.5)
-        assert time.monotonic() - start_s < 5
+        assert time.monotonic() - start_s < 20
         stop.set()
         thread.join()
 
@@ -511,7 +510,7 @@ class TestStream:
         time.sleep(0.2)
         pair[0].close()
         for thread in threads:
-            thread.join(5)
+            thread.join(20)
         assert ended == [b"", b""]
 
     def test_after_closing_nothing_is_sent_not_even_in_the_clear(self, pair):
@@ -524,11 +523,15 @@ class TestStream:
         assert pair[1].receive(soon()) == b""
 
     def test_the_descriptor_is_free_once_nobody_uses_it(self, pair):
-        waiting = threading.Thread(target=lambda: contextlib.suppress(OSError) or pair[0].receive(None))
+        def wait():
+            with contextlib.suppress(OSError):
+                pair[0].receive(None)
+
+        waiting = threading.Thread(target=wait)
         waiting.start()
         time.sleep(0.1)
         pair[0].close()
-        waiting.join(5)
+        waiting.join(20)
         assert pair[0]._socket.fileno() == -1
 
 
@@ -538,7 +541,7 @@ class TestChannel:
         channel, start_s = TcpChannel(pair[0], "host", lambda _: None), time.monotonic()
         with pytest.raises(BrokenPipeError, match="host is gone"):
             channel.write(bytes(64 << 20))
-        assert time.monotonic() - start_s < 3
+        assert time.monotonic() - start_s < 10
 
     def test_the_end_is_an_empty_read_and_a_broken_pipe(self, pair):
         ended = []

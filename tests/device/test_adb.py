@@ -190,12 +190,12 @@ class TestCommand:
         assert said == b""
         assert what in error.what
         assert next_step in error.next_step
-        assert time.monotonic() - start_s < 4
+        assert time.monotonic() - start_s < 15
 
     def test_its_last_words_are_bounded_in_size_and_time(self, server):
         start_s = time.monotonic()
         error, _ = end_of(server, "sh", "-c", "[ -t 0 ] || while :; do printf '\\033[2J%01000d' 7 >&2; done")
-        assert time.monotonic() - start_s < 4
+        assert time.monotonic() - start_s < 15
         assert error.next_step.isprintable()
         assert len(error.next_step) < 300
 
@@ -209,9 +209,10 @@ class TestCommand:
 class TestUnplugged:
     def test_in_mid_stream(self):
         with AdbServer({BOARD: "device"}) as one:
-            link = AdbLink(spec(one, BOARD, command=("sh", "-c", "echo; sleep 0.3")))
+            link = AdbLink(spec(one, BOARD, command=("sh", "-c", "echo; read _")))
             assert link.read(soon()) == b"\n"
             del one.devices[BOARD]
+            link.write(b"\n", soon())
             with pytest.raises(LinkError, match=f"no device {BOARD}") as caught:
                 link.read(soon())
             assert "plug it in" in caught.value.next_step
@@ -252,7 +253,7 @@ class TestHostile:
         with AdbServer({BOARD: "device"}, mode=mode) as one:
             start_s = time.monotonic()
             error = refusal(one, BOARD, timeout_s=0.5)
-            assert time.monotonic() - start_s < 2
+            assert time.monotonic() - start_s < 10
         assert what in error.what
         assert error.what.isprintable()
 

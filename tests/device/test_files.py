@@ -81,16 +81,18 @@ class TestSampling:
         samples = sampling.stop()
         after_ns = time.monotonic_ns()
         assert before_ns - samples.error_ns <= samples.t_ns[0] < samples.t_ns[-1] <= after_ns + samples.error_ns
-        assert samples.error_ns < 20_000_000
-        assert len(samples.texts) + samples.late >= 15
+        assert samples.error_ns < 200_000_000
+        but_the_last_ns = samples.t_ns[-2] - samples.t_ns[0]
+        assert len(samples.texts) + samples.late >= but_the_last_ns / 10_000_000
 
     def test_the_agent_works_meanwhile_and_a_meter_sees_it(self, device, tree):
         digest = device.deploy(kits.linear())
-        stop, began = threading.Event(), time.monotonic()
+        stop, began, written_s = threading.Event(), time.monotonic(), []
 
         def draw():
             while not stop.wait(0.005):
-                tree.write(f"sys/{PLACE}/energy_uj", int((time.monotonic() - began) * 12e6))
+                written_s.append(time.monotonic() - began)
+                tree.write(f"sys/{PLACE}/energy_uj", int(written_s[-1] * 12e6))
 
         thread = threading.Thread(target=draw)
         thread.start()
@@ -108,7 +110,9 @@ class TestSampling:
         assert window.inferences > 100
         assert trace.t_ns[0] <= window.start_ns - offset_ns + error_ns
         assert window.end_ns - offset_ns - error_ns <= trace.t_ns[-1]
-        assert energy_j(trace) / ((trace.t_ns[-1] - trace.t_ns[0]) / 1e9) == pytest.approx(12, rel=0.15)
+        duration_s, longest_s = (trace.t_ns[-1] - trace.t_ns[0]) / 1e9, np.diff(written_s).max()
+        least = 0.1 + 2 * longest_s / duration_s  # what a counter is behind that a busy machine did not write
+        assert energy_j(trace) / duration_s == pytest.approx(12, rel=least)
 
     def test_nothing_to_sample(self, files):
         with pytest.raises(MeasurementError, match="cannot be read"):
@@ -163,14 +167,15 @@ class Scripted:
 class TestClock:
     @pytest.mark.parametrize("ahead_ns", [10**15, -(10**12), 0])
     def test_an_offset_is_taken_off(self, ahead_ns):
-        samples = Scripted(ahead_ns).sampled()
-        assert abs(time.monotonic_ns() - samples.t_ns[-1]) < 50_000_000
+        device, begun_ns = Scripted(ahead_ns), time.monotonic_ns()
+        samples = device.sampled()
+        assert begun_ns <= samples.t_ns[-1] <= time.monotonic_ns()
         assert samples.error_ns == 10 + 1000 + 1
 
     def test_a_drift_is_taken_in_a_straight_line(self):
-        device = Scripted(10**12, drift=9e-4)
+        device, begun_ns = Scripted(10**12, drift=9e-4), time.monotonic_ns()
         samples = device.sampled()
-        assert abs(int(samples.t_ns[-1]) - time.monotonic_ns()) < 20_000_000
+        assert begun_ns <= samples.t_ns[-1] <= time.monotonic_ns() + samples.error_ns
         assert (np.diff(samples.t_ns) > 0).all()
 
     @pytest.mark.parametrize("drift", [0.05, -0.05, -2.0])

@@ -145,7 +145,7 @@ class TestWorks:
         window = shared.run_busy(digest, kits.rows(), duration_s=0.2)
         after_ns = time.monotonic_ns()
         offset_ns, error_ns = shared.clock_offset_ns()
-        assert 0.2e9 <= window.end_ns - window.start_ns < 2e9
+        assert 0.2e9 <= window.end_ns - window.start_ns < 10e9
         assert before_ns - error_ns <= window.start_ns - offset_ns
         assert window.end_ns - offset_ns <= after_ns + error_ns
         assert window.inferences > 100
@@ -246,7 +246,7 @@ class TestFails:
                 LinkError, match="device local stopped answering: no answer within 1 s during conditions"
             ):
                 device.conditions()
-            assert 1 <= time.monotonic() - start_s < 5
+            assert 1 <= time.monotonic() - start_s < 10
         finally:
             device.close()
         assert kits.wait_gone(process_id)
@@ -256,9 +256,9 @@ class TestFails:
         device = open_device(spec)
         try:
             digest = device.deploy(kits.linear())
-            object.__setattr__(spec, "timeout_s", 0.7)
-            assert len(device.time_inferences(digest, kits.rows(), count=1, min_s=1.0).samples_ns) > 1
-            assert device.run_busy(digest, kits.rows(), duration_s=1.0).inferences > 1
+            object.__setattr__(spec, "timeout_s", 1.5)
+            assert len(device.time_inferences(digest, kits.rows(), count=1, min_s=2.0).samples_ns) > 1
+            assert device.run_busy(digest, kits.rows(), duration_s=2.0).inferences > 1
         finally:
             device.close()
 
@@ -273,10 +273,11 @@ class TestFails:
         ],
     )
     def test_a_damaged_stream_is_a_link_error_and_nothing_wrong_is_accepted(self, fault, said):
-        spec = kits.device_spec(wrapper=(sys.executable, FAULT, fault), timeout_s=5.0)
+        spec = kits.device_spec(wrapper=(sys.executable, FAULT, fault), timeout_s=20.0)
         device = open_device(spec)
         try:
-            object.__setattr__(spec, "timeout_s", 1.0)  # so that only the swallowed answer is waited for in vain
+            if fault == "swallow":  # the one that is waited for in vain
+                object.__setattr__(spec, "timeout_s", 1.0)
             with pytest.raises(LinkError, match=said):
                 ask_often(device)
             again = said if fault == "swallow" else "closed after an earlier failure"  # only silence may end
@@ -306,9 +307,9 @@ class TestFails:
     def test_a_device_that_does_not_say_hello(self, wrapper, said):
         start_s = time.monotonic()
         with pytest.raises(LinkError, match=said) as caught:
-            open_device(kits.device_spec(wrapper=wrapper, timeout_s=1.0))
+            open_device(kits.device_spec(wrapper=wrapper, timeout_s=1.0 if "within" in said else 20.0))
         assert caught.value.next_step
-        assert time.monotonic() - start_s < 4
+        assert time.monotonic() - start_s < 10
 
     def test_its_last_words_explain_a_death(self):
         with pytest.raises(LinkError) as caught:
@@ -337,42 +338,46 @@ def hostile(harm, **changes):
     return kits.device_spec(wrapper=("env", search, sys.executable, HOSTILE, harm), **changes)
 
 
+def opened_to_harm(harm, timeout_s=1.5):
+    """Its time-out is short only once it has started, which a busy machine takes long for."""
+    spec = hostile(harm)
+    device = open_device(spec)
+    object.__setattr__(spec, "timeout_s", timeout_s)
+    return device
+
+
 class TestMeansHarm:
     @pytest.mark.parametrize(
         ("harm", "said"), [("same", "no progress beyond 1"), ("back", "no progress beyond 1"), ("beyond", "done")]
     )
     def test_endless_progress_without_progress_is_a_hang(self, harm, said):
-        device = open_device(hostile(harm, timeout_s=1.5))
-        start_s = time.monotonic()
+        device, start_s = opened_to_harm(harm), time.monotonic()
         with pytest.raises(LinkError, match=said) as caught:
             device.conditions()
-        assert time.monotonic() - start_s < 4
+        assert time.monotonic() - start_s < 10
         assert caught.value.next_step
         device.close()
 
     def test_progress_that_grows_for_ever_is_ended_too(self, monkeypatch):
         monkeypatch.setattr("kit.device.conversation._PATIENCES", 2)
-        device = open_device(hostile("slowly", timeout_s=1.5))
-        start_s = time.monotonic()
+        device, start_s = opened_to_harm("slowly"), time.monotonic()
         with pytest.raises(LinkError, match="not done after 3 s during conditions"):
             device.conditions()
-        assert 2.5 < time.monotonic() - start_s < 6
+        assert 2.5 < time.monotonic() - start_s < 15
         device.close()
 
     def test_endless_telemetry_is_a_hang_too(self):
-        device = open_device(hostile("talks", timeout_s=1.5))
-        start_s = time.monotonic()
+        device, start_s = opened_to_harm("talks"), time.monotonic()
         with pytest.raises(LinkError, match=r"no answer within 1\.5 s during conditions"):
             device.conditions()
-        assert time.monotonic() - start_s < 4
+        assert time.monotonic() - start_s < 10
         device.close()
 
     def test_endless_telemetry_does_not_hold_up_a_transfer(self):
-        device = open_device(hostile("talks", timeout_s=1.5))
-        start_s = time.monotonic()
+        device, start_s = opened_to_harm("talks"), time.monotonic()
         with pytest.raises(LinkError, match="during deploy"):
             device.deploy(kits.linear())
-        assert time.monotonic() - start_s < 8
+        assert time.monotonic() - start_s < 20
         device.close()
 
     def test_an_answer_to_something_else_is_refused(self):
@@ -435,15 +440,15 @@ class TestLeavesNoOrphan:
         process_id = device.process_id()
         digest = device.deploy(kits.linear())
         before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
-        timer = later(0.4, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # whenever it comes
+            timer = later(0.4, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
             device.run_busy(digest, kits.rows(), duration_s=20)
         timer.join()
         signal.signal(signal.SIGINT, before)
         start_s = time.monotonic()
         device.close()
-        assert time.monotonic() - start_s < 3
-        assert kits.wait_gone(process_id, 1.0)
+        assert time.monotonic() - start_s < 10
+        assert kits.wait_gone(process_id)
         assert list(tmp_path.iterdir()) == []
 
     def test_of_a_wrapper_that_stays_and_ignores_the_request_to_end(self):
