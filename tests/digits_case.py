@@ -1,6 +1,7 @@
 """A small net trained on real digits, with a dataset and a profile: what quantizing and searching are tried on."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,11 @@ class Case:
 
 def weights(hidden: int = 32, seed: int = 0) -> list[NDArray[np.float32]]:
     """w1 [64, hidden], b1, w2 [hidden, 10], b2 of a net trained on the first 700 digits."""
+    return [each.copy() for each in _trained(hidden, seed)]
+
+
+@cache
+def _trained(hidden: int, seed: int) -> list[NDArray[np.float32]]:
     x, y = load_digits(return_X_y=True)
     net = MLPClassifier((hidden,), max_iter=60, random_state=seed, tol=0.0, n_iter_no_change=100, solver="adam")
     import warnings

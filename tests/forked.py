@@ -4,6 +4,7 @@ What loading itself does is tested in tests/cli/test_app.py, where every command
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -20,7 +21,10 @@ ROOT = Path(__file__).parents[1]
 LOADED = (
     "kit.cli.certify", "kit.cli.check", "kit.cli.bench", "kit.cli.quantize", "kit.cli.convert", "kit.cli.report",
     "kit.cli.verify", "kit.pipeline.certify", "kit.pipeline.finish", "kit.pipeline.plan", "kit.pipeline.bench",
-    "kit.report", "kit.store", "jinja2", "psutil",
+    "kit.report", "kit.store", "jinja2", "psutil", "kit.cli.app", "kit.cli.meter", "kit.cli.battery", "kit.cli.devices",
+    "kit.cli.score", "kit.cli.deploy", "kit.cli.agent", "kit.cli.quantize_text", "kit.pipeline.verify",
+    "kit.pipeline.quantize", "kit.pipeline.convert", "kit.pipeline.score", "kit.pipeline.battery",
+    "kit.pipeline.meter_list", "kit.device.subprocess", "kit.device.local", "kit.device.pack",
 )  # fmt: skip
 """Modules without threads or state of their own; the runtime is loaded by each process."""
 
@@ -93,6 +97,8 @@ def serve(asking: socket.socket) -> None:
 if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # no collector of a child, not even the one at its end, writes to (and so copies) every page
     serve(socket.socket(fileno=int(sys.argv[1])))
     from kit.__main__ import main
 
