@@ -16,22 +16,16 @@ from kit.digest import digest_file
 from kit.spec import load_device
 from kit.wire.secure import Key
 from tests import device_kit as kits
+from tests import forked
 from tests.cli.words import is_for_people
 from tests.tcp_agent import tcp_agent
 
 EDGEPROOF = (sys.executable, "-m", "kit")
 
 
-def edgeproof(*words, cwd, **environment):
-    return subprocess.run(
-        [*EDGEPROOF, *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])} | environment,
-        timeout=120,
-        check=False,
-    )
+def edgeproof(*words, cwd):
+    environment = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return forked.run(list(words), cwd=cwd, env=environment, timeout=120)
 
 
 @pytest.mark.parametrize("words", [(), ("pack",), ("key",), ("run",)])

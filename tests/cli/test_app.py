@@ -10,25 +10,30 @@ import numpy as np
 import pytest
 
 from kit.cli.app import COMMANDS
+from tests import forked
 from tests.spec.bundle import Bundle, columns
 
 HEAVY = ("numpy", "onnx", "onnxruntime", "pandas", "jinja2", "msgspec", "psutil", "serial", "sklearn")
 
 
-def edgeproof(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+
+
+def anew(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command as a new interpreter loads it."""
     return subprocess.run(
-        [sys.executable, "-m", "kit", *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])} | environment,
-        timeout=120,
-        check=False,
+        [sys.executable, "-m", "kit", *words], capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False
     )
 
 
+def edgeproof(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The command, loaded already: for what it does then."""
+    return forked.run(list(words), cwd=cwd, env=ENVIRONMENT, timeout=120)
+
+
 def test_help_names_every_command_and_the_exit_codes() -> None:
-    done = edgeproof("--help")
+    done = anew("--help")
     assert done.returncode == 0
     for word in ("certify", "report", "verify", "devices", "profiles", "data", "schema", "3 inconclusive", "Example"):
         assert word in done.stdout
@@ -47,7 +52,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
-    done = edgeproof(command, "--help")
+    done = anew(command, "--help")
     assert done.returncode == 0
     assert f"edgeproof {command}" in done.stdout
     assert "Example" in done.stdout
@@ -98,7 +103,7 @@ def test_an_error_for_a_machine_is_one_object_on_stdout(tmp_path: Path) -> None:
 def test_the_version_is_the_package_s() -> None:
     import kit
 
-    assert edgeproof("--version").stdout.strip() == f"edgeproof {kit.__version__}"
+    assert anew("--version").stdout.strip() == f"edgeproof {kit.__version__}"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
@@ -178,7 +183,7 @@ def test_a_closed_stream_drops_what_is_printed_and_the_work_is_done(
     done = subprocess.run(
         ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "kit", *words],
         capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=ENVIRONMENT,
     )  # fmt: skip
     assert done.returncode == (2 if words == ("certfy",) else 0), done.stderr
     assert "a bug of ours" not in done.stderr

@@ -17,6 +17,7 @@ import pytest
 
 from kit.spec.types import LineSpec
 from tests import device_kit as kits
+from tests import forked
 from tests.emulators.boards import EmulatedBoard
 from tests.emulators.dut import Net
 from tests.spec.bundle import Bundle
@@ -31,11 +32,12 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "kit", "score", *words]
 
 
-ENVIRONMENT = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
 
 
 def score(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
+    return forked.run(["score", *words], cwd=ROOT, env=ENVIRONMENT, timeout=120)
 
 
 def manifest(folder: Path, inputs: Any, labels: list[str], classes: list[str], dtype: str) -> Path:
