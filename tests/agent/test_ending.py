@@ -93,6 +93,15 @@ def test_another_signal_does_not_end_it(tmp_path):
         assert process.wait(30) == TERMINATED
 
 
+@pytest.fixture
+def heard():
+    """What this process starts ignores no SIGINT, which a test run in the background does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, TERMINATED)], ids=str)
 def test_one_that_came_before_it_was_loaded_ends_it_and_says_nothing(tmp_path, number, status):
     """The signal waits, blocked, as `edgeproof agent run` leaves it, until there is an agent to take it."""
@@ -111,6 +120,7 @@ def test_one_that_came_before_it_was_loaded_ends_it_and_says_nothing(tmp_path, n
         assert (process.returncode, said) == (status, "")
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, TERMINATED)], ids=str)
 def test_one_that_comes_while_it_is_loaded_ends_it_and_says_nothing(tmp_path, number, status):
     """A numpy whose import is as far as it gets stands for any module that is being imported."""

@@ -68,7 +68,7 @@ def through_tcp(folder: Path, key: Key | None = None, path: str = "") -> Iterato
                 listener.close()
                 if key is not None:
                     connection = key.wrap(connection, server_side=True)
-                    key.shake_hands(connection, 10)
+                    key.shake_hands(connection, 25)
                 behind.take(TcpChannel(SocketStream(connection), "host", lambda _: None))
 
         def connect(peer: str) -> Link:

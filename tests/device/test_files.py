@@ -99,6 +99,7 @@ class TestSampling:
         try:
             meter = open_meter(MeterSpec("rapl", {"sample_rate_hz": 50.0}), watched_on(device))
             meter.start()
+            time.sleep(0.1)  # a reading that was interrupted is let go, be it the first
             offset_ns, error_ns = device.clock_offset_ns()
             window = device.run_busy(digest, kits.rows(), duration_s=0.5)
             time.sleep(0.1)

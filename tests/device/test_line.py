@@ -67,35 +67,48 @@ def noise(size, seed=1):
 @pytest.mark.parametrize("baud", [115200, 921600, 3000000])
 def test_the_rate_is_a_uarts_to_a_part_in_two_hundred(baud):
     for _ in range(5):  # a busy machine takes the processor from the line's process for longer than its buffer lasts
-        took_s, latest_s = transfer_s(baud, size := baud // 10 * 2)  # two seconds
-        if is_right := took_s == pytest.approx(10 * size / baud, abs=0.01 + latest_s):
+        took_s, late_s = transfer_s(baud, size := baud // 10 * 2)  # two seconds
+        if is_right := took_s == pytest.approx(10 * size / baud, abs=0.01 + late_s):
             break
-    assert is_right, (took_s, latest_s)
+    assert is_right, (took_s, late_s)
 
 
 def transfer_s(baud, size):
-    """How long so many bytes take from the first on, and by how much the line says that it was late."""
+    """How long so many bytes take from the first on, and by how much the line was late, or this thread at reading."""
     with Ends(LineSpec(baud, 0.001)) as ends:
         thread = threading.Thread(target=ends.host.send, args=(noise(size), time.monotonic() + 60))
         thread.start()
-        first = ends.device.read(2)
-        start_s = time.monotonic()
-        rest = receive(ends.device, size - len(first))
-        took_s = time.monotonic() - start_s
+        got = first = ends.device.read(20)
+        start_s = now_s = time.monotonic()
+        longest_s = 0.0
+        while len(got) < size and (more := ends.device.read(2)):
+            got, before_s, now_s = got + more, now_s, time.monotonic()
+            longest_s = max(longest_s, now_s - before_s)
         thread.join()
-    assert first + rest == noise(size) or ends.line.report["to_device"]["overrun_bytes"]
-    return took_s + 10 * len(first) / baud, ends.line.report["to_device"]["latest_s"]
+    report = ends.line.report["to_device"]
+    assert got == noise(size) or report["overrun_bytes"]
+    return now_s - start_s + 10 * len(first) / baud, max(report["latest_s"], longest_s - 0.002)
 
 
 def test_both_directions_run_at_the_full_rate_at_once():
-    size = 92160
+    for _ in range(5):  # as above
+        got, took_s, report = both_ways(noise(92160))
+        assert got == [noise(92160)] * 2 or any(each["overrun_bytes"] for each in report)
+        if took_s < 1.2 + max(each["latest_s"] for each in report) and got[0] == got[1]:
+            break
+    assert got == [noise(92160)] * 2
+    assert took_s < 1.5 + max(each["latest_s"] for each in report)  # 2 s one after the other
+
+
+def both_ways(data):
+    """What arrives of it at either end, after how long at most, and the line's report of either way."""
     with Ends(LineSpec(921600, 0.016)) as ends:
-        start_s, took_s = time.monotonic(), []
+        start_s, got, took_s = time.monotonic(), [], []
 
         def one(sender, receiver):
-            thread = threading.Thread(target=sender.send, args=(noise(size), time.monotonic() + 60))
+            thread = threading.Thread(target=sender.send, args=(data, time.monotonic() + 60))
             thread.start()
-            assert receive(receiver, size) == noise(size)
+            got.append(receive(receiver, len(data)))
             took_s.append(time.monotonic() - start_s)
             thread.join()
 
@@ -103,9 +116,7 @@ def test_both_directions_run_at_the_full_rate_at_once():
         other.start()
         one(ends.host, ends.device)
         other.join()
-    assert len(took_s) == 2
-    latest_s = max(ends.line.report[way]["latest_s"] for way in ("to_device", "to_host"))
-    assert max(took_s) < 1.5 + latest_s  # 2 s one after the other
+    return got, max(took_s), [ends.line.report[way] for way in ("to_device", "to_host")]
 
 
 @pytest.mark.parametrize(("baud", "latency_s"), [(115200, 0.0), (115200, 0.016), (1200, 0.001)])
@@ -118,7 +129,8 @@ def test_a_byte_takes_its_ten_bits_and_the_delay(baud, latency_s):
             ends.device.write(b"x")
             assert ends.host.read(20) == b"x"
             took_s.append(time.monotonic() - start_s)
-    assert expected_s <= min(took_s) < expected_s + 0.002
+    late_s = max(ends.line.report[way]["latest_s"] for way in ("to_device", "to_host"))
+    assert expected_s <= min(took_s) < expected_s + 0.002 + late_s
 
 
 def test_the_line_takes_little_of_the_processor():

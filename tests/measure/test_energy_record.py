@@ -266,7 +266,7 @@ class TestRealAgent:
         with closing(device), closing(open_meter(spec, Watched(device.cpu_time_ns, device.process_id()))) as meter:
             digest = device.deploy(kits.heavy(1 << 20))
             device.run_busy(digest, kits.rows(), duration_s=0.0)
-            assert any(self.is_found(device, meter, digest) for _ in range(6))
+            assert any(self.is_found(device, meter, digest) for _ in range(25))
 
     def is_found(self, device, meter, digest):
         meter.start()

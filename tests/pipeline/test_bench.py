@@ -55,7 +55,7 @@ def test_a_budget_ends_the_wait_and_nothing_is_measured_after_it(case: Case, tmp
     inputs, run = held_run(case, tmp_path, patience_s=60)
     told, began_s = Told(), time.monotonic()
     run_bench(inputs, run, told, budget_s=5)
-    assert time.monotonic() - began_s < 15
+    assert time.monotonic() - began_s < 30
     assert any(each.startswith("waiting, ") and "of at most 60 s" not in each for each in told.begun)
     assert missing(inputs, run) == ("latency/1/1",)
     assert not [step for step in run.steps if step.startswith("held/")]
@@ -73,4 +73,4 @@ def test_patience_is_whole_where_the_budget_allows_it(case: Case, tmp_path: Path
     run_bench(inputs, run, Told(), budget_s=300)
     run.release()
     assert missing(inputs, run) == ()
-    assert 0.7 <= run.get("held/1/1/1", Held).waited_s < 5
+    assert 0.7 <= run.get("held/1/1/1", Held).waited_s < 10
