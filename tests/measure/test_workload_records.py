@@ -111,7 +111,7 @@ class TestWindows:
     def test_the_state_is_told_several_times_in_a_short_window(self, device):
         plan = dataclasses.replace(PLAN, latency_min_s=1.0)
         record = measure_latency(device, SPEC, device.deploy(kits.linear()), kits.rows(), plan)
-        assert 2 <= len(record.telemetry) <= 5
+        assert 2 <= len(record.telemetry) <= 10
 
     @pytest.mark.parametrize(
         ("workload", "words"),

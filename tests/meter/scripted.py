@@ -1,7 +1,11 @@
 """Samples of files as a script has them: what a meter's pure function is given."""
 
+import time
+from collections import Counter
+
 import numpy as np
 
+import kit.files
 from kit.files import FileSamples
 
 
@@ -11,6 +15,29 @@ def samples_of(*columns, period_s=0.01, late=0, error_ns=1000, start_ns=10**12, 
     texts = tuple(tuple(None if each is None else str(each) for each in row) for row in rows)
     times = np.arange(len(texts)) * period_s if t_s is None else np.array(t_s)
     return FileSamples(start_ns + np.rint(times * 1e9).astype(np.int64), texts, error_ns, late)
+
+
+def wait_read(files, path, times=5):
+    """Wait until the file has been read so often since now: a reading that is interrupted is let go."""
+    before, deadline_s = files.reads[str(path)], time.monotonic() + 20
+    while files.reads[str(path)] < before + times:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
+
+
+class Reads:
+    """How often each file was read, from when it is put into place by `monkeypatch`."""
+
+    def __init__(self, monkeypatch):
+        self.reads = Counter()
+        read = kit.files._text
+
+        def counted(place):
+            text = read(place)
+            self.reads[str(place)] += 1
+            return text
+
+        monkeypatch.setattr("kit.files._text", counted)
 
 
 def energy_j(trace):

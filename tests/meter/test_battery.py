@@ -10,7 +10,7 @@ from kit.files import LocalFiles
 from kit.meter import open_meter
 from kit.meter.battery import SCALES, choose_gauge, trace_of
 from kit.spec.types import MeterSpec
-from tests.meter.scripted import check_trace, energy_j, samples_of
+from tests.meter.scripted import Reads, check_trace, energy_j, samples_of, wait_read
 from tests.sysfs import Tree
 
 LAPTOP = {
@@ -262,15 +262,17 @@ class TestRecalibration:
         assert not len(traced(*columns, period_s=1.0).gaps_ns)
         assert len(traced(*columns, period_s=1.0, full=300_000 * 3.6e-3).gaps_ns) == 1
 
-    def test_its_capacity_is_read(self, tree):
+    def test_its_capacity_is_read(self, tree, monkeypatch):
+        reads = Reads(monkeypatch)
         place = add(tree, type="Battery", status="Discharging", charge_now=300_000, charge_full=300_000,
                     voltage_now=4_000_000)  # fmt: skip
         meter = open_on(tree, sample_rate_hz=100.0)
         meter.start()
+        (path,) = {each for each in reads.reads if each.endswith("charge_now")}
         for left in (299_990, 299_980, 200_000, 199_990, 199_980):
-            time.sleep(0.05)
+            wait_read(reads, path)
             tree.write(f"{place}/charge_now", left)
-        time.sleep(0.05)
+        wait_read(reads, path)
         assert len(check_trace(meter.stop()).gaps_ns) == 1
 
     def test_a_burst_after_rest_is_none(self):

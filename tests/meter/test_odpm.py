@@ -1,7 +1,5 @@
 """On-device rail monitors: their text, our own differences, and updates placed by the device's own time of them."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +9,7 @@ from kit.errors import MeasurementError
 from kit.meter import open_meter
 from kit.meter.odpm import parse, trace_of
 from kit.spec.types import MeterSpec
-from tests.meter.scripted import check_trace, energy_j, samples_of
+from tests.meter.scripted import Reads, check_trace, energy_j, samples_of, wait_read
 from tests.sysfs import Tree
 
 RAIL = "S2M_VDD_CPUCL2"
@@ -120,13 +118,15 @@ class TestMeter:
         with pytest.raises(MeasurementError, match=f"which rail, of {RAIL}, VSYS_PWR_DISPLAY, S8S_VDD_GPU"):
             open_on(tree)
 
-    def test_it_measures(self, tree):
+    def test_it_measures(self, tree, monkeypatch):
+        reads = Reads(monkeypatch)
         meter = open_on(tree, RAIL, sample_rate_hz=100.0)
         meter.start()
+        (path,) = {each for each in reads.reads if each.endswith("energy_value")}
         for step in range(1, 8):
-            time.sleep(0.03)
+            wait_read(reads, path)
             tree.write(f"{self.place}/energy_value", text(1 + 30 * step, 10 + 30_000 * step, 20))
-        time.sleep(0.03)
+        wait_read(reads, path)
         trace = check_trace(meter.stop())
         meter.close()
         assert energy_j(trace) == pytest.approx(0.18)  # six of the seven updates: the first one's age is not known

@@ -136,11 +136,12 @@ class TestRights:
 
 class TestMeter:
     def test_a_known_power_is_recovered(self, tree):
-        stop, began = threading.Event(), time.monotonic()
+        stop, began, put_s = threading.Event(), time.monotonic(), []
 
         def draw():
             while not stop.wait(0.002):
-                put(tree, "intel-rapl:0", 1_000_000 + int((time.monotonic() - began) * 25e6))
+                put_s.append(time.monotonic() - began)
+                put(tree, "intel-rapl:0", 1_000_000 + int(put_s[-1] * 25e6))
 
         thread = threading.Thread(target=draw)
         thread.start()
@@ -155,7 +156,8 @@ class TestMeter:
             thread.join()
         span_s = (trace.t_ns[-1] - trace.t_ns[0]) / 1e9
         assert span_s > 0.6
-        assert energy_j(trace) / span_s == pytest.approx(25, rel=0.1)
+        behind_s = np.diff(put_s).max() + trace.clock_error_ns / 1e9  # of a counter that a busy machine puts late
+        assert energy_j(trace) / span_s == pytest.approx(25, rel=0.05 + 2 * behind_s / span_s)
         assert trace.clock_error_ns > 0
 
     def test_stopped_before_it_was_started_and_closed_twice(self, tree):

@@ -389,16 +389,19 @@ class TestPlaying:
         rows = "".join(f"{k},{2 if k % 20 < 10 else 1}\n" for k in range(300))
         return write(tmp_path, "t.csv", f"# meter: ppk2\n# obtained: measured\nt_ms,power_w\n{rows}")
 
-    def test_it_runs_from_its_beginning_each_time_and_as_fast_as_it_was(self, path):
+    def test_it_runs_from_its_beginning_each_time_and_as_fast_as_it_was(self, tmp_path):
+        rows = "".join(f"{k},1\n" for k in range(60_000))
+        path = write(tmp_path, "long.csv", f"t_ms,power_w\n{rows}")
         meter = open_meter(MeterSpec("replay", {}, {"file": str(path)}), Watched())
         for _ in range(2):
             start_ns = time.monotonic_ns()
             meter.start()
+            started_ns = time.monotonic_ns()
             time.sleep(0.1)
             trace = check_trace(meter.stop())
-            assert 0 <= trace.t_ns[0] - start_ns < 50_000_000
+            assert start_ns <= trace.t_ns[0] <= started_ns
             assert trace.t_ns[-1] <= time.monotonic_ns()
-            assert 90 <= len(trace.t_ns) < 300
+            assert 90 <= len(trace.t_ns) <= (time.monotonic_ns() - start_ns) / 1e6 + 2
             assert not trace.ended
         meter.close()
 

@@ -78,10 +78,12 @@ class TestOnAPty:
         with running("um25c", model=name, split=True) as end, open_one(end.path) as meter:
             before_ns = time.monotonic_ns()
             trace = record(meter, 1.1)
+            took_s = (time.monotonic_ns() - before_ns) / 1e9
             assert name in meter.describe().description
-        assert 4 <= len(trace.t_ns) + trace.lost_samples <= 7
-        assert set(np.round(trace.current_a[1:], 6)) <= {0.5, 1.5, np.nan}
-        assert trace.voltage_v == pytest.approx(5.1)
+        assert 4 <= len(trace.t_ns) + trace.lost_samples <= 5 * took_s + 2
+        current_a = trace.current_a[1:]
+        assert set(np.round(current_a[np.isfinite(current_a)], 6)) <= {0.5, 1.5}
+        assert trace.voltage_v == pytest.approx(5.1, nan_ok=True)
         assert trace.power_w[1:] == pytest.approx(5.1 * trace.current_a[1:], nan_ok=True)
         assert np.isnan(trace.power_w[0])
         assert before_ns < trace.t_ns[0]
@@ -93,8 +95,8 @@ class TestOnAPty:
             missing = end.end()["not_answered"]
         assert missing == 2
         assert trace.lost_samples >= 2
-        assert len(trace.gaps_ns) == 2
-        assert np.isnan(trace.power_w).sum() == 3
+        assert len(trace.gaps_ns) >= 2  # more where a busy machine answers late
+        assert np.isnan(trace.power_w).sum() == len(trace.gaps_ns) + 1
         assert (np.diff(trace.gaps_ns, axis=1) > 3e8).all()
 
     @pytest.mark.parametrize("late_s", [1.15, 1.6])
