@@ -69,6 +69,16 @@ def _server() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
     return ours, process
 
 
+def translate_templates() -> None:
+    """Every template of the report, once for all that are forked."""
+    from kit.report.html import templates
+    from kit.resources import resource_dir
+
+    known = templates(resource_dir("reports"))
+    for name in known.list_templates(extensions=["j2"]):
+        known.get_template(name)
+
+
 def serve(asking: socket.socket) -> None:
     """Fork at every request and tell how the child ended; returns in the child, which is then to run the command."""
     while True:
@@ -97,6 +107,7 @@ def serve(asking: socket.socket) -> None:
 if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
+    translate_templates()
     gc.collect()
     gc.freeze()  # no collector of a child, not even the one at its end, writes to (and so copies) every page
     serve(socket.socket(fileno=int(sys.argv[1])))

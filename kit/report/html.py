@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kit.report.charts import comparison, front, latency, requirement, resources
 from kit.report.palette import DARK, LIGHT, css_variables
 from kit.report.view import View
 from kit.resources import resource_dir
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FULL = (1008.0, 688.0, 336.0)
 HALF = (488.0, 336.0, 336.0)
@@ -18,18 +22,27 @@ Draw = Callable[[float], str]
 
 def render_html(view: View) -> str:
     """The page; equal views give equal bytes. Names in the view are hostile: everything is escaped by the template."""
+    folder = resource_dir("reports")
+    page = templates(folder).get_template("report.html.j2")
+    style = _markup(stylesheet((folder / "report.css").read_text(encoding="utf-8")))
+    return page.render(v=view, style=style, charts=charts(view), machine_json=_markup(embedded_json(view.summary)))
+
+
+@cache
+def templates(folder: Path) -> "Environment":
+    """The templates of this folder, each translated once in a process, which takes longer than to fill it in."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    folder = resource_dir("reports")
-    loader = FileSystemLoader(folder)
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals["against_limit"] = _cell(requirement.against_limit)
     environment.globals["change"] = _cell(requirement.change)
-    page = environment.get_template("report.html.j2")
-    style = _markup(stylesheet((folder / "report.css").read_text(encoding="utf-8")))
-    return page.render(v=view, style=style, charts=charts(view), machine_json=_markup(embedded_json(view.summary)))
+    return environment
 
 
 def _markup(text: str) -> Any:

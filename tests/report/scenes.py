@@ -1,6 +1,7 @@
 """Whole runs to report on: judged by the real judge from synthetic evidence."""
 
 from dataclasses import replace
+from functools import cache
 
 from kit.judge import judge
 from kit.judge.front import front
@@ -30,17 +31,20 @@ def view_of(evidence: Evidence, profile: Profile | None = None, device: DeviceSp
     return build_view(run_record(), evidence, judgement, profile, device, artifacts, trade)
 
 
+@cache
 def ordinary() -> View:
     """Estimated energy, a slice too noisy to decide, plain int8 that depends on the processor."""
     return view_of(builders.evidence())
 
 
+@cache
 def broken(emulated: tuple[str, ...] = ()) -> View:
     """Every variant loses a fifth of one exercise and breaks the latency limit."""
     plans = [replace(p, slices={"exercise=row": (0.35, 0.0)}, latency_s=0.02) for p in builders.PLANS]
     return view_of(builders.evidence(plans, emulated=emulated), device=builders.device(emulated=emulated))
 
 
+@cache
 def certified() -> View:
     """A run that passes: measured latency, memory and size only."""
     wanted = ("latency.p99", "model.size", "accuracy.value", "numerics.processor_flips")
@@ -48,6 +52,7 @@ def certified() -> View:
     return view_of(builders.evidence(), builders.profile(asked))
 
 
+@cache
 def untested() -> View:
     """A slice column with a value of too few rows."""
     asked = builders.requirement("accuracy.drop", 0.06, id="slices", by=("exercise",), minimum_rows=280)
