@@ -151,9 +151,9 @@ class TestDecoder:
     @pytest.mark.parametrize("size", [1, 2, 3, 5, 63, 64, 4096])
     def test_samples_split_over_reads(self, size):
         random = np.random.default_rng(size)
-        raw = words(3000) | random.integers(0, 1 << 14, 3000).astype(np.uint32)
+        raw = words(1000) | random.integers(0, 1 << 14, 1000).astype(np.uint32)
         whole, split = decoded(raw.tobytes()), decoded(raw.tobytes(), size)
-        assert len(split[0]) == 3000
+        assert len(split[0]) == 1000
         np.testing.assert_allclose(split[0], whole[0], rtol=1e-12)
         assert (split[1] == whole[1]).all()
         assert split[2] == whole[2] == []
@@ -248,7 +248,7 @@ class TestOnAPty:
         assert np.isnan(trace.power_w[0])
         assert np.isfinite(trace.power_w[1:]).all()
         assert (np.diff(trace.t_ns) > 0).all()
-        assert trace.power_w[1:] == pytest.approx(trace.current_a[1:] * VOLTAGE_V)
+        np.testing.assert_allclose(trace.power_w[1:], trace.current_a[1:] * VOLTAGE_V, rtol=1e-6)
         assert (trace.voltage_v == VOLTAGE_V).all()
         assert trace.gaps_ns.shape == (0, 2)
         assert not trace.ended
@@ -316,7 +316,7 @@ class TestOnAPty:
             meter.close()
         for trace in traces:
             assert trace.lost_samples == 0
-            assert trace.current_a[1:] == pytest.approx(8.5e-3, rel=0.01)
+            np.testing.assert_allclose(trace.current_a[1:], 8.5e-3, rtol=0.01)
         assert traces[0].t_ns[-1] < traces[1].t_ns[0]
 
     def test_commands_of_the_source_mode(self):

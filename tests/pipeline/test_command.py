@@ -193,7 +193,8 @@ class TestStopping:
         return held
 
     def test_a_signal_is_passed_on_and_heeded(self) -> None:
-        held = self.started("sleep 30; true", children=1)
+        with heard(signal.SIGINT):
+            held = self.started("sleep 30; true", children=1)
         held.stop(signal.SIGINT)
         assert held.close() == -signal.SIGINT
 
