@@ -1,7 +1,9 @@
 """`edgeproof convert` as its users meet it: what it says, writes, refuses, and leaves behind."""
 
 import json
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -33,8 +35,19 @@ def home(tmp_path: Path, trained: tuple[LogisticRegression, np.ndarray]) -> Path
     return tmp_path
 
 
-def test_what_it_says_and_writes(home: Path) -> None:
-    done = edgeproof("convert", "wine.joblib", "--trust-pickle", "--data", "rows.npz", home=home)
+@pytest.fixture(scope="module")
+def converted(
+    tmp_path_factory: pytest.TempPathFactory, trained: tuple[LogisticRegression, np.ndarray]
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A conversion that tests only read: its folder, and what the command said."""
+    home = tmp_path_factory.mktemp("converted")
+    joblib.dump(trained[0], home / "wine.joblib")
+    np.savez(home / "rows.npz", x=trained[1])
+    return home, edgeproof("convert", "wine.joblib", "--trust-pickle", "--data", "rows.npz", home=home)
+
+
+def test_what_it_says_and_writes(converted: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    home, done = converted
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("wine.onnx: ")
@@ -129,8 +142,10 @@ def test_what_is_no_model_is_said_before_anything_about_other_files(home: Path) 
     assert "there is a file of that name" not in done.stderr
 
 
-def test_an_opset_that_cannot_be_had_is_no_success(home: Path) -> None:
-    assert edgeproof("convert", "wine.joblib", "--trust-pickle", "-o", "net.onnx", home=home).returncode == 0
+def test_an_opset_that_cannot_be_had_is_no_success(
+    home: Path, converted: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    shutil.copy(converted[0] / "wine.onnx", home / "net.onnx")
     done = edgeproof("convert", "net.onnx", "-o", "old.onnx", "--opset", "8", home=home)
     assert done.returncode == 6, done.stdout
     assert "cannot be lowered to 8" in done.stderr
