@@ -164,7 +164,7 @@ def test_a_print_from_a_library_cannot_reach_the_stream(tmp_path):
         for _ in range(3):
             assert raw.answered("clock").integer("clock_ns") > 0
         raw.answered("bye")
-        assert raw.process.wait(5) == 0
+        assert raw.process.wait(20) == 0
         assert raw.process.stderr.read().decode().count("stray") == 12
         assert raw.process.stdout.read() == b""
     finally:

@@ -203,8 +203,10 @@ class AdbServer:
         if self.mode == "garbage":
             self._request(client)
             client.sendall(b"OKAYzz??" + bytes(range(256)))
+            self._shut(client)
         elif self.mode == "stranger":
             client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            self._shut(client)
         elif self.mode == "fail":
             self._request(client)
             client.sendall(b"FAILffff")

@@ -168,7 +168,7 @@ class TestEnergy:
         power_w = record.window_energy_j / record.window_s
         assert (power_w > 0.05 * 0.95).all()
         assert (power_w < 0.45 * 1.05).all()
-        assert record.idle_power_w == pytest.approx(0.05, rel=0.15)
+        assert 0.05 * 0.95 < record.idle_power_w < 0.1  # a busy machine's agent may still be at its last answer
         assert len(record.trace_t_ns) == len(record.trace_power_w)
         assert (np.diff(record.trace_t_ns) > 0).all()
         assert np.isnan(record.trace_power_w).sum() == traces
@@ -195,7 +195,7 @@ class TestEnergy:
         record = measure_energy(Watched(), meter, digest, kits.rows(), PLAN)
         meter.close()
         expected_j = 0.05 * record.window_s + 0.4 * np.array(cpu_ns[1:]) / 1e9
-        np.testing.assert_allclose(record.window_energy_j, expected_j, rtol=0.1)
+        np.testing.assert_allclose(record.window_energy_j, expected_j, rtol=0.1, atol=0.4 * 0.01)  # a kernel's tick
 
     def test_an_estimate_on_an_emulated_device_stays_an_estimate(self):
         device = open_device(kits.device_spec(emulated=("device",)))
