@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from kit.digest import digest_file
 from tests import forked
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +103,27 @@ def watch(shared: Path) -> Path:
         subprocess.run([sys.executable, ROOT / "examples/watch/prepare.py", folder], check=True, capture_output=True)
 
     return _once(shared / "watch", make)
+
+
+@pytest.fixture(scope="session")
+def few(shared: Path, watch: Path) -> Path:
+    """The smartwatch example's dataset with every sixth row: for tests that ask how, not how well."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        text = (watch / "watch.toml").read_text()
+        for name in ("held-out.npz", "calibration.npz"):
+            with np.load(watch / name) as archive:
+                arrays = {column: archive[column] for column in archive.files}
+            np.savez(folder / name, **{column: array[::6] for column, array in arrays.items()})
+            digests = [digest_file(place / name).removeprefix("sha256:") for place in (watch, folder)]
+            rows = len(arrays["x"])
+            assert digests[0] in text
+            assert f"rows = {rows}\n" in text
+            text = text.replace(*digests).replace(f"rows = {rows}\n", f"rows = {len(range(0, rows, 6))}\n")
+        (folder / "watch.toml").write_text(text)
+
+    return _once(shared / "few", make)
 
 
 @pytest.fixture(scope="session")

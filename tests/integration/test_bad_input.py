@@ -14,13 +14,15 @@ from kit.spec.recipe import parse_recipe
 from tests.integration.conftest import ROOT, Edgeproof
 
 CNN = ROOT / "examples/watch/watch-cnn.onnx"
+FLOAT = ("certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--variant", "fp32")
+"""Where it is the device that fails, or a later command: no variant need be made."""
 
 
 @pytest.fixture
-def case(tmp_path: Path, watch: Path, quick_profile: Path) -> Path:
+def case(tmp_path: Path, few: Path, quick_profile: Path) -> Path:
     """A folder with a model, a dataset and a profile that all are right, for a test to spoil."""
     for name in ("watch.toml", "held-out.npz", "calibration.npz"):
-        shutil.copy(watch / name, tmp_path / name)
+        shutil.copy(few / name, tmp_path / name)
     shutil.copy(CNN, tmp_path / "net.onnx")
     shutil.copy(quick_profile, tmp_path / "quick.toml") if quick_profile.parent != tmp_path else None
     return tmp_path
@@ -172,9 +174,7 @@ def test_a_device_that_does_not_answer(edgeproof: Edgeproof, case: Path) -> None
         '[device]\nname = "mute"\ndescription = "answers nothing"\n'
         '[link]\nurl = "subprocess:"\nwrapper = ["sleep", "60", "#"]\ntimeout = "1 s"\n'
     )
-    done = edgeproof(
-        "certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--device", "mute.toml", cwd=case
-    )
+    done = edgeproof(*FLOAT, "--device", "mute.toml", cwd=case)
     assert done.returncode == 4, done.stderr
     assert "mute" in done.stderr
     assert "Traceback" not in done.stderr
@@ -182,8 +182,7 @@ def test_a_device_that_does_not_answer(edgeproof: Edgeproof, case: Path) -> None
 
 
 def test_a_link_that_does_not_answer_is_resumed_as_it_is(edgeproof: Edgeproof, case: Path) -> None:
-    words = ("certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--device", "tcp://127.0.0.1:1")
-    done = edgeproof(*words, cwd=case)
+    done = edgeproof(*FLOAT, "--device", "tcp://127.0.0.1:1", cwd=case)
     assert done.returncode == 4, done.stderr
     assert "steps, for this link as it is; edgeproof certify --resume" in done.stderr
 
@@ -193,9 +192,7 @@ def test_a_device_whose_command_is_not_there(edgeproof: Edgeproof, case: Path) -
         '[device]\nname = "gone"\ndescription = "is not there"\n'
         '[link]\nurl = "subprocess:"\nwrapper = ["no-such-emulator"]\ntimeout = "1 s"\n'
     )
-    done = edgeproof(
-        "certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--device", "gone.toml", cwd=case
-    )
+    done = edgeproof(*FLOAT, "--device", "gone.toml", cwd=case)
     assert done.returncode == 4, done.stderr
     assert "no-such-emulator" in done.stderr
 
@@ -203,8 +200,7 @@ def test_a_device_whose_command_is_not_there(edgeproof: Edgeproof, case: Path) -
 @pytest.mark.parametrize("changed", ["profile", "dataset", "model"])
 def test_a_run_is_not_resumed_with_other_inputs(edgeproof: Edgeproof, case: Path, changed: str) -> None:
     """Figures for two profiles, datasets or models are never mixed in one run."""
-    words = ("certify", "net.onnx", "--data", "watch.toml", "--profile", "quick.toml", "--variant", "fp32", "--json")
-    first = edgeproof(*words, cwd=case)
+    first = edgeproof(*FLOAT, "--json", cwd=case)
     assert first.returncode in (0, 1, 3), first.stderr
     (run,) = (case / "runs").iterdir()
     before = (run / "journal.jsonl").read_bytes()

@@ -26,6 +26,7 @@ from tests.integration.test_kill import agents_of, wait_for
 __all__ = ["edgeproof"]  # a fixture
 
 QUICK = ("--window-time", "0.05s", "--min-count", "60", "--windows", "3")
+FEW = ("--memory-sessions", "3")
 ONLY_LATENCY = (*QUICK, "--no-memory", "--no-energy", "--no-audit")
 
 
@@ -67,6 +68,7 @@ def test_all_of_a_model_with_every_sample(case: Case, tmp_path: Path, edgeproof:
         "--cold",
         "--operators",
         "--no-energy",
+        *FEW,
         *QUICK,
     )
     found = benched(edgeproof, *words, cwd=tmp_path)
@@ -158,7 +160,7 @@ def test_a_model_whose_name_is_not_utf_8_is_measured(case: Case, tmp_path: Path,
 
 
 def test_the_text_is_for_people_and_report_prints_it_again(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
-    done = edgeproof("bench", case.model, *QUICK, "--device", "watch-emulated", cwd=tmp_path)
+    done = edgeproof("bench", case.model, *QUICK, *FEW, "--device", "watch-emulated", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all(len(line) <= 80 for line in done.stdout.splitlines()), done.stdout
     for text in ("EMULATED: device, meter, battery", "p99.9", "above idle", "steady", "conditions", "run runs/"):
@@ -185,15 +187,15 @@ def test_the_text_is_for_people_and_report_prints_it_again(case: Case, tmp_path:
 
 
 def test_a_budget_leaves_the_rest_to_resume(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
-    words = (case.model, "--window-time", "1s", "--windows", "40", "--no-memory", "--no-energy", "--no-audit")
-    found = benched(edgeproof, *words, "--budget", "5s", cwd=tmp_path)
+    words = (case.model, "--window-time", "0.5s", "--windows", "40", "--no-memory", "--no-energy", "--no-audit")
+    found = benched(edgeproof, *words, "--budget", "2500ms", cwd=tmp_path)
     done = len(found["models"][0]["latency"]["windows"])
     assert 1 <= done < 5
     assert found["work"]["missing_windows"] == 40 - done
     assert any("--resume measures the rest" in text for text in found["warnings"])
     run = run_of(tmp_path)
     before = dict(run.steps)
-    more = benched(edgeproof, "--resume", run.path.name, "--budget", "5s", cwd=tmp_path)
+    more = benched(edgeproof, "--resume", run.path.name, "--budget", "2500ms", cwd=tmp_path)
     assert len(more["models"][0]["latency"]["windows"]) > done
     after = run_of(tmp_path).steps
     assert {step: after[step] for step in before} == before
@@ -305,7 +307,7 @@ def heed() -> None:
 
 
 def start(folder: Path, model: Path) -> subprocess.Popen[str]:
-    words = ["bench", model, "--window-time", "1s", "--windows", "8", "--no-memory", "--no-energy", "--no-audit"]
+    words = ["bench", model, "--window-time", "0.5s", "--windows", "8", "--no-memory", "--no-energy", "--no-audit"]
     return subprocess.Popen(
         [sys.executable, "-m", "kit", *map(str, words)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

@@ -12,7 +12,7 @@ from kit.digest import digest_file, is_digest
 from kit.pipeline.finish import judge_run
 from kit.pipeline.verify import verify
 from kit.store import Run
-from tests.integration.conftest import Edgeproof
+from tests.integration.conftest import ROOT, Edgeproof
 
 
 def folder_of(finished: Path) -> Path:
@@ -169,12 +169,12 @@ def test_the_run_holds_every_raw_sample(finished: Path) -> None:
 
 
 def test_a_device_without_a_meter_can_at_most_be_inconclusive_on_battery(
-    watch: Path, tmp_path: Path, quick_profile: Path, edgeproof: Edgeproof
+    few: Path, tmp_path: Path, quick_profile: Path, edgeproof: Edgeproof
 ) -> None:
     battery = '\n[[require]]\nid = "battery"\nmetric = "battery.share"\nat_most = "99 %"\n'
     quick_profile.write_text(quick_profile.read_text() + battery)
     done = edgeproof(
-        "certify", watch / "watch-mlp.joblib", "--trust-pickle", "--data", watch / "watch.toml", "--json",
+        "certify", ROOT / "examples/watch/watch-cnn.onnx", "--data", few / "watch.toml", "--json",
         "--profile", quick_profile, "--device", "local", "--variant", "fp32", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 3, done.stdout + done.stderr

@@ -54,9 +54,9 @@ def the_run(folder: Path) -> Path:
 
 
 def test_without_a_profile_it_asks_what_anyone_would_and_writes_it_down(
-    tmp_path: Path, variants: Path, watch: Path, edgeproof: Edgeproof
+    tmp_path: Path, variants: Path, few: Path, edgeproof: Edgeproof
 ) -> None:
-    words = ("check", CNN, reduced(variants), "--data", watch / "watch.toml", "--json")
+    words = ("check", CNN, reduced(variants), "--data", few / "watch.toml", "--json")
     done = edgeproof(*words, "--at-most", "3 points", "--slice-at-most", "12 points", cwd=tmp_path)
     assert done.returncode in (0, 1, 3), done.stderr
     summary = json.loads(done.stdout)
@@ -96,8 +96,8 @@ def test_what_needs_a_clock_or_a_meter_is_left_to_certify(
     assert f"edgeproof report runs/{run.path.name}" in refused.stderr
 
 
-def test_a_reference_is_held_against_itself(tmp_path: Path, watch: Path, edgeproof: Edgeproof) -> None:
-    done = edgeproof("check", CNN, CNN, "--data", watch / "watch.toml", "--json", cwd=tmp_path)
+def test_a_reference_is_held_against_itself(tmp_path: Path, few: Path, edgeproof: Edgeproof) -> None:
+    done = edgeproof("check", CNN, CNN, "--data", few / "watch.toml", "--json", cwd=tmp_path)
     drops = [item for item in json.loads(done.stdout)["requirements"] if item["metric"] == "accuracy.drop"]
     assert {item["estimate"] for item in drops} == {0.0}
     assert all(item["verdict"] in ("PASS", "INCONCLUSIVE") for item in drops)

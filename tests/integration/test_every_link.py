@@ -23,7 +23,7 @@ from kit.spec.types import DeviceSpec, LineSpec
 from tests import device_kit as kits
 from tests.emulators.adb_server import AdbServer
 from tests.emulators.sshd import SSHD, Sshd
-from tests.integration.conftest import QUICK_PROFILE, Edgeproof
+from tests.integration.conftest import QUICK_PROFILE, ROOT, Edgeproof
 
 MODEL = kits.linear(ballast=np.random.default_rng(7).normal(size=20_000).astype(np.float32))
 """82 kB that do not compress, of which 80 kB are never used."""
@@ -182,11 +182,11 @@ def test_it_can_be_opened_again_at_once(way: str, agent: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("way", ["ssh", "tcp with a key"])
-def test_a_certificate_over_this_link(way: str, agent: Path, watch: Path, tmp_path: Path, edgeproof: Edgeproof) -> None:
+def test_a_certificate_over_this_link(way: str, agent: Path, few: Path, tmp_path: Path, edgeproof: Edgeproof) -> None:
     (tmp_path / "quick.toml").write_text(QUICK_PROFILE)
     with WAYS[way](agent, tmp_path / "way") as spec:
         (tmp_path / "board.toml").write_text(device_file(spec))
-        words = ("certify", watch / "watch-mlp.joblib", "--trust-pickle", "--data", watch / "watch.toml")
+        words = ("certify", ROOT / "examples/watch/watch-cnn.onnx", "--data", few / "watch.toml")
         done = edgeproof(
             *words, "--profile", "quick.toml", "--device", "board.toml", "--variant", "int8-per-channel", "--json",
             cwd=tmp_path,

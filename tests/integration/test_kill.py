@@ -14,12 +14,13 @@ import pytest
 
 from tests.integration.conftest import ROOT, Edgeproof
 
+CNN = ROOT / "examples/watch/watch-cnn.onnx"
 SLOW = ('latency_time = "0.1 s"', 'latency_time = "3 s"')
 
 
-def start(watch: Path, folder: Path, profile: Path) -> subprocess.Popen[str]:
+def start(few: Path, folder: Path, profile: Path) -> subprocess.Popen[str]:
     profile.write_text(profile.read_text().replace(*SLOW))
-    words = ["certify", watch / "watch-mlp.joblib", "--trust-pickle", "--data", watch / "watch.toml"]
+    words = ["certify", CNN, "--data", few / "watch.toml"]
     return subprocess.Popen(
         [sys.executable, "-m", "kit", *map(str, words), "--profile", str(profile), "--device", "watch-emulated"],
         cwd=folder,
@@ -52,9 +53,9 @@ def agents_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def busy(watch: Path, tmp_path: Path, quick_profile: Path) -> subprocess.Popen[str]:
+def busy(few: Path, tmp_path: Path, quick_profile: Path) -> subprocess.Popen[str]:
     """A run that is in the middle of timing its first variant."""
-    process = start(watch, tmp_path, quick_profile)
+    process = start(few, tmp_path, quick_profile)
     wait_for(lambda: "saturating_predictions/fp32" in journal(tmp_path) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     wait_for(lambda: agents_of(process))
@@ -77,7 +78,7 @@ def test_a_killed_agent_gives_exit_code_4_and_keeps_the_steps(
     assert "predictions/fp32" in done
     (run,) = (tmp_path / "runs").iterdir()
     assert not (run / "report.html").exists()
-    again = edgeproof("certify", "--resume", run.name, "--trust-pickle", "--json", cwd=tmp_path)
+    again = edgeproof("certify", "--resume", run.name, "--json", cwd=tmp_path)
     assert again.returncode in (0, 1, 3), again.stdout + again.stderr
     steps = [json.loads(line)["step"] for line in journal(tmp_path).splitlines()]
     assert steps[: len(done)] == done
@@ -107,7 +108,7 @@ def test_a_killed_host_leaves_no_agent_and_can_be_resumed(
     busy.communicate(timeout=60)
     wait_for(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
     (run,) = (tmp_path / "runs").iterdir()
-    again = edgeproof("certify", "--resume", run.name[:13], "--trust-pickle", "--json", cwd=tmp_path)
+    again = edgeproof("certify", "--resume", run.name[:13], "--json", cwd=tmp_path)
     assert again.returncode in (0, 1, 3), again.stdout + again.stderr
 
 
