@@ -9,7 +9,6 @@ import numpy as np
 from kit.errors import ModelError
 from kit.interface import choose_any_output, choose_output
 from kit.model.feeds import Feeds, as_feeds, batch_rows, feed_batches, joined_rows, row_count
-from kit.model.graph import unshare_weights
 from kit.model.rows import Array, as_model_rows, batches
 from kit.records import Float32Array, Int64Array, TensorInfo
 
@@ -200,6 +199,8 @@ def _start_exactly(data: bytes, threads: int) -> Any:
         return _start(data, threads, exact=True)
     except Exception:
         import onnx
+
+        from kit.model.graph import unshare_weights  # with onnx, which few sessions need
 
         model = onnx.ModelProto.FromString(data)
         unshare_weights(model.graph)

@@ -179,3 +179,9 @@ def test_converting_an_onnx_file_rehearses_it_first(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         reference_of(path, rows=ROW)
     assert caught.value.where.startswith(str(path))
+
+
+def test_the_child_starts_without_what_only_a_few_models_need() -> None:
+    code = "import sys, kit.model.rehearse; print(*{'onnx', 'pandas', 'onnxruntime.quantization'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
