@@ -23,6 +23,7 @@ MIN_PERIOD_S = 1e-3
 _MAX_KEPT_BYTES = 64 << 20
 _ROW_BYTES, _TEXT_BYTES = 200, 60  # what Python keeps beside the characters
 _WIDE, _SLACK_NS = 8, 50_000  # a reading was interrupted if it took so many times the median, and so much more
+_FIRST_TRIES = 3
 _LAST_TRIES = 5
 
 Row = tuple[str | None, ...]
@@ -110,7 +111,9 @@ class Sampler:
         self._rows: list[tuple[int, int, Row]] = []
         self._late = self._bytes = 0
         read()  # the first reading takes longer, since nothing of it is in any cache
-        self._take()
+        for _ in range(_FIRST_TRIES):
+            self._take()
+        self._rows = [min(self._rows, key=lambda row: row[1] - row[0])]  # an interrupted one would be let go
         if all(text is None for text in self._rows[0][2]):
             raise self._nothing()
         self._halt = threading.Event()

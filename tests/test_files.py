@@ -157,6 +157,20 @@ class TestSampler:
         assert samples.late >= 1 + 15  # itself, and those due meanwhile
         assert samples.error_ns < 50_000_000
 
+    def test_a_first_reading_that_was_interrupted_is_taken_again(self):
+        calls = []
+
+        def read():
+            calls.append(1)
+            time.sleep(0.2 if len(calls) == 2 else 0.002)
+            return (str(len(calls)),)
+
+        sampler = Sampler(read, 0.01)
+        time.sleep(0.1)
+        samples = sampler.stop()
+        assert samples.texts[0] in {("3",), ("4",)}
+        assert samples.error_ns < 50_000_000
+
     def test_memory_is_bounded_and_the_whole_time_stays_covered(self):
         counter = iter(range(10**9))
         sampler = Sampler(lambda: (f"{next(counter):0100}",), 1e-3, kept_bytes=20_000)
