@@ -94,6 +94,7 @@ class Listener:
                 time.sleep(0.05)  # out of descriptors, or the peer is gone already
                 continue
             visitor = _Visitor(connection, join_address(*peer[:2]))
+            self._let_wait(visitor)  # here, so that the order is that of their coming
             threading.Thread(target=self._admit, args=(visitor, desk), daemon=True).start()
 
     def close(self) -> None:
@@ -104,7 +105,6 @@ class Listener:
 
     def _admit(self, visitor: "_Visitor", desk: Desk) -> None:
         """Give a visitor who proves to be a host to the desk; any other is gone after this."""
-        self._let_wait(visitor)
         channel = None
         with contextlib.suppress(OSError):  # silent, slow, or no holder of the key
             if self._is_proven(visitor):
