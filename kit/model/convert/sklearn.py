@@ -4,6 +4,7 @@ XGBoost's and LightGBM's estimators are such too, alone or as the last step of a
 """
 
 import io
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -52,21 +53,20 @@ class SklearnConverter:
 
 def _unpickled(path: Path, data: bytes) -> Any:
     import joblib
-    from sklearn.exceptions import InconsistentVersionWarning
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", InconsistentVersionWarning)
+            warnings.simplefilter("always")
+            warnings.showwarning = _stop_at_another_version
             return joblib.load(io.BytesIO(data))
     except KeyboardInterrupt:
         raise
-    except InconsistentVersionWarning as warning:
+    except _AnotherVersionError as other:
+        saved, here = other.args
         raise ModelError(
-            f"it was saved by scikit-learn {warning.original_sklearn_version}, "
-            f"here is {warning.current_sklearn_version}, which may compute something else",
+            f"it was saved by scikit-learn {saved}, here is {here}, which may compute something else",
             where=str(path),
-            next_step=f"install scikit-learn=={warning.original_sklearn_version}, or save the model again",
+            next_step=f"install scikit-learn=={saved}, or save the model again",
         ) from None
     except ModuleNotFoundError as error:
         raise ModelError(
@@ -83,6 +83,17 @@ def _unpickled(path: Path, data: bytes) -> Any:
         ) from None
 
 
+class _AnotherVersionError(Exception):
+    """The versions of scikit-learn that saved the model, and that is here."""
+
+
+def _stop_at_another_version(message: Any, *_: Any, **__: Any) -> None:
+    """In place of `warnings.showwarning`; the library is not imported for its warning, which takes seconds."""
+    library = sys.modules.get("sklearn.exceptions")
+    if library is not None and isinstance(message, library.InconsistentVersionWarning):
+        raise _AnotherVersionError(message.original_sklearn_version, message.current_sklearn_version)
+
+
 def _described(model: Any) -> str:
     """``Pipeline (StandardScaler, MLPClassifier)``."""
     steps = [type(step).__name__ for _, step in getattr(model, "steps", ())]
@@ -91,8 +102,6 @@ def _described(model: Any) -> str:
 
 def _task(model: Any, path: Path) -> str:
     """The name of the output of a fitted classifier or regressor."""
-    from sklearn.base import is_regressor
-
     if not hasattr(model, "predict"):
         raise ModelError(
             f"the file holds a {type(model).__name__}, not a scikit-learn model",
@@ -107,6 +116,8 @@ def _task(model: Any, path: Path) -> str:
         if isinstance(model.classes_, list):
             raise _unfit(model, "decides several things at once", path)
         return SCORES
+    from sklearn.base import is_regressor
+
     if is_regressor(model):
         return VALUES
     raise _unfit(model, "is neither a classifier nor a regressor", path)
