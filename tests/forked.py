@@ -31,7 +31,13 @@ LOADED = (
 MOST_BYTES = 1 << 20
 
 
-def run(words: list[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+class Ended(subprocess.CompletedProcess[str]):
+    """A command that has ended, with the most memory that any of its processes had."""
+
+    memory_kb = 0
+
+
+def run(words: list[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> Ended:
     """What `subprocess.run` of ``python -m kit WORDS`` gives, with text captured."""
     asked = json.dumps({"words": words, "cwd": str(cwd), "env": dict(env)}).encode()
     server, _ = _server()
@@ -40,13 +46,15 @@ def run(words: list[str], *, cwd: Path, env: Mapping[str, str], timeout: float) 
         process_id = int(server.recv(64))
         server.settimeout(timeout)
         try:
-            code = int(server.recv(64))
+            code, memory_kb = map(int, server.recv(64).split())
         except TimeoutError:
             os.kill(process_id, signal.SIGKILL)
             server.settimeout(None)
             server.recv(64)
             raise subprocess.TimeoutExpired(words, timeout, _text(out), _text(err)) from None
-        return subprocess.CompletedProcess(words, code, _text(out), _text(err))
+        ended = Ended(words, code, _text(out), _text(err))
+        ended.memory_kb = memory_kb
+        return ended
 
 
 def _text(file: "tempfile._TemporaryFileWrapper[bytes]") -> str:
@@ -90,8 +98,8 @@ def serve(asking: socket.socket) -> None:
             for each in descriptors:
                 os.close(each)
             asking.send(str(process_id).encode())
-            _, status = os.waitpid(process_id, 0)
-            asking.send(str(os.waitstatus_to_exitcode(status)).encode())
+            _, status, used = os.wait4(process_id, 0)
+            asking.send(f"{os.waitstatus_to_exitcode(status)} {used.ru_maxrss}".encode())
             continue
         asking.close()
         for number, each in enumerate(descriptors, start=1):

@@ -162,7 +162,7 @@ def _expand(elements: int) -> onnx.ModelProto:
     )
 
 
-def _many_nodes(count: int = 200_000) -> onnx.ModelProto:
+def _many_nodes(count: int = 100_000) -> onnx.ModelProto:
     names = ["h", *(f"t{i}" for i in range(count)), "y"]
     chain = [helper.make_node("Identity", [a], [b]) for a, b in itertools.pairwise(names)]
     first = helper.make_node("MatMul", ["x", "w"], ["h"])

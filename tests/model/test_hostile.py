@@ -5,14 +5,13 @@ import json
 import os
 import re
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.model.hostile_onnx import ONNX_CASES, SECRET, Make
 from tests.model.hostile_sources import SOURCE_CASES
 
@@ -22,15 +21,6 @@ IN_OPEN, IN_CREATE, IN_MODIFY, IN_DELETE, IN_MOVED = 0x20, 0x100, 0x2, 0x200, 0x
 
 ROOT = str(Path(__file__).resolve().parents[2])
 ROWS = "x=rowsx4:float32"
-
-MEMORY = "most memory, kB: "
-LAUNCHER = f"""
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:]).returncode
-print("{MEMORY}", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
-sys.exit(code)
-"""
-"""A small process between: the kernel counts what the tests' own process has towards a child that it forks."""
 
 
 class Watch:
@@ -71,14 +61,9 @@ def watched(folder: Path) -> Iterator[Watch]:
 
 def convert(path: Path, folder: Path, *words: str) -> tuple[int, str, str, int]:
     """Exit code, standard output and error of `edgeproof convert`, and the most memory of any of its processes, kB."""
-    command = [sys.executable, "-m", "kit", "convert", str(path), "-o", str(folder / "out.onnx"), "--json", *words]
-    launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, *command]
-    environment = {**os.environ, "PYTHONPATH": ROOT}
-    done = subprocess.run(
-        launcher, capture_output=True, text=True, cwd=folder, env=environment, timeout=120, check=False
-    )
-    err, _, memory_kb = done.stderr.rpartition(MEMORY)
-    return done.returncode, done.stdout, err, int(memory_kb)
+    command = ["convert", str(path), "-o", str(folder / "out.onnx"), "--json", *words]
+    done = forked.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": ROOT}, timeout=120)
+    return done.returncode, done.stdout, done.stderr, done.memory_kb
 
 
 def test_the_corpus_is_large() -> None:
