@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from kit.model.convert.torchscript import TorchScriptConverter
 from kit.model.load import load_onnx_bytes
 from kit.model.session import quiet_runtime
 from kit.records import TensorInfo
-from tests.model.torch_fixtures import FACTORIES, INPUTS, Convert, Job, Outcome, convert_all, nets  # noqa: F401
+from tests.model.torch_fixtures import FACTORIES, INPUTS, Convert, Job, Outcome, convert_all, nets, shared  # noqa: F401
 
 FACTORY = {"cnn": "digits_cnn", "mlp": "cancer_mlp", "gru": "watch_gru", "attention": "digits_attention"}
 FILES = {
@@ -41,13 +40,32 @@ def options_of(net: str, **more: Any) -> Options:
 
 
 @pytest.fixture(scope="session")
-def good(nets: Path, convert_all: Convert) -> dict[str, Outcome]:  # noqa: F811
+def outcomes(
+    nets: Path,  # noqa: F811
+    convert_all: Convert,  # noqa: F811
+    attacks: dict[str, Path],
+) -> dict[str, Outcome]:
+    """Of every job of this file, by one process: importing PyTorch takes longer than most of them."""
     jobs = []
     for name, file in FILES.items():
         net, kind = name.split("-")
         options = Options() if kind == SAYS_ITS_INPUTS else options_of(net)
         jobs.append(Job(name, nets / file, options, nets / f"{net}.npz", name in TWICE))
-    return convert_all("good", jobs)
+    for name, (file, options) in ODD.items():
+        alike = name in SAME_WEIGHTS  # as a network whose export is tested already
+        jobs.append(Job(name, nets / file, options, nets / "cnn.npz" if alike else None, export=not alike))
+    jobs += [Job(f"attack-{name}", file, options_of("cnn")) for name, file in attacks.items()]
+    return convert_all("outcomes", jobs)
+
+
+@pytest.fixture(scope="session")
+def good(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+    return {name: outcomes[name] for name in FILES}
+
+
+@pytest.fixture(scope="session")
+def odd(outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+    return {name: outcomes[name] for name in ODD}
 
 
 def run(model: bytes, rows: dict[str, Any]) -> dict[str, Any]:
@@ -136,12 +154,8 @@ ODD = {
     "whole": ("whole.pt", options_of("cnn")),
     "whole-trusted": ("whole.pt", options_of("cnn", trust_pickle=True)),
     "legacy": ("legacy.pt", options_of("cnn", trust_pickle=True)),
-    "training-scripted": ("training-scripted.pt", options_of("cnn")),
-    "training-traced": ("training-traced.pt", options_of("cnn")),
-    "training-pt2": ("training.pt2", Options()),
     "fixed": ("fixed.pt2", Options()),
     "counting": ("counting.pt2", Options()),
-    "branching": ("branching.pt", Options(inputs=(TensorInfo("x", "float32", ("rows", 4)),))),
     "writing": ("writing.pt", Options(inputs=(TensorInfo("x", "float32", ("rows", 4)),))),
     "user-names": ("mlp-scripted.pt", Options(inputs=(TensorInfo("cells", "float32", ("patients", 30)),))),
     "no-inputs": ("gru-traced.pt", Options()),
@@ -161,20 +175,24 @@ ODD = {
     "no-python": ("mlp-weights.pth", Options(inputs=INPUTS["mlp"], factory=f"{__file__[:-3]}.txt:make")),
 }
 
+SAME_WEIGHTS = ("checkpoint", "parallel", "whole-trusted")
+
+
+TRAINING = {
+    "training-scripted": ("training-scripted.pt", options_of("cnn")),
+    "training-traced": ("training-traced.pt", options_of("cnn")),
+    "training-pt2": ("training.pt2", Options()),
+}
+
 
 @pytest.fixture(scope="session")
-def odd(nets: Path, convert_all: Convert) -> dict[str, Outcome]:  # noqa: F811
-    with_rows = {"checkpoint", "parallel", "whole-trusted", "training-scripted"}
-    return convert_all(
-        "odd",
-        [
-            Job(name, nets / file, options, nets / "cnn.npz" if name in with_rows else None)
-            for name, (file, options) in ODD.items()
-        ],
-    )
+def training(nets: Path, convert_all: Convert) -> dict[str, Outcome]:  # noqa: F811
+    rows = nets / "cnn.npz"
+    jobs = [Job(name, nets / file, options, rows) for name, (file, options) in TRAINING.items()]
+    return convert_all("training", jobs)
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "parallel", "whole-trusted"])
+@pytest.mark.parametrize("name", SAME_WEIGHTS)
 def test_weights_are_found_where_they_are_usually_kept(
     name: str, odd: dict[str, Outcome], good: dict[str, Outcome]
 ) -> None:
@@ -182,17 +200,17 @@ def test_weights_are_found_where_they_are_usually_kept(
     assert bool(odd[name].notes) == (name != "whole-trusted")
 
 
-def test_training_mode_is_switched_where_it_can_be(odd: dict[str, Outcome], nets: Path) -> None:  # noqa: F811
-    outcome = odd["training-scripted"]
+def test_training_mode_is_switched_where_it_can_be(training: dict[str, Outcome], nets: Path) -> None:  # noqa: F811
+    outcome = training["training-scripted"]
     assert any("training mode" in note for note in outcome.notes)
     found = run(outcome.onnx, rows_of(nets, "cnn"))
     np.testing.assert_allclose(found["output"], outcome.outputs["output"], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["training-traced", "training-pt2"])
-def test_training_mode_is_refused_where_it_is_part_of_the_program(name: str, odd: dict[str, Outcome]) -> None:
-    assert odd[name].said.startswith("ConversionError: it was exported in training mode: ")
-    assert "model.eval()" in odd[name].said
+def test_training_mode_is_refused_where_it_is_part_of_the_program(name: str, training: dict[str, Outcome]) -> None:
+    assert training[name].said.startswith("ConversionError: it was exported in training mode: ")
+    assert "model.eval()" in training[name].said
 
 
 def test_a_fixed_batch_stays_fixed(odd: dict[str, Outcome]) -> None:
@@ -328,41 +346,35 @@ def _evaluating(name: str, data: bytes, marker: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def attacks(
-    nets: Path,  # noqa: F811
-    convert_all: Convert,  # noqa: F811
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, dict[str, Outcome]]:
-    """Files whose opening would make a marker, each tried by its converter."""
-    folder = tmp_path_factory.mktemp("attacks")
-    marker, program = folder / "marker", nets / "cnn.pt2"
-    bomb = _packed_bomb(marker)
-    (folder / "weights.pt").write_bytes(bomb)
+def attacks(nets: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:  # noqa: F811
+    """Files whose opening would make a marker beside them."""
+    with shared(tmp_path_factory, "attacks") as folder:
+        if not (folder / "weights.pt").exists():
+            _make_attacks(folder, nets / "cnn.pt2")
+    return {path.stem: path for path in sorted(folder.glob("*.pt*"))}
+
+
+def _make_attacks(folder: Path, program: Path) -> None:
+    bomb = _packed_bomb(folder / "marker")
+
+    def made(name: str, change: Callable[[str, bytes], bytes], more: dict[str, bytes] | None = None) -> None:
+        _swapped(program, folder / f"{name}.pt2", change, more or {})
+
     (folder / "cut.pt2").write_bytes(program.read_bytes()[:5000])
-    made = {
-        "weights": folder / "weights.pt",
-        "cut": folder / "cut.pt2",
-        "samples": _swapped(
-            program, folder / "samples.pt2", lambda name, data: bomb if "sample_inputs" in name else data, {}
-        ),
-        "pickled": _swapped(
-            program, folder / "pickled.pt2", lambda name, data: _with_pickled_weight(name, data, bomb), {}
-        ),
-        "legacy": _swapped(program, folder / "legacy.pt2", lambda _, data: data, {"cnn/data/weights/model.pt": bomb}),
-        "sizes": _swapped(program, folder / "sizes.pt2", lambda name, data: _evaluating(name, data, marker), {}),
-        "weight": _swapped(
-            program, folder / "weight.pt2", lambda name, data: b"12345" if name.endswith("/weight_0") else data, {}
-        ),
-    }
-    name = folder.parent.name if "PYTEST_XDIST_WORKER" in os.environ else "one"  # each process made its own files
-    return marker, convert_all(f"attacks-{name}", [Job(name, file, options_of("cnn")) for name, file in made.items()])
+    made("samples", lambda name, data: bomb if "sample_inputs" in name else data)
+    made("pickled", lambda name, data: _with_pickled_weight(name, data, bomb))
+    made("legacy", lambda _, data: data, {"cnn/data/weights/model.pt": bomb})
+    made("sizes", lambda name, data: _evaluating(name, data, folder / "marker"))
+    made("weight", lambda name, data: b"12345" if name.endswith("/weight_0") else data)
+    (folder / "weights.pt").write_bytes(bomb)
 
 
 @pytest.mark.parametrize("name", ["weights", "cut", "samples", "pickled", "legacy", "sizes", "weight"])
-def test_a_crafted_file_is_refused_and_never_run(name: str, attacks: tuple[Path, dict[str, Outcome]]) -> None:
-    marker, outcomes = attacks
-    assert not marker.exists()
-    error = outcomes[name].error
+def test_a_crafted_file_is_refused_and_never_run(
+    name: str, attacks: dict[str, Path], outcomes: dict[str, Outcome]
+) -> None:
+    assert not (attacks[name].parent / "marker").exists()
+    error = outcomes[f"attack-{name}"].error
     assert error["kind"] == ("UsageError" if name == "weights" else "ModelError")
     assert error["where"]
     assert error["next_step"]

@@ -36,13 +36,14 @@ INPUTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """A file to convert, the rows to run it on, and whether to do it twice."""
+    """A file to convert, the rows to run it on, whether to do it twice, and whether its ONNX model is looked at."""
 
     name: str
     file: Path
     options: Options = field(default_factory=Options)
     rows: Path | None = None
     twice: bool = False
+    export: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _call(module: str, folder: Path) -> None:
 
 
 @contextmanager
-def _shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
     """A folder of all test processes, which one of them at a time has."""
     root = factory.getbasetemp()
     folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / f"torch-{name}"
@@ -89,7 +90,7 @@ def _shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every network in every format, held-out rows and accuracies; made once for all test processes."""
-    with _shared(tmp_path_factory, "nets") as folder:
+    with shared(tmp_path_factory, "nets") as folder:
         if not (folder / "accuracy.json").exists():
             _call("torch_nets", folder)
     return folder
@@ -115,10 +116,11 @@ def convert_all(tmp_path_factory: pytest.TempPathFactory) -> Convert:
                 "options": msgspec.to_builtins(job.options),
                 "rows": str(job.rows) if job.rows else "",
                 "twice": job.twice,
+                "export": job.export,
             }
             for job in jobs
         ]
-        with _shared(tmp_path_factory, name) as folder:
+        with shared(tmp_path_factory, name) as folder:
             if not (folder / "done.json").exists():
                 (folder / "jobs.json").write_text(json.dumps(described))
                 _call("torch_jobs", folder)

@@ -30,11 +30,12 @@ def _done(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     path, options = Path(job["file"]), msgspec.convert(job["options"], Options)
     try:
         converter, source = _read(path, options)
-        (folder / f"{job['name']}.onnx").write_bytes(source.export())
+        onnx = source.export() if job["export"] else b""
+        (folder / f"{job['name']}.onnx").write_bytes(onnx)
         if job["rows"]:
             with np.load(job["rows"]) as rows:
                 np.savez(folder / f"{job['name']}.npz", **source.predict(dict(rows)))
-        again = _read(path, options)[1].export() if job["twice"] else source.export()
+        same = job["twice"] and onnx == _read(path, options)[1].export()
     except EdgeproofError as error:
         said = {"kind": type(error).__name__, "what": error.what, "where": error.where, "next_step": error.next_step}
         return {"error": said}
@@ -42,7 +43,7 @@ def _done(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
         "converter": converter,
         "record": msgspec.to_builtins(source.record),
         "notes": list(source.notes),
-        "same": again == source.export(),
+        "same": same,
     }
 
 
