@@ -1,7 +1,9 @@
 """Real models for the tests of kit.model: trained once a session, in seconds, on the digits of scikit-learn."""
 
 import importlib.util
+import pickle
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kit.model.convert import Converted, Options, convert
+from tests.model.tensorflow_fixtures import made_once
 
 TRAIN_ROWS = 900
 
@@ -50,26 +53,48 @@ def estimators() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def fitted(digits: Digits) -> dict[str, Any]:
-    models = estimators()
-    for model in models.values():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(digits.train, digits.train_labels)
-    return models
+def pickles(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    with made_once(tmp_path_factory, "pickles") as (folder, empty):
+        if empty:
+            for name, model in estimators().items():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    model.fit(digits.train, digits.train_labels)
+                joblib.dump(model, folder / f"{name}.joblib")
+    return {name: folder / f"{name}.joblib" for name in estimators()}
 
 
 @pytest.fixture(scope="session")
-def pickles(fitted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("pickles")
-    for name, model in fitted.items():
-        joblib.dump(model, folder / f"{name}.joblib")
-    return {name: folder / f"{name}.joblib" for name in fitted}
+def fitted(pickles: dict[str, Path]) -> dict[str, Any]:
+    return {name: joblib.load(path) for name, path in pickles.items()}
+
+
+class Conversions(dict[str, Converted]):
+    """By name, each made when it is first asked for, once for all test processes: a conversion takes seconds."""
+
+    def __init__(self, make: Callable[[str], Converted]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, name: str) -> Converted:
+        self[name] = self._make(name)
+        return self[name]
 
 
 @pytest.fixture(scope="session")
-def converted(pickles: dict[str, Path], digits: Digits) -> dict[str, Converted]:
-    return {name: convert(path, rows=digits.test, options=Options(trust_pickle=True)) for name, path in pickles.items()}
+def converted(
+    pickles: dict[str, Path], digits: Digits, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Converted]:
+    def make(name: str) -> Converted:
+        with made_once(tmp_path_factory, f"converted-{name}") as (folder, empty):
+            if empty:
+                done = convert(pickles[name], rows=digits.test, options=Options(trust_pickle=True))
+                (folder / "done").write_bytes(pickle.dumps(done))
+        found = pickle.loads((folder / "done").read_bytes())
+        assert isinstance(found, Converted)
+        return found
+
+    return Conversions(make)
 
 
 @pytest.fixture(scope="session")
