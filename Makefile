@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 DEMO := .cache/demo
 ONLY ?=
 PYTEST := $(BIN)/python -m pytest
+unexport PYTHONDONTWRITEBYTECODE  # tests and the demo start many processes: none is to translate the kit anew
 
 .PHONY: help setup converters demo test lint proofs bench picture lock clean
 help:  ## what there is to do
