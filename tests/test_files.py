@@ -142,32 +142,28 @@ class TestSampler:
         assert samples.late >= len(samples.texts)
         assert samples.error_ns >= 15_000_000
 
-    def test_a_reading_that_was_interrupted_is_left_out_and_counted(self):
+    @staticmethod
+    def sampled(interrupted, seconds):
+        """What was read, each reading telling its number, where one of them took long."""
         calls = []
 
         def read():
             calls.append(1)
-            time.sleep(0.2 if len(calls) == 6 else 0.002)
+            time.sleep(0.2 if len(calls) == interrupted else 0.002)
             return (str(len(calls)),)
 
         sampler = Sampler(read, 0.01)
-        time.sleep(0.5)
-        samples = sampler.stop()
+        time.sleep(seconds)
+        return sampler.stop()
+
+    def test_a_reading_that_was_interrupted_is_left_out_and_counted(self):
+        samples = self.sampled(interrupted=6, seconds=0.5)
         assert ("6",) not in samples.texts
         assert samples.late >= 1 + 15  # itself, and those due meanwhile
         assert samples.error_ns < 50_000_000
 
     def test_a_first_reading_that_was_interrupted_is_taken_again(self):
-        calls = []
-
-        def read():
-            calls.append(1)
-            time.sleep(0.2 if len(calls) == 2 else 0.002)
-            return (str(len(calls)),)
-
-        sampler = Sampler(read, 0.01)
-        time.sleep(0.1)
-        samples = sampler.stop()
+        samples = self.sampled(interrupted=2, seconds=0.1)
         assert samples.texts[0] in {("3",), ("4",)}
         assert samples.error_ns < 50_000_000
 
