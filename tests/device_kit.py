@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,12 +138,19 @@ def alive(process_id: int) -> bool:
     return state != "Z"
 
 
-def wait_gone(process_id: int, within_s: float = 20.0) -> bool:
-    """Whether the process goes away in time."""
+def wait_until(is_so: Callable[[], object], within_s: float = 20.0) -> bool:
+    """Whether it becomes so in time, which is ample: where all is well it is not used."""
     deadline_s = time.monotonic() + within_s
-    while alive(process_id) and time.monotonic() < deadline_s:
+    while not is_so():
+        if time.monotonic() > deadline_s:
+            return False
         time.sleep(0.01)
-    return not alive(process_id)
+    return True
+
+
+def wait_gone(process_id: int) -> bool:
+    """Whether the process goes away in time."""
+    return wait_until(lambda: not alive(process_id))
 
 
 def group_members(group: int) -> list[int]:

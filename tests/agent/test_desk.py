@@ -119,9 +119,7 @@ class Running:
         self.desk.stop()
         self._thread.join(10)
         assert not self._thread.is_alive()
-        deadline_s = time.monotonic() + 20
-        while self.desk._sessions and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        kits.wait_until(lambda: not self.desk._sessions)
         for host in self._hosts:
             host.close()
         self.agent.close()
@@ -197,9 +195,7 @@ def test_the_lease_is_free_once_the_master_leaves(running, how):
         assert first.ask("bye")[0]
     else:
         first._mine.close()
-    deadline_s = time.monotonic() + 20
-    while not second.hello()[0]:
-        assert time.monotonic() < deadline_s
+    assert kits.wait_until(lambda: second.hello()[0])
     assert second.ask("clock")[0]
 
 
@@ -222,10 +218,7 @@ def test_beats_keep_the_lease(leased):
     first.hello()
     for _ in range(4):
         first.send(FrameType.BEAT, 0)
-        deadline_s = time.monotonic() + 20
-        while leased.desk._lease_state()["expires_s"] < 0.6:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
+        assert kits.wait_until(lambda: leased.desk._lease_state()["expires_s"] >= 0.6)
         leased.clock.now_s += 0.5
         time.sleep(0.1)  # the lease is looked after more often than that
         assert not second.hello()[0]
@@ -307,10 +300,7 @@ def test_a_transfer_goes_on_over_another_connection(running):
     sequence = first.begin("put", digest=digest_bytes(model), size_bytes=len(model))
     assert first.go_ahead() == 0
     first.send(FrameType.DATA, sequence, model[:77_777])
-    deadline_s = time.monotonic() + 20
-    while running.agent.cache.received_bytes(digest_bytes(model)) < 77_777:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    assert kits.wait_until(lambda: running.agent.cache.received_bytes(digest_bytes(model)) >= 77_777)
     first._mine.close()
     second = running.host("ada")
     assert second.hello("t")[0]
@@ -344,7 +334,4 @@ def test_threads_end_with_their_hosts(running):
         host = running.host()
         host.hello("t")
         host.ask("bye")
-    deadline_s = time.monotonic() + 20
-    while threading.active_count() > before and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert threading.active_count() <= before
+    assert kits.wait_until(lambda: threading.active_count() <= before)

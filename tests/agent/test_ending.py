@@ -12,6 +12,7 @@ import kit
 from kit.agent.ending import TERMINATED
 from kit.cli.agent import run
 from kit.device.subprocess import agent_environment
+from tests import signals
 
 AGENT = """
 import signal, sys, threading, time
@@ -96,9 +97,8 @@ def test_another_signal_does_not_end_it(tmp_path):
 @pytest.fixture
 def heard():
     """What this process starts ignores no SIGINT, which a test run in the background does."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+    with signals.heard(signal.SIGINT):
+        yield
 
 
 @pytest.mark.usefixtures("heard")

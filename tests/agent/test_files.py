@@ -12,6 +12,7 @@ from kit.agent.cache import ModelCache
 from kit.agent.desk import Desk
 from kit.agent.files import FileRequests
 from kit.agent.server import Agent
+from tests import device_kit as kits
 from tests.agent.raw_agent import MAIN, RawAgent
 from tests.agent.test_desk import SocketChannel
 from tests.sysfs import Tree
@@ -184,10 +185,7 @@ class TestSampling:
         monkeypatch.setattr(agent_files, "_PART_ROWS", 10)
         requests = FileRequests(tree.root)
         requests._sampler = agent_files.Sampler(lambda: ("1", None), 1e-3)
-        deadline_s = time.monotonic() + 20
-        while len(requests._sampler._rows) < 40:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
+        assert kits.wait_until(lambda: len(requests._sampler._rows) >= 40)
 
         class Direct:
             def ask(self, kind):
@@ -220,9 +218,7 @@ class TestSampling:
         with ours:
             desk.take(SocketChannel(theirs, "host"))
             assert threading.active_count() >= before + 1
-        deadline_s = time.monotonic() + 20
-        while threading.active_count() > before and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        kits.wait_until(lambda: threading.active_count() <= before)
         theirs.close()
         assert threading.active_count() == before
         agent.close()

@@ -21,6 +21,7 @@ from kit.errors import EdgeproofError, LinkError, UsageError
 from kit.wire import Decoder, FrameType, unpack_message
 from kit.wire.secure import Key
 from kit.wire.sockets import SocketStream, is_loopback, join_address
+from tests.device_kit import wait_until
 
 SECRET = b"EDGP the model is a trade secret" * 10
 
@@ -419,13 +420,6 @@ class TestCrowd:
         hosts[3].close()
         assert wait_until(lambda: len(running.listener._open) < tcp.MAX_OPEN)
         assert is_echoed(running.connect())
-
-
-def wait_until(is_so, within_s=20.0):
-    deadline_s = time.monotonic() + within_s
-    while not is_so() and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    return is_so()
 
 
 @pytest.fixture(params=["plain", "tls"])

@@ -13,6 +13,7 @@ import pytest
 
 from kit.agent.tty import RATES, TtyPort
 from kit.errors import LinkError
+from tests.device_kit import wait_until
 
 
 class Adapter:
@@ -34,13 +35,6 @@ class Adapter:
 
     def settings(self):
         return termios.tcgetattr(self.master)
-
-
-def until(is_so):
-    deadline_s = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -120,7 +114,7 @@ def test_what_waited_from_before_is_not_taken_for_news(adapter):
     first = TtyPort(str(adapter.path), 115200)
     os.write(adapter.master, b"stale")
     keep = os.open(adapter.path, os.O_RDWR | os.O_NOCTTY)
-    until(lambda: struct.unpack("i", fcntl.ioctl(keep, termios.FIONREAD, bytes(4))) == (5,))
+    assert wait_until(lambda: struct.unpack("i", fcntl.ioctl(keep, termios.FIONREAD, bytes(4))) == (5,))
     first.close()
     second = TtyPort(str(adapter.path), 115200)
     assert second.read(0.1) == b""
@@ -163,7 +157,7 @@ def test_an_adapter_that_is_unplugged_and_comes_back_is_opened_again(adapter, po
     adapter.plug_in()
 
     def answer():
-        until(lambda: port._file)  # opening it drops what came before
+        assert wait_until(lambda: port._file)  # opening it drops what came before
         os.write(adapter.master, b"back")
 
     answering = threading.Thread(target=answer)

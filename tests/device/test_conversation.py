@@ -19,6 +19,7 @@ from kit.device.subprocess import cache_folder
 from kit.digest import digest_bytes
 from kit.errors import DeviceError, LinkError
 from tests import device_kit as kits
+from tests.signals import heard
 from tests.tcp_agent import tcp_agent
 
 AGENT = (sys.executable, "-m", "kit.agent")
@@ -216,19 +217,18 @@ class TestStaysUsable:
     def test_after_an_interrupt(self):
         device = open_device(spec_of("interrupted"))
         digest = device.deploy(kits.linear())
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
         main = threading.main_thread().ident
         timer = threading.Timer(0.4, lambda: signal.pthread_kill(main, signal.SIGINT))
         try:
-            with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # whenever it comes
-                timer.start()
-                device.run_busy(digest, kits.rows(), duration_s=60)
+            with heard(signal.SIGINT, signal.default_int_handler):
+                with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # whenever it comes
+                    timer.start()
+                    device.run_busy(digest, kits.rows(), duration_s=60)
+                timer.join()
             start_s = time.monotonic()
             assert device.predict(digest, kits.rows(2), output=None, exact=False).shape == (2, 3)
             assert time.monotonic() - start_s < 20
         finally:
-            timer.join()
-            signal.signal(signal.SIGINT, before)
             device.close()
 
     def test_after_it_ran_out_of_memory(self):

@@ -17,6 +17,7 @@ from kit.device.local import open_local
 from kit.errors import DeviceError, LinkError, ModelError, SpecError
 from tests import device_kit as kits
 from tests.device.hostile_agent import LEASES
+from tests.signals import heard
 
 FAULT = str(Path(__file__).parent / "line_fault.py")
 HOSTILE = str(Path(__file__).parent / "hostile_agent.py")
@@ -443,12 +444,11 @@ class TestLeavesNoOrphan:
         device = open_device(kits.device_spec())
         process_id = device.process_id()
         digest = device.deploy(kits.linear())
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
-        with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # whenever it comes
-            timer = later(0.4, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
-            device.run_busy(digest, kits.rows(), duration_s=20)
-        timer.join()
-        signal.signal(signal.SIGINT, before)
+        with heard(signal.SIGINT, signal.default_int_handler):
+            with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # whenever it comes
+                timer = later(0.4, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+                device.run_busy(digest, kits.rows(), duration_s=20)
+            timer.join()
         start_s = time.monotonic()
         device.close()
         assert time.monotonic() - start_s < 10

@@ -15,6 +15,7 @@ from kit.device.conversation import RefusedError
 from kit.errors import DeviceError, LinkError
 from kit.records import SINGLE_STREAM, Workload
 from tests import device_kit as kits
+from tests.signals import heard
 
 OLD = str(Path(__file__).parent / "old_agent.py")
 MS = 10**6
@@ -177,15 +178,12 @@ class TestWorkloads:
     def test_an_interrupt_ends_it_and_the_agent_goes_on(self, shared, scenario):
         digest = shared.deploy(kits.linear())
         workload = Workload("periodic", period_ns=60_000 * MS) if scenario == "periodic" else WORKLOADS[scenario]
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         timer = threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
-        timer.start()
-        try:
+        with heard(signal.SIGINT, signal.default_int_handler):
+            timer.start()
             with pytest.raises(KeyboardInterrupt):
                 shared.time_inferences(digest, kits.rows(), count=100, min_s=60.0, workload=workload)
-        finally:
             timer.join()
-            signal.signal(signal.SIGINT, before)
         start_s = time.monotonic()
         assert len(shared.time_inferences(digest, kits.rows(), count=5, min_s=0).samples_ns) == 5
         assert time.monotonic() - start_s < 10

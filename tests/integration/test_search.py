@@ -180,6 +180,9 @@ def test_if_nothing_meets_it_says_what_binds_and_by_how_much(case: Case, tmp_pat
     assert "1,000 B" in found["why"]
     assert not (tmp_path / "found/best.onnx").exists()
     assert all((tmp_path / "found" / point["file"]).is_file() for point in found["points"])
+    done = edgeproof("quantize", *case.words("--search", "-o", "found", "--resume"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "NOTHING MEETS the profile" in done.stdout
 
 
 def test_if_only_the_float_model_meets_it_that_is_said(tmp_path: Path, edgeproof: Edgeproof) -> None:
@@ -239,6 +242,8 @@ def test_how_the_verdict_follows_from_the_rows_that_confirm() -> None:
 
 def test_budgets_are_kept(case: Case, tmp_path: Path, edgeproof: Edgeproof) -> None:
     case.respell('"20 kB"', '"1 kB"')
+    one = searched(edgeproof, case, "-o", "one", "--evaluations", "1", cwd=tmp_path, code=1)
+    assert (one["full_evaluations"], one["stopped"]) == (1, "budget")
     none = searched(edgeproof, case, "-o", "none", "--time-limit", "1 ms", cwd=tmp_path, code=3)
     assert (none["full_evaluations"], none["stopped"], none["chosen"]) == (0, "budget", None)
     assert none["verdict"] == "not known"
@@ -353,9 +358,7 @@ def test_a_cost_that_nothing_here_tells_is_replaced_and_that_is_said(
     case: Case, tmp_path: Path, edgeproof: Edgeproof
 ) -> None:
     case.respell('cheapest_by = "size"', 'cheapest_by = "latency"')
-    done = edgeproof("quantize", *case.words("--search", "--json", "-o", "found", "--evaluations", "1"), cwd=tmp_path)
-    assert done.returncode in (0, 1, 3), done.stderr
-    found = json.loads(done.stdout)
+    found = searched(edgeproof, case, "-o", "found", cwd=tmp_path)
     assert any("cheapest by latency" in note and "by size" in note for note in found["notes"])
     assert found["points"][0]["cost_unit"] == "B"
 

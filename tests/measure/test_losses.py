@@ -16,6 +16,7 @@ from kit.measure.losses import losses_of
 from kit.records import LossRecord, RaggedRecord
 from kit.task import rows_of
 from tests import builders
+from tests.signals import heard
 
 EVIDENCE = builders.evidence((builders.FP32, builders.INT8_REDUCED), rows=300)
 OPTIMIZED = EVIDENCE.variants[1].predictions
@@ -145,11 +146,8 @@ def test_an_interrupt_ends_the_function(tmp_path: Path) -> None:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
-    try:
-        with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # whenever it comes
-            threading.Thread(target=interrupt, daemon=True).start()
-            losses(tmp_path, name)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    interrupted = pytest.raises(KeyboardInterrupt)
+    with heard(signal.SIGINT, signal.default_int_handler), interrupted:
+        threading.Thread(target=interrupt, daemon=True).start()
+        losses(tmp_path, name)
     assert gone(tmp_path / "id")

@@ -35,7 +35,7 @@ def _done(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
         if job["rows"]:
             with np.load(job["rows"]) as rows:
                 np.savez(folder / f"{job['name']}.npz", **source.predict(dict(rows)))
-        same = job["twice"] and onnx == _read(path, options)[1].export()
+        same = job["twice"] and onnx == source.export() == _read(path, options)[1].export()
     except EdgeproofError as error:
         said = {"kind": type(error).__name__, "what": error.what, "where": error.where, "next_step": error.next_step}
         return {"error": said}

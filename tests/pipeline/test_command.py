@@ -14,6 +14,7 @@ import pytest
 
 from kit.errors import UsageError
 from kit.pipeline.command import HeldCommand, SignalledError, ended_words, passing_on
+from tests.signals import heard
 
 SPIN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
 
@@ -217,16 +218,6 @@ def held_sleep() -> Iterator[HeldCommand]:
     with closing(HeldCommand(["sleep", "30"])) as held:
         yield held
         held.stop(signal.SIGKILL)
-
-
-@contextmanager
-def heard(number: signal.Signals) -> Iterator[None]:
-    """While inside, this process ignores no `number`, as a test run in the background does SIGINT."""
-    before = signal.signal(number, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
